@@ -1,0 +1,46 @@
+// f32 as bits: what an IEEE number is made of, in u32 arithmetic that every device does alike.
+
+const F32_SIGN: u32 = 0x80000000u;
+const F32_MAGNITUDE: u32 = 0x7fffffffu;
+const F32_INF: u32 = 0x7f800000u;
+const F32_NAN: u32 = 0x7fc00000u;
+const F32_ONE: u32 = 0x3f800000u;
+const F32_HALF: u32 = 0x3f000000u;
+const F32_HIDDEN: u32 = 0x00800000u;
+const F32_FRACTION: u32 = 0x007fffffu;
+
+// A finite non-zero magnitude m * 2^(e - 150) with m in [2^23, 2^24); e is below 1 where it was subnormal.
+struct F32Parts {
+    m: u32,
+    e: i32,
+}
+
+fn f32_unpack(magnitude: u32) -> F32Parts {
+    let e = magnitude >> 23u;
+    if (e == 0u) {
+        let shift = countLeadingZeros(magnitude) - 8u;
+        return F32Parts(magnitude << shift, 1 - i32(shift));
+    }
+    return F32Parts((magnitude & F32_FRACTION) | F32_HIDDEN, i32(e));
+}
+
+// m >> k whose lowest bit also tells whether a bit was lost; any k.
+fn shift_right_sticky(m: u32, k: u32) -> u32 {
+    let s = min(k, 31u);
+    return (m >> s) | u32((m & ((1u << s) - 1u)) != 0u);
+}
+
+// The f32 nearest to m * 2^(e - 157), ties to even, as a magnitude; m below 2^31, and its lowest bit may be sticky
+// where m is 2^26 or more. Overflow gives infinity; below 2^-126 the result is subnormal.
+fn f32_round(m: u32, e: i32) -> u32 {
+    let n = select(m, shift_right_sticky(m, u32(1 - e)), e < 1);
+    let biased = u32(max(e, 1));
+    // A normal result has its leading one at bit 31 after the shift; a subnormal one stops at exponent 1.
+    let shift = min(countLeadingZeros(n), biased);
+    let scaled = n << (shift & 31u);
+    let kept = scaled >> 8u;
+    let round_up = u32((scaled & 0xffu) + (kept & 1u) > 0x80u);
+    // The leading one of `kept` adds 1 to the exponent field, and so does a carry out of the rounding.
+    let bits = ((biased - shift) << 23u) + kept + round_up;
+    return select(min(bits, F32_INF), 0u, n == 0u);
+}

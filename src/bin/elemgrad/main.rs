@@ -1,0 +1,3 @@
+//! The command `elemgrad`.
+
+fn main() {}

@@ -1,0 +1,163 @@
+//! The one error type.
+
+/// What went wrong, naming the op, the argument, what it got and what it needs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument that the wanted outputs need was not given.
+    #[error("{op}: {argument} is missing: the wanted outputs need it")]
+    Missing {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+    },
+    /// No output was asked for.
+    #[error("{op}: no output is wanted: give at least one output to write")]
+    NothingWanted {
+        /// The op.
+        op: String,
+    },
+    /// The number of arguments is not the op's.
+    #[error("{op}: got {got} {what}, needs {need}")]
+    Arity {
+        /// The op.
+        op: String,
+        /// What was counted: inputs or outputs.
+        what: &'static str,
+        /// How many were given.
+        got: usize,
+        /// How many the op has.
+        need: usize,
+    },
+    /// An argument's length differs from the first argument's.
+    #[error("{op}: {argument} has {got} elements, needs {need}, as many as {other}")]
+    Length {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+        /// Its length in elements.
+        got: u64,
+        /// The length that it needs.
+        need: u64,
+        /// The operand that sets the length.
+        other: String,
+    },
+    /// A byte offset or size is no whole number of elements.
+    #[error(
+        "{op}: {argument} has a byte {what} of {got}, needs a multiple of {need}, the size of an element"
+    )]
+    Alignment {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+        /// `offset` or `size`.
+        what: &'static str,
+        /// The bytes given.
+        got: u64,
+        /// The size of an element.
+        need: u64,
+    },
+    /// A range ends past the end of its buffer.
+    #[error("{op}: {argument} is bytes {start}..{end} of a buffer of {size} bytes")]
+    Range {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+        /// The first byte.
+        start: u64,
+        /// One past the last byte.
+        end: u64,
+        /// The size of the buffer.
+        size: u64,
+    },
+    /// A buffer lacks a usage flag.
+    #[error("{op}: the buffer of {argument} has usages {got:?}, needs {need:?}")]
+    Usage {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+        /// The buffer's usages.
+        got: wgpu::BufferUsages,
+        /// The usage it needs.
+        need: wgpu::BufferUsages,
+    },
+    /// An output overlaps another operand in a way that is not exact in-place.
+    #[error(
+        "{op}: {argument} overlaps {other}: an output may occupy exactly the range of an input and must overlap nothing else"
+    )]
+    Overlap {
+        /// The op.
+        op: String,
+        /// The output.
+        argument: String,
+        /// The operand it overlaps.
+        other: String,
+    },
+    /// The device's limits do not allow the kernel.
+    #[error("{op}: the device's {limit} is {got}, the kernel needs {need}")]
+    Limit {
+        /// The op.
+        op: String,
+        /// The name of the limit in `wgpu::Limits`.
+        limit: &'static str,
+        /// What the device allows.
+        got: u64,
+        /// What the kernel needs.
+        need: u64,
+    },
+    /// A shader does not parse or validate.
+    #[error("{op}: the shader does not compile: {message}")]
+    Shader {
+        /// The op.
+        op: String,
+        /// The compiler's message.
+        message: String,
+    },
+    /// wgpu rejected something that only wgpu can see, such as a buffer of another device.
+    #[error("{op}: wgpu says: {message}")]
+    Gpu {
+        /// The op.
+        op: String,
+        /// wgpu's message.
+        message: String,
+    },
+    /// The device is out of memory.
+    #[error("{op}: the device is out of memory")]
+    OutOfMemory {
+        /// The op.
+        op: String,
+    },
+    /// The device was lost; outputs of the call must not be used.
+    #[error("{op}: the device was lost: {message}")]
+    DeviceLost {
+        /// The op.
+        op: String,
+        /// What the driver said.
+        message: String,
+    },
+    /// No adapter is what was asked for.
+    #[error("no device matches '{wanted}'; there is: {}", list(.found))]
+    NoDevice {
+        /// What was asked for.
+        wanted: String,
+        /// What there is, a line each.
+        found: Vec<String>,
+    },
+    /// An adapter that was found gives no device.
+    #[error("the adapter {adapter} gives no device: {message}")]
+    Open {
+        /// The adapter.
+        adapter: String,
+        /// wgpu's message.
+        message: String,
+    },
+}
+
+fn list(found: &[String]) -> String {
+    if found.is_empty() { "no adapter at all".into() } else { found.join(", ") }
+}

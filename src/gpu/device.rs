@@ -1,0 +1,115 @@
+//! Finding adapters and opening devices of our own, for callers who bring none.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::Error;
+
+/// All adapters, as wgpu's environment variables allow (`WGPU_BACKEND`, `WGPU_ADAPTER_NAME` and the rest): hardware before
+/// software, Vulkan before GL.
+pub async fn adapters() -> Vec<wgpu::Adapter> {
+    // Instance::new panics where no back end was compiled in.
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        return Vec::new();
+    }
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    if let Some(name) = adapter_name_from_env() {
+        adapters.retain(|a| a.get_info().name.to_lowercase().contains(&name));
+    }
+    adapters.sort_by_key(|a| rank(&a.get_info()));
+    adapters
+}
+
+/// `WGPU_ADAPTER_NAME` in lower case, where it is set.
+fn adapter_name_from_env() -> Option<String> {
+    std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty()).map(|name| name.to_lowercase())
+}
+
+/// Smaller is better.
+fn rank(info: &wgpu::AdapterInfo) -> (bool, u8, u8) {
+    let integrated_first = wgpu::PowerPreference::from_env() == Some(wgpu::PowerPreference::LowPower);
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => u8::from(integrated_first),
+        wgpu::DeviceType::IntegratedGpu => u8::from(!integrated_first),
+        _ => 2,
+    };
+    (is_software(info), kind, u8::from(info.backend == wgpu::Backend::Gl))
+}
+
+/// Whether the adapter computes on the CPU.
+pub fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    let named = ["llvmpipe", "lavapipe", "softpipe", "swiftshader", "basic render"];
+    let name = info.name.to_lowercase();
+    info.device_type == wgpu::DeviceType::Cpu || named.iter().any(|n| name.contains(n))
+}
+
+/// Whether `text` occurs in the adapter's name, driver or driver info, whatever its case.
+///
+/// Mesa's software Vulkan calls itself llvmpipe and everyone else calls it lavapipe; both words find it.
+pub fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
+    let text = text.to_lowercase();
+    let fields = [&info.name, &info.driver, &info.driver_info].map(|field| field.to_lowercase());
+    fields.iter().any(|f| f.contains(&text))
+        || (text == "lavapipe" && fields.iter().any(|f| f.contains("llvmpipe")))
+}
+
+/// An adapter in one line: name, kind, back end, driver.
+pub fn describe(info: &wgpu::AdapterInfo) -> String {
+    let kind = if is_software(info) { "software" } else { "hardware" };
+    let driver = format!("{} {}", info.driver, info.driver_info);
+    format!("{} ({kind}, {}, {})", info.name, info.backend, driver.trim())
+}
+
+/// Whether `auto` may take the adapter: hardware, or named by `WGPU_ADAPTER_NAME`.
+pub fn auto_takes(info: &wgpu::AdapterInfo) -> bool {
+    !is_software(info) || adapter_name_from_env().is_some()
+}
+
+/// A device that we created, so that its loss and its errors are ours to report.
+pub(crate) struct OpenDevice {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) lost: Lost,
+}
+
+/// What a lost device said, once it is lost.
+#[derive(Clone, Default)]
+pub(crate) struct Lost(Arc<Mutex<Option<String>>>);
+
+impl Lost {
+    pub(crate) fn set(&self, message: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+    }
+
+    /// [`Error::DeviceLost`] from the moment the device is lost.
+    pub(crate) fn check(&self, op: &str) -> Result<(), Error> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(message) => Err(Error::DeviceLost { op: op.into(), message: message.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Opens an adapter with all it can do.
+pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
+    let info = adapter.get_info();
+    let descriptor = wgpu::DeviceDescriptor {
+        label: Some("elemgrad"),
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        required_limits: adapter.limits(),
+        ..Default::default()
+    };
+    let (device, queue) = adapter
+        .request_device(&descriptor)
+        .await
+        .map_err(|e| Error::Open { adapter: info.name, message: e.to_string() })?;
+    let lost = Lost::default();
+    let on_loss = lost.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        on_loss.set(if message.is_empty() { format!("{reason:?}") } else { message });
+    });
+    // Every call of ours has scopes; what still gets here follows from a loss, and must not panic.
+    let on_error = lost.clone();
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| on_error.set(error.to_string())));
+    Ok(OpenDevice { device, queue, lost })
+}

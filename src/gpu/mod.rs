@@ -1,0 +1,28 @@
+//! Kernels on your own device, and the only place that touches one.
+//!
+//! [`Kernels`] compiles and caches, [`Kernels::bind`] checks and allocates, [`Bound::record`] records.
+//!
+//! ```no_run
+//! use elemgrad::{gpu::Kernels, spiky, wgpu};
+//!
+//! # fn example(device: &wgpu::Device, queue: &wgpu::Queue, x: &wgpu::Buffer, dz: &wgpu::Buffer, z: &wgpu::Buffer,
+//! #     dx: &wgpu::Buffer) -> Result<(), elemgrad::Error> {
+//! let kernels = Kernels::new(device);
+//! let step = kernels.bind(spiky::Fused { x, dz, z, dx })?;
+//!
+//! let mut encoder = device.create_command_encoder(&Default::default());
+//! step.record(&mut encoder.begin_compute_pass(&Default::default()));
+//! queue.submit([encoder.finish()]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod bind;
+pub mod device;
+mod kernels;
+
+mod scope;
+pub(crate) mod stream;
+
+pub use bind::{Bound, Operand};
+pub use kernels::Kernels;

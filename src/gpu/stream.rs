@@ -1,0 +1,270 @@
+//! Host slices through a GPU, in windows: upload, compute and read-back of neighbouring windows overlap, and memory is
+//! bounded whatever the length.
+
+use futures_intrusive::channel::shared::{Receiver, Sender, channel};
+
+use super::{bind::Bound, device::Lost, kernels::Kernels, scope::caught};
+use crate::{
+    Args, Error, Op,
+    op::Definition,
+    plan::{self, ELEMENT},
+};
+
+/// How a caller waits for the GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// On the calling thread.
+    Block,
+    /// In a thread of its own that wakes the future, so any executor will do; on the web the browser does.
+    Wake,
+}
+
+/// A device that streams.
+pub(crate) struct Streamer {
+    pub(crate) kernels: Kernels,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) lost: Lost,
+}
+
+impl Streamer {
+    pub(crate) fn new(device: &wgpu::Device, queue: &wgpu::Queue, lost: Lost) -> Self {
+        Self { kernels: Kernels::new(device), queue: queue.clone(), lost }
+    }
+
+    /// Runs `op`; `done` counts the elements whose outputs are complete, on success and on failure.
+    pub(crate) async fn run(
+        &self,
+        op: &dyn Op,
+        reads: &[&[f32]],
+        writes: &mut [Option<&mut [f32]>],
+        wait: Wait,
+        done: &mut usize,
+    ) -> Result<(), Error> {
+        let name = op.definition().name;
+        let wanted = crate::cpu::wanted(writes);
+        let needed = op.definition().reads_for(wanted);
+        let len = writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0);
+        let limits = plan::Limits::from(&self.kernels.device().limits());
+        let max_buffer = self.kernels.device().limits().max_buffer_size;
+        let window = plan::stream_window(len, needed.len() + wanted.iter().count(), max_buffer, &limits);
+        let windows: Vec<_> = (0..len).step_by(window).map(|start| start..len.min(start + window)).collect();
+        let mut ring = Vec::new();
+        for _ in 0..(plan::STREAM_RING as usize).min(windows.len()) {
+            ring.push(Stage::new(self, op, &needed, wanted, window).await?);
+        }
+        for turn in 0..windows.len() + ring.len() {
+            let stage = turn % ring.len();
+            if let Some(range) = turn.checked_sub(ring.len()).and_then(|earlier| windows.get(earlier)) {
+                ring[stage].finish(self, name, range.clone(), writes, wait).await?;
+                *done = range.end;
+            }
+            if let Some(range) = windows.get(turn) {
+                ring[stage].start(self, op, reads, range.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The buffers of one window in flight.
+struct Stage {
+    reads: Vec<(usize, Pair)>,
+    writes: Vec<(usize, Pair)>,
+    /// The call on `bound.0` elements.
+    bound: Option<(usize, Bound)>,
+    in_flight: Option<InFlight>,
+}
+
+/// A buffer on the device and its staging buffer on the host.
+struct Pair {
+    device: wgpu::Buffer,
+    host: wgpu::Buffer,
+}
+
+/// A submission and the channel on which each of its mappings answers.
+struct InFlight {
+    submission: wgpu::SubmissionIndex,
+    sender: Sender<bool>,
+    receiver: Receiver<bool>,
+    mappings: usize,
+}
+
+impl Stage {
+    async fn new(
+        streamer: &Streamer,
+        op: &dyn Op,
+        reads: &[usize],
+        wanted: crate::Outputs,
+        window: usize,
+    ) -> Result<Self, Error> {
+        let device = streamer.kernels.device();
+        let definition = op.definition();
+        let (read_names, write_names): (Vec<_>, Vec<_>) =
+            (definition.read_names().collect(), definition.write_names());
+        let pair = |name: &str, device_usage, host_usage, mapped_at_creation| {
+            let size = window as u64 * ELEMENT;
+            let buffer = |label: &str, usage, mapped_at_creation| {
+                let label = format!("elemgrad {} {name} {label}", definition.name);
+                device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some(&label),
+                    size,
+                    usage,
+                    mapped_at_creation,
+                })
+            };
+            Pair {
+                device: buffer("device", wgpu::BufferUsages::STORAGE | device_usage, false),
+                host: buffer("staging", host_usage, mapped_at_creation),
+            }
+        };
+        use wgpu::BufferUsages as Usage;
+        caught(device, definition.name, || Self {
+            reads: reads
+                .iter()
+                .map(|&i| (i, pair(read_names[i], Usage::COPY_DST, Usage::MAP_WRITE | Usage::COPY_SRC, true)))
+                .collect(),
+            writes: wanted
+                .iter()
+                .map(|i| {
+                    (i, pair(&write_names[i], Usage::COPY_SRC, Usage::MAP_READ | Usage::COPY_DST, false))
+                })
+                .collect(),
+            bound: None,
+            in_flight: None,
+        })
+        .await
+    }
+
+    /// Uploads a window's reads and submits its work.
+    async fn start(
+        &mut self,
+        streamer: &Streamer,
+        op: &dyn Op,
+        reads: &[&[f32]],
+        range: std::ops::Range<usize>,
+    ) -> Result<(), Error> {
+        let definition = op.definition();
+        let bytes = range.len() as u64 * ELEMENT;
+        for (i, pair) in &self.reads {
+            let mut view =
+                pair.host.get_mapped_range_mut(..bytes).map_err(|e| gpu_error(streamer, definition, &e))?;
+            view.copy_from_slice(bytemuck::cast_slice(&reads[*i][range.clone()]));
+        }
+        if self.bound.as_ref().is_none_or(|(len, _)| *len != range.len()) {
+            self.bound = Some((range.len(), self.bind(streamer, op, range.len()).await?));
+        }
+        let Some((_, bound)) = &self.bound else { return Ok(()) };
+        let (sender, receiver) = channel(2 * (self.reads.len() + self.writes.len()));
+        let submission = caught(streamer.kernels.device(), definition.name, || {
+            self.reads.iter().for_each(|(_, pair)| pair.host.unmap());
+            let mut encoder =
+                streamer.kernels.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                    label: Some(&format!("elemgrad {} window", definition.name)),
+                });
+            for (_, pair) in &self.reads {
+                encoder.copy_buffer_to_buffer(&pair.host, 0, &pair.device, 0, bytes);
+            }
+            bound.encode(&mut encoder);
+            for (_, pair) in &self.writes {
+                encoder.copy_buffer_to_buffer(&pair.device, 0, &pair.host, 0, bytes);
+            }
+            let submission = streamer.queue.submit([encoder.finish()]);
+            let uploads = self.reads.iter().map(|(_, pair)| (&pair.host, wgpu::MapMode::Write));
+            let downloads = self.writes.iter().map(|(_, pair)| (&pair.host, wgpu::MapMode::Read));
+            for (buffer, mode) in uploads.chain(downloads) {
+                let sender = sender.clone();
+                // The receiver may be gone, where the caller dropped the future.
+                buffer.map_async(mode, .., move |result| drop(sender.try_send(result.is_ok())));
+            }
+            submission
+        })
+        .await?;
+        streamer.lost.check(definition.name)?;
+        let mappings = self.reads.len() + self.writes.len();
+        self.in_flight = Some(InFlight { submission, sender, receiver, mappings });
+        Ok(())
+    }
+
+    async fn bind(&self, streamer: &Streamer, op: &dyn Op, len: usize) -> Result<Bound, Error> {
+        let definition = op.definition();
+        let reads = (0..definition.read_count()).map(|i| operand(&self.reads, i, len)).collect();
+        let writes = (0..definition.write_count()).map(|i| operand(&self.writes, i, len)).collect();
+        streamer.kernels.bind_async(Args { op, reads, writes }).await
+    }
+
+    /// Waits for a window and copies its outputs out.
+    async fn finish(
+        &mut self,
+        streamer: &Streamer,
+        op: &str,
+        range: std::ops::Range<usize>,
+        writes: &mut [Option<&mut [f32]>],
+        wait: Wait,
+    ) -> Result<(), Error> {
+        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
+        in_flight.wait(streamer, op, wait).await?;
+        let bytes = range.len() as u64 * ELEMENT;
+        for (i, pair) in &self.writes {
+            let lost = |e: wgpu::MapRangeError| Error::DeviceLost { op: op.into(), message: e.to_string() };
+            let view = pair.host.get_mapped_range(..bytes).map_err(lost)?;
+            if let Some(write) = &mut writes[*i] {
+                bytemuck::cast_slice_mut(&mut write[range.clone()]).copy_from_slice(&view);
+            }
+            drop(view);
+            pair.host.unmap();
+        }
+        Ok(())
+    }
+}
+
+/// `len` elements of operand `i`'s device buffer, where the call has that operand.
+fn operand(pairs: &[(usize, Pair)], i: usize, len: usize) -> Option<wgpu::BufferSlice<'_>> {
+    let (_, pair) = pairs.iter().find(|(index, _)| *index == i)?;
+    Some(pair.device.slice(..len as u64 * ELEMENT))
+}
+
+impl InFlight {
+    async fn wait(self, streamer: &Streamer, op: &str, wait: Wait) -> Result<(), Error> {
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let (device, mappings) = (streamer.kernels.device().clone(), self.mappings);
+            let answer_all = move || {
+                poll(&device, self.submission);
+                // Every mapping has answered by now; one that has not is answered for, so that nothing hangs.
+                (0..mappings).for_each(|_| drop(self.sender.try_send(false)));
+            };
+            match wait {
+                Wait::Block => answer_all(),
+                Wait::Wake => {
+                    let thread = std::thread::Builder::new().name("elemgrad poll".into()).spawn(answer_all);
+                    thread.map_err(|e| Error::Gpu { op: op.into(), message: e.to_string() })?;
+                }
+            }
+        }
+        #[cfg(target_arch = "wasm32")]
+        let _ = wait;
+        for _ in 0..self.mappings {
+            if self.receiver.receive().await != Some(true) {
+                streamer.lost.check(op)?;
+                return Err(Error::DeviceLost {
+                    op: op.into(),
+                    message: "a buffer could not be mapped".into(),
+                });
+            }
+        }
+        streamer.lost.check(op)
+    }
+}
+
+/// Blocks until the submission is done; what went wrong shows in the mappings.
+#[cfg(not(target_arch = "wasm32"))]
+fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex) {
+    let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+    // wgpu panics where the driver reports the loss from here.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.poll(wait)));
+}
+
+fn gpu_error(streamer: &Streamer, definition: &Definition, error: &wgpu::MapRangeError) -> Error {
+    let op = definition.name;
+    streamer.lost.check(op).err().unwrap_or(Error::Gpu { op: op.into(), message: error.to_string() })
+}

@@ -1,0 +1,37 @@
+//! Fused elementwise GPU kernels with gradients, exact to the bit, on wgpu and WGSL.
+//!
+//! Two ops are built in, [`spiky`] and [`modulo`] (`mod`), each with a forward pass, a backward pass and a fused pass
+//! that does both and reads every input once. A kernel gives the same bits on every GPU, and so does the CPU.
+//!
+//! There are three ways in:
+//!
+//! 1. **Your pipeline** ([`gpu::Kernels`]): your device, your buffers, your compute pass. Bind the arguments once, where
+//!    everything wrong is a typed [`Error`]; record as often as you like, where nothing can fail.
+//! 2. **Your slices** ([`Runner`]): host data in, host data out, of any size, on a GPU if there is one, else on the CPU.
+//! 3. **Your shell**: the command `elemgrad` (feature `cli`) on `.npy` files.
+//!
+//! ```
+//! use elemgrad::{Runner, spiky};
+//!
+//! # fn main() -> Result<(), elemgrad::Error> {
+//! let runner = Runner::cpu(); // Runner::auto() takes a GPU where there is one
+//! let (mut z, mut dx) = (Vec::new(), Vec::new());
+//! runner.run(spiky::Fused { x: &[0.2, 0.7, 1.2, 1.7], dz: &[1.0; 4], z: &mut z, dx: &mut dx })?;
+//! assert_eq!(z, [0.2, 0.0, 0.20000005, 0.0]);
+//! assert_eq!(dx, [1.0, 0.0, 1.0, 0.0]);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod cpu;
+mod error;
+pub mod gpu;
+pub mod op;
+pub mod plan;
+mod run;
+pub mod shader;
+
+pub use error::Error;
+pub use op::{Args, IntoArgs, Op, Outputs, modulo, spiky};
+pub use run::{Choice, Output, Runner};
+pub use wgpu;

@@ -1,0 +1,378 @@
+//! Host slices on a device of your choice.
+
+use std::{convert::Infallible, str::FromStr};
+
+use crate::{
+    Args, Error, IntoArgs, Op, Outputs, cpu,
+    gpu::{
+        device,
+        stream::{Streamer, Wait},
+    },
+    op::{Pass, check_arity, reference_block},
+};
+
+/// Which device to take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// A hardware GPU where there is one, else the CPU; the CPU finishes what a lost GPU leaves.
+    #[default]
+    Auto,
+    /// The CPU path, on all cores.
+    Cpu,
+    /// The scalar reference, on one core: slow, and the measure of everything else.
+    Reference,
+    /// A GPU, hardware before software.
+    Gpu,
+    /// The first adapter in whose name, driver or driver info the text occurs, whatever its case.
+    Named(String),
+}
+
+impl FromStr for Choice {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text.to_lowercase().as_str() {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "reference" => Self::Reference,
+            "gpu" => Self::Gpu,
+            _ => Self::Named(text.to_owned()),
+        })
+    }
+}
+
+/// Runs ops on host slices of any size.
+///
+/// On a GPU, data is streamed in windows: memory is bounded, and upload, compute and read-back overlap.
+///
+/// ```
+/// use elemgrad::{Runner, modulo};
+///
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// let runner = Runner::auto()?;
+/// let (x, y) = ([0.3, 0.7, 1.2, 1.7], [0.2, 0.5, 1.0, 2.9]);
+/// assert_eq!(runner.forward(&modulo::Mod, &[&x, &y])?, [0.10000001, 0.19999999, 0.20000005, 1.7]);
+///
+/// let mut dy = [0.0; 4];
+/// runner.run(modulo::Backward { x: &x, y: &y, dz: &[1.0; 4], dx: None, dy: Some(&mut dy) })?;
+/// assert_eq!(dy, [-1.0, -1.0, -1.0, -0.0]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Runner {
+    engine: Engine,
+    name: String,
+    /// The CPU finishes what a lost GPU leaves.
+    fall_back: bool,
+}
+
+enum Engine {
+    Cpu,
+    Reference,
+    Gpu { streamer: Box<Streamer>, info: Option<wgpu::AdapterInfo> },
+}
+
+impl Runner {
+    /// A hardware GPU where there is one, else the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Open`] never: a GPU that gives no device is passed over.
+    pub fn auto() -> Result<Self, Error> {
+        Self::open(&Choice::Auto)
+    }
+
+    /// The CPU path.
+    pub fn cpu() -> Self {
+        Self { engine: Engine::Cpu, name: "cpu".into(), fall_back: false }
+    }
+
+    /// The scalar reference.
+    pub fn reference() -> Self {
+        Self { engine: Engine::Reference, name: "reference".into(), fall_back: false }
+    }
+
+    /// The device of your choice.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] where nothing matches, [`Error::Open`] where the adapter gives no device.
+    pub fn open(choice: &Choice) -> Result<Self, Error> {
+        pollster::block_on(Self::open_async(choice))
+    }
+
+    /// [`open`](Runner::open) for async callers.
+    ///
+    /// # Errors
+    /// As [`open`](Runner::open).
+    pub async fn open_async(choice: &Choice) -> Result<Self, Error> {
+        let wanted = match choice {
+            Choice::Cpu => return Ok(Self::cpu()),
+            Choice::Reference => return Ok(Self::reference()),
+            Choice::Auto => return Ok(Self::open_auto().await),
+            Choice::Gpu => "gpu",
+            Choice::Named(text) => text,
+        };
+        let adapters = device::adapters().await;
+        let takes = |a: &&wgpu::Adapter| *choice == Choice::Gpu || device::matches(&a.get_info(), wanted);
+        match adapters.iter().find(takes) {
+            Some(adapter) => Self::on_adapter(adapter).await,
+            None => {
+                let found = adapters.iter().map(|a| device::describe(&a.get_info())).collect();
+                Err(Error::NoDevice { wanted: wanted.into(), found })
+            }
+        }
+    }
+
+    async fn open_auto() -> Self {
+        for adapter in device::adapters().await.iter().filter(|a| device::auto_takes(&a.get_info())) {
+            if let Ok(runner) = Self::on_adapter(adapter).await {
+                return Self { fall_back: true, ..runner };
+            }
+        }
+        Self::cpu()
+    }
+
+    /// A device of our own on `adapter`.
+    ///
+    /// # Errors
+    /// [`Error::Open`] where the adapter gives no device.
+    pub async fn on_adapter(adapter: &wgpu::Adapter) -> Result<Self, Error> {
+        let open = device::open(adapter).await?;
+        let info = adapter.get_info();
+        let streamer = Box::new(Streamer::new(&open.device, &open.queue, open.lost));
+        Ok(Self {
+            name: info.name.clone(),
+            engine: Engine::Gpu { streamer, info: Some(info) },
+            fall_back: false,
+        })
+    }
+
+    /// Your own device: its handlers stay as they are.
+    pub fn on_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
+        let streamer = Box::new(Streamer::new(device, queue, device::Lost::default()));
+        Self {
+            engine: Engine::Gpu { streamer, info: None },
+            name: device.adapter_info().name,
+            fall_back: false,
+        }
+    }
+
+    /// The device's name: `cpu`, `reference`, or the adapter's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The adapter, where the runner opened one.
+    pub fn adapter_info(&self) -> Option<&wgpu::AdapterInfo> {
+        match &self.engine {
+            Engine::Gpu { info, .. } => info.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The GPU's kernels and queue, where there is a GPU: for buffers that stay on the device.
+    pub fn gpu(&self) -> Option<(&crate::gpu::Kernels, &wgpu::Queue)> {
+        match &self.engine {
+            Engine::Gpu { streamer, .. } => Some((&streamer.kernels, &streamer.queue)),
+            _ => None,
+        }
+    }
+
+    /// Runs one call and waits for it.
+    ///
+    /// Inputs are anything that is a slice of f32; outputs are slices of the same length, or vectors, which get it.
+    ///
+    /// # Errors
+    /// A length that differs, a missing argument, and whatever the GPU reports; a loss is [`Error::DeviceLost`]. After an
+    /// error, vectors are empty and slices hold no result.
+    pub fn run<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<(), Error>
+    where
+        I: AsRef<[f32]>,
+        O: Into<Output<'a>>,
+    {
+        pollster::block_on(self.run_any(args.into_args(), Wait::Block))
+    }
+
+    /// [`run`](Runner::run) for async callers, on any executor.
+    ///
+    /// # Errors
+    /// As [`run`](Runner::run).
+    pub async fn run_async<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<(), Error>
+    where
+        I: AsRef<[f32]>,
+        O: Into<Output<'a>>,
+    {
+        self.run_any(args.into_args(), Wait::Wake).await
+    }
+
+    /// The output `z` of any op.
+    ///
+    /// # Errors
+    /// As [`run`](Runner::run).
+    pub fn forward(&self, op: &dyn Op, inputs: &[&[f32]]) -> Result<Vec<f32>, Error> {
+        let (z, _) = self.vectors(op, inputs, None, op.definition().outputs(Pass::Forward))?;
+        Ok(z)
+    }
+
+    /// The gradients of any op, one for each input, given the upstream gradient `dz`.
+    ///
+    /// # Errors
+    /// As [`run`](Runner::run).
+    pub fn backward(&self, op: &dyn Op, inputs: &[&[f32]], dz: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
+        let (_, gradients) = self.vectors(op, inputs, Some(dz), Outputs::gradients(op.definition()))?;
+        Ok(gradients)
+    }
+
+    /// Output and gradients of any op in one pass.
+    ///
+    /// # Errors
+    /// As [`run`](Runner::run).
+    pub fn fused(
+        &self,
+        op: &dyn Op,
+        inputs: &[&[f32]],
+        dz: &[f32],
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>), Error> {
+        self.vectors(op, inputs, Some(dz), Outputs::Z | Outputs::gradients(op.definition()))
+    }
+
+    fn vectors(
+        &self,
+        op: &dyn Op,
+        inputs: &[&[f32]],
+        dz: Option<&[f32]>,
+        outputs: Outputs,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>), Error> {
+        let mut vectors = vec![Vec::new(); op.definition().write_count()];
+        let writes = vectors.iter_mut().enumerate().map(|(i, v)| outputs.contains(i).then_some(v)).collect();
+        let reads = inputs.iter().copied().map(Some).chain([dz]).collect();
+        self.run(Args { op, reads, writes })?;
+        let gradients = vectors.split_off(1);
+        Ok((vectors.remove(0), gradients))
+    }
+
+    async fn run_any<'a, I, O>(&self, args: Args<'_, I, O>, wait: Wait) -> Result<(), Error>
+    where
+        I: AsRef<[f32]>,
+        O: Into<Output<'a>>,
+    {
+        let op = args.op;
+        let reads: Vec<Option<&[f32]>> = args.reads.iter().map(|r| r.as_ref().map(AsRef::as_ref)).collect();
+        let mut outputs: Vec<Option<Output>> = args.writes.into_iter().map(|w| w.map(Into::into)).collect();
+        let len = check_slices(op, &reads, &outputs)?;
+        let reads: Vec<&[f32]> = reads.into_iter().map(Option::unwrap_or_default).collect();
+        let mut writes: Vec<_> = outputs.iter_mut().map(|o| o.as_mut().map(|o| o.slice(len))).collect();
+        let result = self.run_slices(op, &reads, &mut writes, wait).await;
+        if result.is_err() {
+            outputs.iter_mut().flatten().for_each(Output::discard);
+        }
+        result
+    }
+
+    async fn run_slices(
+        &self,
+        op: &dyn Op,
+        reads: &[&[f32]],
+        writes: &mut [Option<&mut [f32]>],
+        wait: Wait,
+    ) -> Result<(), Error> {
+        match &self.engine {
+            Engine::Cpu => cpu::run(op, reads, writes),
+            Engine::Reference => reference_block(op, reads, writes),
+            Engine::Gpu { streamer, .. } => {
+                let mut done = 0;
+                let result = streamer.run(op, reads, writes, wait, &mut done).await;
+                if result.is_err() && self.fall_back {
+                    let reads: Vec<&[f32]> =
+                        reads.iter().map(|r| r.get(done..).unwrap_or_default()).collect();
+                    let mut rest: Vec<_> =
+                        writes.iter_mut().map(|w| w.as_mut().map(|w| &mut w[done..])).collect();
+                    cpu::run(op, &reads, &mut rest);
+                    return Ok(());
+                }
+                return result;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The length of a call, if its slices agree on one and nothing is missing.
+fn check_slices(op: &dyn Op, reads: &[Option<&[f32]>], writes: &[Option<Output>]) -> Result<usize, Error> {
+    let definition = op.definition();
+    let name = || definition.name.to_owned();
+    check_arity(definition, reads.len(), writes.len())?;
+    let wanted = Outputs::present(writes.iter().map(Option::is_some));
+    if wanted.is_empty() {
+        return Err(Error::NothingWanted { op: name() });
+    }
+    let read_names: Vec<_> = definition.read_names().collect();
+    if let Some(missing) = definition.reads_for(wanted).into_iter().find(|&i| reads[i].is_none()) {
+        return Err(Error::Missing { op: name(), argument: read_names[missing].into() });
+    }
+    let reads = read_names.iter().zip(reads).filter_map(|(n, r)| Some(((*n).to_owned(), r.as_ref()?.len())));
+    let writes = definition
+        .write_names()
+        .into_iter()
+        .zip(writes)
+        .filter_map(|(n, w)| Some((n, w.as_ref()?.fixed_len()?)));
+    let lengths: Vec<_> = reads.chain(writes).collect();
+    let Some((other, need)) = lengths.first().cloned() else { return Ok(0) };
+    match lengths.into_iter().find(|(_, len)| *len != need) {
+        None => Ok(need),
+        Some((argument, got)) => {
+            Err(Error::Length { op: name(), argument, got: got as u64, need: need as u64, other })
+        }
+    }
+}
+
+/// Where an output goes: a slice of the right length, or a vector that gets it.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// A slice of the inputs' length.
+    Slice(&'a mut [f32]),
+    /// A vector, which gets the inputs' length.
+    Vec(&'a mut Vec<f32>),
+}
+
+impl Output<'_> {
+    fn fixed_len(&self) -> Option<usize> {
+        match self {
+            Output::Slice(slice) => Some(slice.len()),
+            Output::Vec(_) => None,
+        }
+    }
+
+    fn slice(&mut self, len: usize) -> &mut [f32] {
+        match self {
+            Output::Slice(slice) => slice,
+            Output::Vec(vec) => {
+                vec.resize(len, 0.0);
+                vec
+            }
+        }
+    }
+
+    fn discard(&mut self) {
+        if let Output::Vec(vec) = self {
+            vec.clear();
+        }
+    }
+}
+
+impl<'a> From<&'a mut [f32]> for Output<'a> {
+    fn from(slice: &'a mut [f32]) -> Self {
+        Output::Slice(slice)
+    }
+}
+
+impl<'a, const N: usize> From<&'a mut [f32; N]> for Output<'a> {
+    fn from(array: &'a mut [f32; N]) -> Self {
+        Output::Slice(array)
+    }
+}
+
+impl<'a> From<&'a mut Vec<f32>> for Output<'a> {
+    fn from(vec: &'a mut Vec<f32>) -> Self {
+        Output::Vec(vec)
+    }
+}
