@@ -140,6 +140,16 @@ pub enum Error {
         /// What the driver said.
         message: String,
     },
+    /// A device's result is not the reference's.
+    #[error("{op}: wrong on {device}: {message}")]
+    Wrong {
+        /// The op.
+        op: String,
+        /// The device's name.
+        device: String,
+        /// The element, what it should be and what it is.
+        message: String,
+    },
     /// No adapter is what was asked for.
     #[error("no device matches '{wanted}'; there is: {}", list(.found))]
     NoDevice {

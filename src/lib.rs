@@ -23,13 +23,17 @@
 //! # }
 //! ```
 
-pub mod cpu;
+mod cpu;
+pub mod data;
 mod error;
 pub mod gpu;
+pub mod measure;
 pub mod op;
 pub mod plan;
+pub mod probe;
 mod run;
 pub mod shader;
+pub mod verify;
 
 pub use error::Error;
 pub use op::{Args, IntoArgs, Op, Outputs, modulo, spiky};

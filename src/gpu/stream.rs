@@ -229,7 +229,8 @@ impl InFlight {
         {
             let (device, mappings) = (streamer.kernels.device().clone(), self.mappings);
             let answer_all = move || {
-                poll(&device, self.submission);
+                // What went wrong shows in the mappings.
+                drop(wait_for(&device, self.submission, ""));
                 // Every mapping has answered by now; one that has not is answered for, so that nothing hangs.
                 (0..mappings).for_each(|_| drop(self.sender.try_send(false)));
             };
@@ -256,12 +257,20 @@ impl InFlight {
     }
 }
 
-/// Blocks until the submission is done; what went wrong shows in the mappings.
+/// Blocks until the submission is done.
 #[cfg(not(target_arch = "wasm32"))]
-fn poll(device: &wgpu::Device, submission: wgpu::SubmissionIndex) {
+pub(crate) fn wait_for(
+    device: &wgpu::Device,
+    submission: wgpu::SubmissionIndex,
+    op: &str,
+) -> Result<(), Error> {
     let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
     // wgpu panics where the driver reports the loss from here.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.poll(wait)));
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.poll(wait))) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(Error::Gpu { op: op.into(), message: error.to_string() }),
+        Err(_) => Err(Error::DeviceLost { op: op.into(), message: "the driver reports its loss".into() }),
+    }
 }
 
 fn gpu_error(streamer: &Streamer, definition: &Definition, error: &wgpu::MapRangeError) -> Error {

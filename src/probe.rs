@@ -1,0 +1,111 @@
+//! What a device does with floating point: the reasons why kernels let integers decide.
+//!
+//! Each probe is an op of one float operation, run like any other op and compared with IEEE arithmetic.
+
+use crate::{Error, Op, Runner, data::Data, op::Definition};
+
+/// What the probes found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probes {
+    /// Subnormal operands or results become zero.
+    pub flushes_subnormals: bool,
+    /// `fma(x, y, w)` rounds once.
+    pub fma_is_fused: bool,
+    /// `x * y + w` rounds once, though two roundings were asked for.
+    pub contracts: bool,
+    /// Sums and products of normal numbers round to nearest, ties to even.
+    pub rounds_to_nearest_even: bool,
+    /// The largest error of `x / y` in units in the last place, over normal operands and results.
+    pub division_error_ulp: u32,
+}
+
+/// Probes the device of a runner.
+///
+/// # Errors
+/// What the device reports.
+pub fn probe(runner: &Runner) -> Result<Probes, Error> {
+    let bits = |op: &Probe, inputs: &[&[f32]]| -> Result<Vec<u32>, Error> {
+        Ok(runner.forward(op, inputs)?.into_iter().map(f32::to_bits).collect())
+    };
+    // A subnormal operand and a normal one whose sum would show it; two normal factors of a subnormal product.
+    let (tiny, least) = (f32::from_bits(1), f32::MIN_POSITIVE);
+    let sum = bits(&ADD, &[&[tiny, least], &[tiny, tiny]])?;
+    let product = bits(&MULTIPLY, &[&[least], &[0.5]])?;
+    let flushes_subnormals = sum != [2, 0x0080_0001] || product != [0x0040_0000];
+
+    // (1 + e)(1 - e) - 1 = -e^2 in one rounding, 0 in two.
+    let e = f32::EPSILON.sqrt();
+    let [x, y, w]: [&[f32]; 3] = [&[1.0 + e], &[1.0 - e], &[-1.0]];
+    let once = [(-e * e).to_bits()];
+    let fma_is_fused = bits(&FMA, &[x, y, w])? == once;
+    let contracts = bits(&MULTIPLY_ADD, &[x, y, w])? == once;
+
+    let (x, y) = normal_operands();
+    let expected =
+        |f: fn(f32, f32) -> f32| x.iter().zip(&y).map(|(x, y)| f(*x, *y).to_bits()).collect::<Vec<_>>();
+    let rounds_to_nearest_even = bits(&ADD, &[&x, &y])? == expected(|x, y| x + y)
+        && bits(&MULTIPLY, &[&x, &y])? == expected(|x, y| x * y);
+    let quotients = bits(&DIVIDE, &[&x, &y])?;
+    let errors = quotients.iter().zip(expected(|x, y| x / y)).map(|(q, exact)| q.abs_diff(exact));
+    let division_error_ulp = errors.max().unwrap_or(0);
+    Ok(Probes { flushes_subnormals, fma_is_fused, contracts, rounds_to_nearest_even, division_error_ulp })
+}
+
+/// Random normal numbers whose sums, products and quotients are normal, and ties.
+fn normal_operands() -> (Vec<f32>, Vec<f32>) {
+    let mut operands = vec![vec![0.0; 1 << 16]; 3];
+    Data::Ordinary.fill(1, 0, &mut operands);
+    let (mut x, mut y) = (operands.swap_remove(0), operands.swap_remove(1));
+    let half = f32::EPSILON / 2.0;
+    for one in [1.0, 1.0 + f32::EPSILON, -1.0, -1.0 - f32::EPSILON] {
+        x.extend([one, one]);
+        y.extend([half, -half * 3.0]);
+    }
+    (x, y)
+}
+
+struct Probe {
+    definition: Definition,
+    exact: fn(&[f32]) -> f32,
+}
+
+impl Op for Probe {
+    fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+        writes.fill(0.0);
+        writes[0] = (self.exact)(reads);
+    }
+}
+
+const fn probe_op(
+    inputs: &'static [&'static str],
+    gradients: &'static [&'static str],
+    z: &'static str,
+    exact: fn(&[f32]) -> f32,
+) -> Probe {
+    let definition =
+        Definition { name: "probe", inputs, functions: &[], lets: &[], z, gradients, formulas: &[] };
+    Probe { definition, exact }
+}
+
+const TWO: &[&str] = &["x", "y"];
+const THREE: &[&str] = &["x", "y", "w"];
+// There is no gradient to ask for; the operands are the op's shape.
+const NONE: &[&str] = &["0u", "0u", "0u"];
+
+static ADD: Probe = probe_op(TWO, NONE, "bitcast<u32>(bitcast<f32>(x) + bitcast<f32>(y))", |r| r[0] + r[1]);
+static MULTIPLY: Probe =
+    probe_op(TWO, NONE, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y))", |r| r[0] * r[1]);
+static DIVIDE: Probe =
+    probe_op(TWO, NONE, "bitcast<u32>(bitcast<f32>(x) / bitcast<f32>(y))", |r| r[0] / r[1]);
+static FMA: Probe =
+    probe_op(THREE, NONE, "bitcast<u32>(fma(bitcast<f32>(x), bitcast<f32>(y), bitcast<f32>(w)))", |r| {
+        r[0].mul_add(r[1], r[2])
+    });
+static MULTIPLY_ADD: Probe =
+    probe_op(THREE, NONE, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y) + bitcast<f32>(w))", |r| {
+        r[0] * r[1] + r[2]
+    });

@@ -1,0 +1,268 @@
+//! Comparing a device with the scalar reference, bit for bit.
+//!
+//! ```
+//! use elemgrad::{Runner, modulo, op::Pass, verify::{Inputs, verify}};
+//! use std::ops::ControlFlow;
+//!
+//! # fn main() -> Result<(), elemgrad::Error> {
+//! let inputs = Inputs::Sample { count: 10_000, seed: 1 };
+//! let report = verify(&Runner::cpu(), &modulo::Mod, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
+//! assert_eq!((report.checked, report.mismatches), (10_000, 0));
+//! # Ok(())
+//! # }
+//! ```
+
+use std::ops::ControlFlow;
+
+use rayon::prelude::*;
+
+use crate::{
+    Args, Error, Op, Outputs, Runner,
+    data::Data,
+    op::{Pass, reference_block},
+};
+
+/// Elements that are compared at a time.
+const CHUNK: usize = 1 << 22;
+/// Mismatches that a report shows in full.
+const SHOWN: usize = 10;
+
+/// What to compare on.
+#[derive(Clone, Debug)]
+pub enum Inputs {
+    /// Every f32, for an op of one input.
+    Exhaustive,
+    /// [`Data::Mix`].
+    Sample {
+        /// How many elements.
+        count: u64,
+        /// Where they start.
+        seed: u64,
+    },
+    /// One vector for each input, and one for the upstream gradient.
+    Given(Vec<Vec<f32>>),
+}
+
+impl Inputs {
+    /// How many elements there are.
+    pub fn count(&self) -> u64 {
+        match self {
+            Inputs::Exhaustive => 1 << 32,
+            Inputs::Sample { count, .. } => *count,
+            Inputs::Given(operands) => operands.first().map_or(0, |o| o.len() as u64),
+        }
+    }
+
+    fn check(&self, op: &dyn Op) -> Result<(), Error> {
+        let definition = op.definition();
+        let (what, got, need) = match self {
+            Inputs::Exhaustive => ("inputs in an exhaustive check", definition.inputs.len(), 1),
+            Inputs::Sample { .. } => return Ok(()),
+            Inputs::Given(operands) => ("inputs", operands.len(), definition.read_count()),
+        };
+        if got == need { Ok(()) } else { Err(Error::Arity { op: definition.name.into(), what, got, need }) }
+    }
+
+    fn fill(&self, first: u64, operands: &mut [Vec<f32>]) {
+        match self {
+            Inputs::Exhaustive => {
+                // The input itself says which element it is; the upstream gradients are random.
+                Data::Mix.fill(1, first, operands);
+                let bits = operands[0].par_iter_mut().enumerate();
+                bits.for_each(|(i, x)| *x = f32::from_bits((first + i as u64) as u32));
+            }
+            Inputs::Sample { seed, .. } => Data::Mix.fill(*seed, first, operands),
+            Inputs::Given(given) => {
+                for (operand, given) in operands.iter_mut().zip(given) {
+                    let len = operand.len();
+                    operand.copy_from_slice(&given[first as usize..][..len]);
+                }
+            }
+        }
+    }
+}
+
+/// One output that is not the reference's.
+#[derive(Clone, Debug)]
+pub struct Mismatch {
+    /// The element's number.
+    pub element: u64,
+    /// The pass.
+    pub pass: Pass,
+    /// The output's name.
+    pub output: String,
+    /// Every input and the upstream gradient, by name.
+    pub reads: Vec<(String, f32)>,
+    /// What the reference says.
+    pub expected: f32,
+    /// What the device said.
+    pub actual: f32,
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "element {}, {}:", self.element, self.pass.name())?;
+        for (name, value) in &self.reads {
+            write!(f, " {name} = {value:e} ({:08x})", value.to_bits())?;
+        }
+        let (expected, actual) = (self.expected, self.actual);
+        write!(f, ": {} is {actual:e} ({:08x}), ", self.output, actual.to_bits())?;
+        write!(f, "expected {expected:e} ({:08x})", expected.to_bits())
+    }
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The op's name.
+    pub op: String,
+    /// The device's name.
+    pub device: String,
+    /// Elements compared.
+    pub checked: u64,
+    /// Elements of which any output of any pass is wrong: an element counts once.
+    pub mismatches: u64,
+    /// The first mismatches.
+    pub first: Vec<Mismatch>,
+}
+
+/// Compares every output of the passes with the reference on every element, on bits.
+///
+/// `progress` hears how many elements are done and may break off, which leaves [`Report::checked`] short of the count.
+///
+/// # Errors
+/// [`Error::Arity`] for inputs that are not the op's (an exhaustive check of two f32 among them), and what the device
+/// reports.
+pub fn verify(
+    runner: &Runner,
+    op: &dyn Op,
+    inputs: &Inputs,
+    passes: &[Pass],
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> Result<Report, Error> {
+    inputs.check(op)?;
+    let definition = op.definition();
+    let count = inputs.count();
+    let mut report = Report {
+        op: definition.name.into(),
+        device: runner.name().into(),
+        checked: 0,
+        mismatches: 0,
+        first: Vec::new(),
+    };
+    let mut chunk = Chunk::default();
+    while report.checked < count {
+        let len = CHUNK.min((count - report.checked) as usize);
+        chunk.prepare(op, inputs, report.checked, len);
+        let mut wrong = vec![false; len];
+        for &pass in passes {
+            chunk.compare(runner, op, pass, &mut wrong, &mut report)?;
+        }
+        report.mismatches += wrong.iter().filter(|w| **w).count() as u64;
+        report.checked += len as u64;
+        if progress(report.checked).is_break() {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// The outputs that a pass is compared on: all of them, aliases too.
+fn outputs(op: &dyn Op, pass: Pass) -> Outputs {
+    let gradients = Outputs::gradients(op.definition());
+    match pass {
+        Pass::Forward => Outputs::Z,
+        Pass::Backward => gradients,
+        Pass::Fused => Outputs::Z | gradients,
+    }
+}
+
+/// Operands, expected outputs and actual outputs of some elements.
+#[derive(Default)]
+struct Chunk {
+    reads: Vec<Vec<f32>>,
+    expected: Vec<Vec<f32>>,
+    actual: Vec<Vec<f32>>,
+}
+
+impl Chunk {
+    fn prepare(&mut self, op: &dyn Op, inputs: &Inputs, first: u64, len: usize) {
+        let definition = op.definition();
+        let resize = |vectors: &mut Vec<Vec<f32>>, count| {
+            vectors.resize(count, Vec::new());
+            vectors.iter_mut().for_each(|v| v.resize(len, 0.0));
+        };
+        resize(&mut self.reads, definition.read_count());
+        resize(&mut self.expected, definition.write_count());
+        resize(&mut self.actual, definition.write_count());
+        inputs.fill(first, &mut self.reads);
+        reference(op, &self.reads, &mut self.expected);
+    }
+
+    fn compare(
+        &mut self,
+        runner: &Runner,
+        op: &dyn Op,
+        pass: Pass,
+        wrong: &mut [bool],
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let outputs = outputs(op, pass);
+        // A bit pattern that no output has unless it is written: what a device leaves alone counts as wrong.
+        let canary = f32::from_bits(0xffed_cba9);
+        self.actual.par_iter_mut().for_each(|actual| actual.fill(canary));
+        let forward = outputs == Outputs::Z;
+        let last = self.reads.len() - 1;
+        let reads = (0..).zip(&self.reads).map(|(i, r)| (!forward || i < last).then_some(&r[..])).collect();
+        let writes =
+            (0..).zip(&mut self.actual).map(|(i, w)| outputs.contains(i).then_some(&mut w[..])).collect();
+        runner.run(Args { op, reads, writes })?;
+
+        let names = op.definition().write_names();
+        for write in outputs.iter() {
+            let (expected, actual) = (&self.expected[write], &self.actual[write]);
+            for i in differing(expected, actual) {
+                wrong[i] = true;
+                if report.first.len() < SHOWN {
+                    let reads = op.definition().read_names().zip(&self.reads);
+                    report.first.push(Mismatch {
+                        element: report.checked + i as u64,
+                        pass,
+                        output: names[write].clone(),
+                        reads: reads.map(|(name, values)| (name.to_owned(), values[i])).collect(),
+                        expected: expected[i],
+                        actual: actual[i],
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The reference over all elements, on all cores.
+fn reference(op: &dyn Op, reads: &[Vec<f32>], expected: &mut [Vec<f32>]) {
+    const BLOCK: usize = 1 << 14;
+    let mut blocks: Vec<_> = expected.iter_mut().map(|e| e.chunks_mut(BLOCK)).collect();
+    let mut tasks = Vec::new();
+    while let Some(task) = blocks.iter_mut().map(|b| b.next().map(Some)).collect::<Option<Vec<_>>>() {
+        tasks.push(task);
+    }
+    tasks.par_iter_mut().enumerate().for_each(|(block, writes)| {
+        let start = block * BLOCK;
+        let reads: Vec<_> = reads.iter().map(|r| &r[start..r.len().min(start + BLOCK)]).collect();
+        reference_block(op, &reads, writes);
+    });
+}
+
+/// The elements that differ in any bit.
+fn differing(expected: &[f32], actual: &[f32]) -> Vec<usize> {
+    const BLOCK: usize = 1 << 14;
+    let blocks = expected.par_chunks(BLOCK).zip(actual.par_chunks(BLOCK)).enumerate();
+    let differing = blocks.flat_map_iter(|(block, (expected, actual))| {
+        let pairs = expected.iter().zip(actual).enumerate();
+        let differ = pairs.filter(|(_, (e, a))| e.to_bits() != a.to_bits());
+        differ.map(|(i, _)| block * BLOCK + i).collect::<Vec<_>>()
+    });
+    differing.collect()
+}
