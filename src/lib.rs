@@ -27,6 +27,7 @@ mod cpu;
 pub mod data;
 mod error;
 pub mod gpu;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod measure;
 pub mod op;
 pub mod plan;

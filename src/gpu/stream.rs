@@ -1,11 +1,13 @@
 //! Host slices through a GPU, in windows: upload, compute and read-back of neighbouring windows overlap, and memory is
 //! bounded whatever the length.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use futures_intrusive::channel::shared::{Receiver, Sender, channel};
 
 use super::{bind::Bound, device::Lost, kernels::Kernels, scope::caught};
 use crate::{
-    Args, Error, Op,
+    Args, Error, Op, Outputs,
     op::Definition,
     plan::{self, ELEMENT},
 };
@@ -24,11 +26,16 @@ pub(crate) struct Streamer {
     pub(crate) kernels: Kernels,
     pub(crate) queue: wgpu::Queue,
     pub(crate) lost: Lost,
+    /// The last call's buffers: calls of one shape, such as the chunks of a file, allocate once.
+    idle: Mutex<Option<(Shape, Vec<Stage>)>>,
 }
+
+/// What a ring of stages is made for: op, reads, outputs and elements of a window.
+type Shape = (String, Vec<usize>, Outputs, usize);
 
 impl Streamer {
     pub(crate) fn new(device: &wgpu::Device, queue: &wgpu::Queue, lost: Lost) -> Self {
-        Self { kernels: Kernels::new(device), queue: queue.clone(), lost }
+        Self { kernels: Kernels::new(device), queue: queue.clone(), lost, idle: Mutex::default() }
     }
 
     /// Runs `op`; `done` counts the elements whose outputs are complete, on success and on failure.
@@ -48,9 +55,10 @@ impl Streamer {
         let max_buffer = self.kernels.device().limits().max_buffer_size;
         let window = plan::stream_window(len, needed.len() + wanted.iter().count(), max_buffer, &limits);
         let windows: Vec<_> = (0..len).step_by(window).map(|start| start..len.min(start + window)).collect();
-        let mut ring = Vec::new();
-        for _ in 0..(plan::STREAM_RING as usize).min(windows.len()) {
-            ring.push(Stage::new(self, op, &needed, wanted, window).await?);
+        let shape = (name.to_owned(), needed, wanted, window);
+        let mut ring = self.take_ring(&shape);
+        while ring.len() < (plan::STREAM_RING as usize).min(windows.len()) {
+            ring.push(Stage::new(self, op, &shape.1, wanted, window).await?);
         }
         for turn in 0..windows.len() + ring.len() {
             let stage = turn % ring.len();
@@ -62,7 +70,21 @@ impl Streamer {
                 ring[stage].start(self, op, reads, range.clone()).await?;
             }
         }
+        *self.idle() = Some((shape, ring));
         Ok(())
+    }
+
+    /// The buffers of the last call where it was like this one, else none; its bindings are made anew, since another op
+    /// may have the same name.
+    fn take_ring(&self, shape: &Shape) -> Vec<Stage> {
+        let idle = self.idle().take().filter(|(idle, _)| idle == shape);
+        let mut ring = idle.map(|(_, ring)| ring).unwrap_or_default();
+        ring.iter_mut().for_each(|stage| stage.bound = None);
+        ring
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<(Shape, Vec<Stage>)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,7 +116,7 @@ impl Stage {
         streamer: &Streamer,
         op: &dyn Op,
         reads: &[usize],
-        wanted: crate::Outputs,
+        wanted: Outputs,
         window: usize,
     ) -> Result<Self, Error> {
         let device = streamer.kernels.device();
@@ -242,8 +264,9 @@ impl InFlight {
                 }
             }
         }
+        // On the web the browser's event loop answers.
         #[cfg(target_arch = "wasm32")]
-        let _ = wait;
+        let _ = (wait, self.submission, &self.sender);
         for _ in 0..self.mappings {
             if self.receiver.receive().await != Some(true) {
                 streamer.lost.check(op)?;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    Error, Op, Outputs,
+    Op, Outputs,
     op::Definition,
     plan::{Access, ELEMENTS_PER_WORKGROUP, Slot, WORKGROUP_SIZE},
 };
@@ -246,9 +246,10 @@ fn main(operands: &[KernelOperand], memory: &[String], access: Access) -> String
 /// Parses and validates a module as wgpu will.
 ///
 /// # Errors
-/// [`Error::Shader`] with the compiler's message.
+/// [`Error::Shader`](crate::Error::Shader) with the compiler's message.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn check(op: &str, source: &str) -> Result<(), Error> {
+pub fn check(op: &str, source: &str) -> Result<(), crate::Error> {
+    use crate::Error;
     use wgpu::naga;
     let failed = |message: String| Error::Shader { op: op.into(), message };
     let module = naga::front::wgsl::parse_str(source).map_err(|e| failed(e.emit_to_string(source)))?;
