@@ -156,7 +156,8 @@ pub fn plan(op: &str, operands: &[OperandRange], len: u64, limits: &Limits) -> R
     let per_dimension = u64::from(limits.max_compute_workgroups_per_dimension);
     let groups = MAX_DISPATCH.min(len).div_ceil(ELEMENTS_PER_WORKGROUP.into());
     if per_dimension == 0 || groups.div_ceil(per_dimension.max(1)) > per_dimension {
-        let need = groups.isqrt() + 1;
+        // A square of workgroups is the most that a device allows.
+        let need = groups.saturating_sub(1).isqrt() + 1;
         return Err(too_small("max_compute_workgroups_per_dimension", per_dimension, need));
     }
 
@@ -194,18 +195,20 @@ fn slots_and_window(operands: &[OperandRange], len: u64, limits: &Limits) -> Res
     // Windows are whole workgroups and whole alignments, so every window has the same bases.
     let step = u64::from(ELEMENTS_PER_WORKGROUP).max(align / ELEMENT);
     let limit = limits.max_storage_buffer_binding_size;
-    let mut window = (limit / ELEMENT).min(MAX_DISPATCH).min(len).max(1);
+    let mut window = (limit / ELEMENT).min(MAX_DISPATCH).max(step).min(len).max(1);
     loop {
         let slots = slots(operands, window, align);
         let need = slots.iter().map(|s| binding(operands, s, 0, window, align).1).max().unwrap_or(0);
         if need <= limit && (window >= len || window.is_multiple_of(step)) {
             return Ok((slots, window));
         }
+        if window <= step {
+            return Err(need);
+        }
         // The offsets' remainders take a little of the binding. Inputs of one buffer that overlap each other at a
         // distance share a slot, which half a window may part.
         let excess = need.saturating_sub(limit).div_ceil(ELEMENT);
-        let next = window.saturating_sub(excess).max(window / 2) / step * step;
-        window = if next == 0 { return Err(need) } else { next };
+        window = (window.saturating_sub(excess).max(window / 2) / step * step).max(step);
     }
 }
 
