@@ -281,3 +281,317 @@ pub fn stream_window(len: usize, operands: usize, max_buffer_size: u64, limits: 
     let window = (bytes / ELEMENT / step * step).max(step) as usize;
     window.min(len.max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALIGN: u64 = 32;
+    const STEP: u64 = ELEMENTS_PER_WORKGROUP as u64;
+
+    const LIMITS: Limits = Limits {
+        max_storage_buffer_binding_size: 128 << 20,
+        min_storage_buffer_offset_alignment: ALIGN,
+        max_compute_workgroups_per_dimension: 65535,
+        max_storage_buffers_per_shader_stage: 8,
+        max_compute_invocations_per_workgroup: 256,
+    };
+
+    /// Operands as (buffer, first element, written).
+    fn operands(places: &[(usize, u64, bool)]) -> Vec<OperandRange> {
+        let operand = |(i, &(buffer, element, write))| OperandRange {
+            name: format!("operand {i}"),
+            buffer,
+            offset: element * ELEMENT,
+            write,
+        };
+        places.iter().enumerate().map(operand).collect()
+    }
+
+    /// Plans, and checks everything that a plan promises.
+    fn planned(places: &[(usize, u64, bool)], len: u64, limits: &Limits) -> Result<Plan, Error> {
+        let operands = operands(places);
+        let plan = plan("op", &operands, len, limits)?;
+        let case = || format!("{places:?}, {len} elements, {limits:?}: {plan:?}");
+
+        let mut sharing: Vec<usize> = plan.slots.iter().flat_map(|s| s.operands.clone()).collect();
+        sharing.sort_unstable();
+        assert!(sharing.into_iter().eq(0..operands.len()), "each operand has one slot: {}", case());
+        let written = |buffer| operands.iter().any(|o| o.write && o.buffer == buffer);
+        let buffer = |slot: &Slot| operands[slot.operands[0]].buffer;
+        for slot in &plan.slots {
+            assert!(slot.operands.iter().all(|&i| operands[i].buffer == buffer(slot)), "{}", case());
+            assert_eq!(slot.write, written(buffer(slot)), "never read and read_write: {}", case());
+        }
+
+        let mut start = 0;
+        for w in &plan.windows {
+            let len = u64::from(w.len);
+            assert!((1..=MAX_DISPATCH).contains(&len), "{}", case());
+            assert_eq!(w.bindings.len(), plan.slots.len(), "{}", case());
+            for (slot, &(offset, size)) in plan.slots.iter().zip(&w.bindings) {
+                assert!(offset.is_multiple_of(limits.min_storage_buffer_offset_alignment), "{}", case());
+                assert!(size <= limits.max_storage_buffer_binding_size, "{}", case());
+                let mut end = 0;
+                for &i in &slot.operands {
+                    let base = u64::from(w.bases[i]);
+                    assert_eq!(offset + base * ELEMENT, operands[i].offset + start * ELEMENT, "{}", case());
+                    end = end.max(operands[i].offset + (start + len) * ELEMENT);
+                }
+                assert_eq!(offset + size, end, "a binding ends where its last operand does: {}", case());
+            }
+            for (a, one) in plan.slots.iter().zip(&w.bindings) {
+                for (b, other) in plan.slots.iter().zip(&w.bindings) {
+                    let apart = one.0 + one.1 <= other.0 || other.0 + other.1 <= one.0;
+                    assert!(a == b || !a.write || buffer(a) != buffer(b) || apart, "{}", case());
+                }
+            }
+            let aligned = len.is_multiple_of(4) && w.bases.iter().all(|base| base.is_multiple_of(4));
+            assert!(plan.access == Access::Word || aligned, "{}", case());
+
+            let groups = len.div_ceil(STEP);
+            let [x, y] = w.grid.map(u64::from);
+            let most = u64::from(limits.max_compute_workgroups_per_dimension);
+            assert!(x <= most && y <= most && x * y >= groups && x * (y - 1) < groups, "{}", case());
+            assert_eq!(y, groups.div_ceil(most), "the fewest rows: {}", case());
+            assert_eq!(w.bases, plan.windows[0].bases, "every window has the same bases: {}", case());
+            assert_eq!(w.len == plan.windows[0].len, len == u64::from(plan.windows[0].len));
+            start += len;
+        }
+        assert_eq!(start, len, "the windows are the whole call: {}", case());
+        Ok(plan)
+    }
+
+    fn limit(error: Error) -> (&'static str, u64) {
+        match error {
+            Error::Limit { limit, need, got, .. } => {
+                assert!(got < need, "{limit}: {got} is enough for {need}");
+                (limit, need)
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn no_elements_are_no_windows() -> Result<(), Error> {
+        let plan = planned(&[(0, 5, false), (0, 5, true)], 0, &LIMITS)?;
+        assert!(plan.windows.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn vec4_needs_a_multiple_of_four_everywhere() -> Result<(), Error> {
+        for len in 1..=20 {
+            for offset in 0..=20 {
+                let plan = planned(&[(0, offset, false), (1, 0, true)], len, &LIMITS)?;
+                let aligned = len % 4 == 0 && offset % 4 == 0;
+                assert_eq!(plan.access == Access::Vec4, aligned, "{len} elements at {offset}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Every binding size from less than a workgroup to more than three, at every remainder of an offset.
+    #[test]
+    fn windows_fit_every_binding_limit() -> Result<(), Error> {
+        for max_storage_buffer_binding_size in (STEP * 4 - 8..=3 * STEP * 4 + 40).step_by(4) {
+            let limits = Limits { max_storage_buffer_binding_size, ..LIMITS };
+            for offset in 0..=8 {
+                for len in [1, STEP - 1, STEP, STEP + 1, 2 * STEP, 3 * STEP, 3 * STEP + 1, 7 * STEP + 5] {
+                    let fits = |len| (offset % 8 + len) * ELEMENT <= max_storage_buffer_binding_size;
+                    match planned(&[(0, offset, false), (1, 0, true)], len, &limits) {
+                        Ok(plan) => {
+                            assert!(fits(len.min(STEP)));
+                            let most = (1..=8).rev().map(|n| n * STEP).find(|n| fits(*n)).unwrap_or(len);
+                            let window = if fits(len) { len } else { most };
+                            assert_eq!(plan.windows.len() as u64, len.div_ceil(window), "the fewest windows");
+                        }
+                        Err(error) => {
+                            let (name, need) = limit(error);
+                            assert_eq!(name, "max_storage_buffer_binding_size");
+                            assert!(!fits(len.min(STEP)), "{len} at {offset} would fit {limits:?}");
+                            let enough = Limits { max_storage_buffer_binding_size: need, ..limits };
+                            planned(&[(0, offset, false), (1, 0, true)], len, &enough)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An offset's alignment larger than a workgroup's elements sets the step of windows.
+    #[test]
+    fn windows_keep_any_alignment() -> Result<(), Error> {
+        for shift in 2..=16 {
+            let limits = Limits {
+                min_storage_buffer_offset_alignment: 1 << shift,
+                max_storage_buffer_binding_size: 300_000,
+                ..LIMITS
+            };
+            for offset in [0, 1, 4, 1023, 1024, 1025, 16_383, 16_384, 16_385] {
+                planned(&[(0, offset, false), (1, 3, true)], 1_000_000, &limits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Two operands of one buffer at every distance, in windows and in one piece, with and without a write.
+    #[test]
+    fn neighbours_in_one_buffer_share_a_binding_where_theirs_would_overlap() -> Result<(), Error> {
+        for bytes in [
+            LIMITS.max_storage_buffer_binding_size,
+            4 * STEP,
+            4 * STEP + 28,
+            8 * STEP,
+            8 * STEP + 28,
+            12 * STEP,
+        ] {
+            let limits = Limits { max_storage_buffer_binding_size: bytes, ..LIMITS };
+            for len in [1, 4, 8, 100, STEP, STEP + 1, 2 * STEP + 24, 5 * STEP] {
+                for offset in [0, 1, 7] {
+                    for distance in (0..=20).chain(len - len.min(9)..len + 20).chain(STEP - 9..STEP + 9) {
+                        for (first, second) in [(false, false), (true, false), (false, true), (true, true)] {
+                            let places = [(0, offset, first), (0, offset + distance, second)];
+                            let in_place = distance == 0 && !(first && second);
+                            let allowed = in_place || distance >= len || !(first || second);
+                            match planned(&places, len, &limits) {
+                                Ok(_) => assert!(allowed, "{places:?}, {len}"),
+                                Err(Error::Overlap { .. }) => assert!(!allowed, "{places:?}, {len}"),
+                                Err(error) => {
+                                    let (_, need) = limit(error);
+                                    let enough = Limits { max_storage_buffer_binding_size: need, ..limits };
+                                    planned(&places, len, &enough)?;
+                                }
+                            }
+                        }
+                        // Two inputs beside an output: any overlap of the two is allowed, the window may have to shrink.
+                        let away = 10 * STEP + distance;
+                        let places = [(0, offset, false), (0, offset + distance, false), (0, away + 3, true)];
+                        if let Err(error) = planned(&places, len, &limits) {
+                            let (_, need) = limit(error);
+                            let enough = Limits { max_storage_buffer_binding_size: need, ..limits };
+                            planned(&places, len, &enough)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Inputs that overlap at a distance need one binding for both, or smaller windows that part them.
+    #[test]
+    fn smaller_windows_part_inputs_that_overlap() -> Result<(), Error> {
+        let limits = Limits { max_storage_buffer_binding_size: (2 * STEP - 1) * 4, ..LIMITS };
+        let plan = planned(&[(0, 0, false), (0, 1504, false), (0, 8000, true)], 2 * STEP, &limits)?;
+        assert_eq!((plan.slots.len(), plan.windows.len()), (3, 2));
+        Ok(())
+    }
+
+    #[test]
+    fn outputs_overlap_nothing_but_exactly_an_input() {
+        let overlap = |places: &[_]| match plan("op", &operands(places), 100, &LIMITS) {
+            Err(Error::Overlap { op, argument, other }) => Some([op, argument, other].join(" ")),
+            Err(other) => panic!("{other}"),
+            Ok(_) => None,
+        };
+        let message = |a: usize, b: usize| Some(format!("op operand {a} operand {b}"));
+        for distance in 1..100 {
+            assert_eq!(overlap(&[(0, 0, false), (0, distance, true)]), message(1, 0));
+            assert_eq!(overlap(&[(0, distance, false), (0, 0, true)]), message(1, 0));
+            assert_eq!(overlap(&[(0, distance, true), (0, 0, true)]), message(0, 1));
+            assert_eq!(overlap(&[(0, distance, true), (1, 0, true)]), None);
+            assert_eq!(overlap(&[(0, distance, false), (0, 0, false), (1, 0, true)]), None);
+            // In place over one input is no leave to cut another.
+            assert_eq!(overlap(&[(0, 0, false), (0, distance, false), (0, 0, true)]), message(2, 1));
+        }
+        assert_eq!(overlap(&[(0, 0, true), (0, 0, true)]), message(0, 1));
+        assert_eq!(overlap(&[(0, 0, false), (0, 0, false), (0, 0, true)]), None);
+        assert_eq!(overlap(&[(0, 0, false), (0, 0, true), (0, 0, true)]), message(1, 2));
+        for distance in [100, 101] {
+            assert_eq!(overlap(&[(0, 0, false), (0, distance, true)]), None);
+            assert_eq!(overlap(&[(0, distance, true), (0, 0, true)]), None);
+        }
+    }
+
+    #[test]
+    fn grids_are_two_dimensional_past_one_dimension() -> Result<(), Error> {
+        let places = [(0, 0, false), (1, 0, true)];
+        for most in 1..=9_u64 {
+            let limits = Limits { max_compute_workgroups_per_dimension: most as u32, ..LIMITS };
+            for groups in 1..=90 {
+                for len in [groups * STEP - STEP + 1, groups * STEP - 1, groups * STEP] {
+                    match planned(&places, len, &limits) {
+                        Ok(_) => assert!(groups <= most * most),
+                        Err(error) => {
+                            let (name, need) = limit(error);
+                            assert_eq!(name, "max_compute_workgroups_per_dimension");
+                            assert!(
+                                groups > most * most && need * need >= groups && (need - 1).pow(2) < groups
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        let limits = Limits { max_storage_buffer_binding_size: u64::MAX, ..LIMITS };
+        let grid = |len| Ok::<_, Error>(planned(&places, len, &limits)?.windows[0].grid);
+        assert_eq!(grid(65535 * STEP)?, [65535, 1]);
+        assert_eq!(grid(65535 * STEP + 1)?, [32768, 2]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_dispatch_has_at_most_2_pow_28_elements() -> Result<(), Error> {
+        let limits = Limits { max_storage_buffer_binding_size: u64::MAX, ..LIMITS };
+        for (len, windows) in [
+            (MAX_DISPATCH - 1, 1),
+            (MAX_DISPATCH, 1),
+            (MAX_DISPATCH + 1, 2),
+            (5 * MAX_DISPATCH, 5),
+            (1 << 40, 4096),
+        ] {
+            assert_eq!(planned(&[(0, 1, false), (1, 0, true)], len, &limits)?.windows.len(), windows);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn kernels_need_bindings_and_invocations() {
+        let places = [(0, 0, false), (1, 0, false), (2, 0, true)];
+        for bindings in 0..=3 {
+            let limits = Limits { max_storage_buffers_per_shader_stage: bindings, ..LIMITS };
+            match planned(&places, 5, &limits) {
+                Ok(_) => assert_eq!(bindings, 3),
+                Err(error) => assert_eq!(limit(error), ("max_storage_buffers_per_shader_stage", 3)),
+            }
+        }
+        for invocations in [0, 64, 128, 255, 256] {
+            let limits = Limits { max_compute_invocations_per_workgroup: invocations, ..LIMITS };
+            match planned(&places, 5, &limits) {
+                Ok(_) => assert_eq!(invocations, 256),
+                Err(error) => assert_eq!(limit(error), ("max_compute_invocations_per_workgroup", 256)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_streamed_window_is_whole_workgroups_within_memory_and_limits() {
+        for operands in 1..=7 {
+            for len in [0, 1, 1000, 1 << 20, 1 << 30, usize::MAX] {
+                for bytes in [4096, 4097, 8191, 8192, 100_000, 128 << 20, u64::MAX] {
+                    for (max_buffer, max_binding) in [(bytes, 1 << 30), (1 << 30, bytes)] {
+                        let limits = Limits { max_storage_buffer_binding_size: max_binding, ..LIMITS };
+                        let window = stream_window(len, operands, max_buffer, &limits);
+                        let size = window as u64 * ELEMENT;
+                        assert!(window >= 1 && window <= len.max(1), "at least an element, so that it ends");
+                        assert!(window == len.max(1) || window.is_multiple_of(STEP as usize));
+                        assert!(size <= max_buffer && size <= max_binding);
+                        assert!(size * operands as u64 * STREAM_RING <= STREAM_BYTES);
+                    }
+                }
+            }
+        }
+    }
+}
