@@ -201,7 +201,8 @@ impl Timer<'_> {
     /// Seconds of one call, from a submission of `repeat`.
     fn time(&self, bound: &Bound, repeat: u32) -> Result<f64, Error> {
         let start = Instant::now();
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let label = Some("elemgrad measure");
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
         (0..repeat).for_each(|_| bound.encode(&mut encoder));
         wait_for(self.device, self.queue.submit([encoder.finish()]), self.op)?;
         Ok(start.elapsed().as_secs_f64() / f64::from(repeat))

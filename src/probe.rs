@@ -6,6 +6,7 @@ use crate::{Error, Op, Runner, data::Data, op::Definition};
 
 /// What the probes found.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is the answer to a question of its own")]
 pub struct Probes {
     /// Subnormal operands or results become zero.
     pub flushes_subnormals: bool,

@@ -69,14 +69,14 @@ pub struct Runner {
 enum Engine {
     Cpu,
     Reference,
-    Gpu { streamer: Box<Streamer>, info: Option<wgpu::AdapterInfo> },
+    Gpu(Box<Streamer>),
 }
 
 impl Runner {
-    /// A hardware GPU where there is one, else the CPU.
+    /// A hardware GPU where there is one that opens, else the CPU.
     ///
     /// # Errors
-    /// [`Error::Open`] never: a GPU that gives no device is passed over.
+    /// None today: there is always the CPU.
     pub fn auto() -> Result<Self, Error> {
         Self::open(&Choice::Auto)
     }
@@ -113,13 +113,11 @@ impl Runner {
         };
         let adapters = device::adapters().await;
         let takes = |a: &&wgpu::Adapter| *choice == Choice::Gpu || device::matches(&a.get_info(), wanted);
-        match adapters.iter().find(takes) {
-            Some(adapter) => Self::on_adapter(adapter).await,
-            None => {
-                let found = adapters.iter().map(|a| device::describe(&a.get_info())).collect();
-                Err(Error::NoDevice { wanted: wanted.into(), found })
-            }
+        if let Some(adapter) = adapters.iter().find(takes) {
+            return Self::on_adapter(adapter).await;
         }
+        let found = adapters.iter().map(|a| device::describe(&a.get_info())).collect();
+        Err(Error::NoDevice { wanted: wanted.into(), found })
     }
 
     async fn open_auto() -> Self {
@@ -137,23 +135,17 @@ impl Runner {
     /// [`Error::Open`] where the adapter gives no device.
     pub async fn on_adapter(adapter: &wgpu::Adapter) -> Result<Self, Error> {
         let open = device::open(adapter).await?;
-        let info = adapter.get_info();
-        let streamer = Box::new(Streamer::new(&open.device, &open.queue, open.lost));
-        Ok(Self {
-            name: info.name.clone(),
-            engine: Engine::Gpu { streamer, info: Some(info) },
-            fall_back: false,
-        })
+        Ok(Self::on(&open.device, &open.queue, open.lost))
     }
 
     /// Your own device: its handlers stay as they are.
     pub fn on_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
-        let streamer = Box::new(Streamer::new(device, queue, device::Lost::default()));
-        Self {
-            engine: Engine::Gpu { streamer, info: None },
-            name: device.adapter_info().name,
-            fall_back: false,
-        }
+        Self::on(device, queue, device::Lost::default())
+    }
+
+    fn on(device: &wgpu::Device, queue: &wgpu::Queue, lost: device::Lost) -> Self {
+        let engine = Engine::Gpu(Box::new(Streamer::new(device, queue, lost)));
+        Self { engine, name: device.adapter_info().name, fall_back: false }
     }
 
     /// The device's name: `cpu`, `reference`, or the adapter's.
@@ -161,18 +153,15 @@ impl Runner {
         &self.name
     }
 
-    /// The adapter, where the runner opened one.
-    pub fn adapter_info(&self) -> Option<&wgpu::AdapterInfo> {
-        match &self.engine {
-            Engine::Gpu { info, .. } => info.as_ref(),
-            _ => None,
-        }
+    /// The adapter, where there is a GPU.
+    pub fn adapter_info(&self) -> Option<wgpu::AdapterInfo> {
+        self.gpu().map(|(kernels, _)| kernels.device().adapter_info())
     }
 
     /// The GPU's kernels and queue, where there is a GPU: for buffers that stay on the device.
     pub fn gpu(&self) -> Option<(&crate::gpu::Kernels, &wgpu::Queue)> {
         match &self.engine {
-            Engine::Gpu { streamer, .. } => Some((&streamer.kernels, &streamer.queue)),
+            Engine::Gpu(streamer) => Some((&streamer.kernels, &streamer.queue)),
             _ => None,
         }
     }
@@ -278,7 +267,7 @@ impl Runner {
         match &self.engine {
             Engine::Cpu => cpu::run(op, reads, writes),
             Engine::Reference => reference_block(op, reads, writes),
-            Engine::Gpu { streamer, .. } => {
+            Engine::Gpu(streamer) => {
                 let mut done = 0;
                 let result = streamer.run(op, reads, writes, wait, &mut done).await;
                 if result.is_err() && self.fall_back {

@@ -190,7 +190,9 @@ impl Chunk {
         let definition = op.definition();
         let resize = |vectors: &mut Vec<Vec<f32>>, count| {
             vectors.resize(count, Vec::new());
-            vectors.iter_mut().for_each(|v| v.resize(len, 0.0));
+            for vector in vectors {
+                vector.resize(len, 0.0);
+            }
         };
         resize(&mut self.reads, definition.read_count());
         resize(&mut self.expected, definition.write_count());

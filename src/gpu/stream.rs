@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_intrusive::channel::shared::{Receiver, Sender, channel};
+use wgpu::BufferUsages as Usage;
 
 use super::{bind::Bound, device::Lost, kernels::Kernels, scope::caught};
 use crate::{
@@ -79,7 +80,9 @@ impl Streamer {
     fn take_ring(&self, shape: &Shape) -> Vec<Stage> {
         let idle = self.idle().take().filter(|(idle, _)| idle == shape);
         let mut ring = idle.map(|(_, ring)| ring).unwrap_or_default();
-        ring.iter_mut().for_each(|stage| stage.bound = None);
+        for stage in &mut ring {
+            stage.bound = None;
+        }
         ring
     }
 
@@ -135,11 +138,10 @@ impl Stage {
                 })
             };
             Pair {
-                device: buffer("device", wgpu::BufferUsages::STORAGE | device_usage, false),
+                device: buffer("device", Usage::STORAGE | device_usage, false),
                 host: buffer("staging", host_usage, mapped_at_creation),
             }
         };
-        use wgpu::BufferUsages as Usage;
         caught(device, definition.name, || Self {
             reads: reads
                 .iter()

@@ -92,7 +92,7 @@ pub fn fused(x: f32, y: f32, dz: f32) -> (f32, (f32, f32)) {
     (z, (dz, gradient_y(q, dz)))
 }
 
-#[inline(always)]
+#[inline]
 fn gradient_y(q: f32, dz: f32) -> f32 {
     let dy = dz * -q;
     if dy.is_nan() { NAN } else { dy }
@@ -193,7 +193,7 @@ impl Quotient {
 /// A quotient of two 24-bit significands is at least 2^-24 away from an integer that it does not equal, and below 2^28
 /// f64 resolves half of that, so the floor is exact. `q * y` fits in 53 bits. The subtraction rounds at most where
 /// `|x| < |y|`, to 53 bits, which is enough (2 · 24 + 2) that rounding once more to 24 equals rounding once.
-#[inline(always)]
+#[inline]
 fn fast(x: f32, y: f32) -> (f32, f32) {
     let (xd, yd) = (f64::from(x), f64::from(y));
     let q = (xd / yd).floor();

@@ -76,7 +76,7 @@ pub fn fused(x: f32, dz: f32) -> (f32, f32) {
 
 /// [`fused`] by way of f64: `x - floor(x)` is rounded to 53 bits, which is enough (2 · 24 + 2) that rounding it once more
 /// to 24 equals rounding once.
-#[inline(always)]
+#[inline]
 fn fast(x: f32, dz: f32) -> (f32, f32) {
     let x = f64::from(x);
     let r = (x - x.floor()) as f32;

@@ -201,7 +201,7 @@ fn main(operands: &[KernelOperand], memory: &[String], access: Access) -> String
         Access::Word => {
             let _ = writeln!(
                 body,
-                "    let i = vec4(group * {ELEMENTS_PER_WORKGROUP}u + lane) + vec4(0u, 256u, 512u, 768u);"
+                "    let i = vec4(group * {ELEMENTS_PER_WORKGROUP}u + lane) + {WORKGROUP_SIZE}u * vec4(0u, 1u, 2u, 3u);"
             );
             for (o, _) in each(false) {
                 let _ = writeln!(body, "    var in_{} = vec4<u32>();", o.name);
