@@ -221,8 +221,10 @@ fn slots(operands: &[OperandRange], window: u64, align: u64) -> Vec<Slot> {
         let write = written(operands[i].buffer);
         let start = operands[i].offset / align * align;
         let shared = slots.last_mut().filter(|slot| {
-            let last = &operands[*slot.operands.last().expect("a slot has operands")];
-            write && last.buffer == operands[i].buffer && start < last.offset + window * ELEMENT
+            let reaches = |last: &OperandRange| {
+                last.buffer == operands[i].buffer && start < last.offset + window * ELEMENT
+            };
+            write && slot.operands.last().is_some_and(|&last| reaches(&operands[last]))
         });
         match shared {
             Some(slot) => slot.operands.push(i),
