@@ -365,3 +365,40 @@ impl<'a> From<&'a mut Vec<f32>> for Output<'a> {
         Output::Vec(vec)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{gpu::Kernels, spiky};
+
+    fn sendable<T: Send>(_: &T) {}
+
+    /// Executors that move futures between threads take ours.
+    #[test]
+    fn futures_are_send() {
+        let runner = Runner::cpu();
+        let mut z = [0.0];
+        sendable(&runner.run_async(spiky::Forward { x: &[0.2], z: &mut z }));
+        sendable(&Runner::open_async(&Choice::Auto));
+        let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let kernels = Kernels::new(&device);
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 4,
+            usage: wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        });
+        sendable(&kernels.bind_async(spiky::Forward { x: &buffer, z: &buffer }));
+        sendable(&kernels);
+    }
+
+    #[test]
+    fn reserved_words_name_no_adapter() {
+        let parse = |text: &str| text.parse::<Choice>().unwrap_or_default();
+        assert_eq!(
+            ["AUTO", "cpu", "Reference", "gpu"].map(parse),
+            [Choice::Auto, Choice::Cpu, Choice::Reference, Choice::Gpu]
+        );
+        assert_eq!(parse("Radeon"), Choice::Named("Radeon".into()));
+    }
+}

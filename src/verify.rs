@@ -66,10 +66,11 @@ impl Inputs {
     fn fill(&self, first: u64, operands: &mut [Vec<f32>]) {
         match self {
             Inputs::Exhaustive => {
-                // The input itself says which element it is; the upstream gradients are random.
-                Data::Mix.fill(1, first, operands);
-                let bits = operands[0].par_iter_mut().enumerate();
-                bits.for_each(|(i, x)| *x = f32::from_bits((first + i as u64) as u32));
+                let [x, upstream @ ..] = operands else { return };
+                x.par_iter_mut()
+                    .enumerate()
+                    .for_each(|(i, x)| *x = f32::from_bits((first + i as u64) as u32));
+                Data::Mix.fill(1, first, upstream);
             }
             Inputs::Sample { seed, .. } => Data::Mix.fill(*seed, first, operands),
             Inputs::Given(given) => {
