@@ -129,7 +129,8 @@ fn header(
 ) -> String {
     let mut text =
         format!("// elemgrad {}: {} {}\n//\n", env!("CARGO_PKG_VERSION"), d.name, outputs.pass().name());
-    for (name, formula) in d.formulas {
+    let names = d.write_names();
+    for (name, formula) in d.formulas.iter().filter(|(name, _)| outputs.iter().any(|w| names[w] == *name)) {
         let _ = writeln!(text, "//   {name} = {formula}");
     }
     text += "//\n// Bindings of group 0; storage holds the bits of f32:\n";
