@@ -40,3 +40,8 @@ pub use error::Error;
 pub use op::{Args, IntoArgs, Op, Outputs, modulo, spiky};
 pub use run::{Choice, Output, Runner};
 pub use wgpu;
+
+/// The README's code, compiled and run with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
