@@ -27,6 +27,8 @@ use rayon::prelude::*;
 
 /// Small enough for a core's cache, around the last cache's size, and past it.
 const ELEMENTS: [usize; 3] = [1 << 12, 1 << 20, 1 << 24];
+/// Elements that a plain copy is faster for than waking other cores.
+const SMALL: usize = 1 << 16;
 /// Dispatches in one submission: enough that its own cost counts little, few enough that none takes long.
 const DISPATCHES: u64 = 64;
 
@@ -82,7 +84,7 @@ fn random(op: &dyn Op, elements: usize) -> Vec<Vec<f32>> {
     reads
 }
 
-/// Host slices; the copy is a plain one of one operand, on all cores.
+/// Host slices; the copy is a plain one of one operand, on all cores unless it is small.
 fn on_cpu(
     group: &mut BenchmarkGroup<WallTime>,
     runner: &Runner,
@@ -111,8 +113,13 @@ fn on_cpu(
     group.throughput(Throughput::Bytes(8 * elements as u64));
     group.bench_function(BenchmarkId::new("copy", elements), |b| {
         b.iter(|| {
-            let parts = copy.par_chunks_mut(part).zip(reads[0].par_chunks(part));
-            parts.for_each(|(to, from)| to.copy_from_slice(black_box(from)));
+            let from = black_box(&reads[0]);
+            if elements < SMALL {
+                copy.copy_from_slice(from);
+            } else {
+                let parts = copy.par_chunks_mut(part).zip(from.par_chunks(part));
+                parts.for_each(|(to, from)| to.copy_from_slice(from));
+            }
         });
     });
     Ok(())
