@@ -10,6 +10,10 @@
 //! 2. **Your slices** ([`Runner`]): host data in, host data out, of any size, on a GPU if there is one, else on the CPU.
 //! 3. **Your shell**: the command `elemgrad` (feature `cli`) on `.npy` files.
 //!
+//! The formulas, special cases included, stand at the top of [`spiky`] and [`modulo`]; an op of your own is the trait [`Op`].
+//! [`verify`] compares any device with the scalar reference, [`measure`] times it beside a copy, and [`probe`] tells what it
+//! does with floats. The features are wgpu's back ends (all on by default) and `cli`.
+//!
 //! ```
 //! use elemgrad::{Runner, spiky};
 //!

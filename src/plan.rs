@@ -12,7 +12,7 @@ pub const MAX_DISPATCH: u64 = 1 << 28;
 pub const WORKGROUP_SIZE: u32 = 256;
 /// Elements that one workgroup computes: four for each invocation.
 pub const ELEMENTS_PER_WORKGROUP: u32 = 4 * WORKGROUP_SIZE;
-/// The size of an f32.
+/// The size of an f32 in bytes.
 pub const ELEMENT: u64 = 4;
 
 /// How the kernel accesses memory.
@@ -33,7 +33,7 @@ impl Access {
         }
     }
 
-    /// The array elements that one item of the kernel's index counts.
+    /// Elements in one item of the kernel's arrays: 4, 1.
     pub fn width(self) -> u64 {
         match self {
             Access::Vec4 => 4,

@@ -8,7 +8,7 @@ use crate::{
     shader::{self, KernelOperand},
 };
 
-/// A range of a buffer that holds f32.
+/// A range of a buffer that holds f32; the buffer has the usage `STORAGE`.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     buffer: &'a wgpu::Buffer,
@@ -132,7 +132,7 @@ fn check_range(op: &str, operand: &KernelOperand, range: &Operand) -> Result<(),
 /// A call that is bound: it can be recorded as often as you like.
 ///
 /// It holds its buffers and its kernel; recording sets the pipeline and the bind group of group 0 and dispatches, once
-/// for each window.
+/// for each window. What the buffers hold at execution counts, so a later recording sees later contents.
 pub struct Bound {
     label: String,
     pipeline: Arc<Pipeline>,

@@ -45,7 +45,8 @@ impl Kernels {
     /// Operands that share a buffer may need one more variant, which their first [`bind`](Kernels::bind) compiles.
     ///
     /// # Errors
-    /// [`Error::Shader`] where the op's WGSL does not compile, [`Error::Limit`] where the device has too few bindings.
+    /// [`Error::Shader`] where the op's WGSL does not compile, [`Error::Limit`] where the device has too few bindings, and
+    /// what wgpu reports: [`Error::Gpu`], [`Error::OutOfMemory`].
     pub fn compile(&self, op: &dyn Op, outputs: Outputs) -> Result<(), Error> {
         pollster::block_on(self.compile_async(op, outputs))
     }
@@ -66,10 +67,14 @@ impl Kernels {
     /// Binds one call: checks everything, compiles what is not compiled yet, allocates everything.
     ///
     /// `I` and `O` are anything that turns into an [`Operand`]: `&wgpu::Buffer`, `wgpu::BufferSlice`, or a range in
-    /// elements. Lengths are equal; operands may be disjoint ranges of one buffer, at any element.
+    /// elements. Lengths are equal; operands may be disjoint ranges of one buffer, at any element, and an output may
+    /// occupy exactly the range of any input.
     ///
     /// # Errors
-    /// Whatever is wrong with the arguments, the device's limits or the shader, before a command is recorded.
+    /// All before a command is recorded. Arguments: [`Error::Missing`], [`Error::NothingWanted`], [`Error::Arity`],
+    /// [`Error::Length`], [`Error::Alignment`], [`Error::Range`], [`Error::Usage`], [`Error::Overlap`]. The device:
+    /// [`Error::Limit`], [`Error::OutOfMemory`]. The op: [`Error::Shader`]. What only wgpu can see, such as a buffer of
+    /// another device: [`Error::Gpu`].
     pub fn bind<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<Bound, Error>
     where
         I: Into<Operand<'a>>,

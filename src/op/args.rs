@@ -8,15 +8,15 @@ use super::Op;
 pub struct Args<'o, I, O> {
     /// The op.
     pub op: &'o dyn Op,
-    /// The inputs in order, then the upstream gradient, which a forward pass does without.
+    /// The inputs in order, then the upstream gradient, which a forward pass does without: one more than the op has inputs.
     pub reads: Vec<Option<I>>,
-    /// `z`, then the gradient of each input.
+    /// `z`, then the gradient of each input: as many as `reads`.
     pub writes: Vec<Option<O>>,
 }
 
-/// Anything that is the arguments of one call.
+/// Anything that is the arguments of one call: the argument structs of the built-in ops, and [`Args`] for any op.
 pub trait IntoArgs<'o, I, O> {
-    /// The same, by number.
+    /// The same operands, by number.
     fn into_args(self) -> Args<'o, I, O>;
 }
 

@@ -12,10 +12,10 @@ pub use args::{Args, IntoArgs};
 /// The name of the upstream gradient, an operand of every op.
 pub const UPSTREAM: &str = "dz";
 
-/// The built-in ops.
+/// The built-in ops, `spiky` and `mod`: what the command, the benches and the tests go through.
 pub const BUILT_IN: [&dyn Op; 2] = [&spiky::Spiky, &modulo::Mod];
 
-/// The built-in op of that name.
+/// The built-in op of that name (`mod`, not `modulo`); `None` where there is none.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
     BUILT_IN.into_iter().find(|op| op.definition().name == name)
 }
@@ -24,6 +24,43 @@ pub fn find(name: &str) -> Option<&'static dyn Op> {
 ///
 /// Operands are numbered: reads are the inputs in order, then the upstream gradient; writes are `z`, then the gradient
 /// of each input.
+///
+/// An op of your own is its WGSL on bits and a scalar twin, and then runs on every device:
+///
+/// ```
+/// use elemgrad::{Op, Runner, op::Definition};
+///
+/// /// |x|; its gradient is dz with the sign of x.
+/// struct Abs;
+///
+/// static ABS: Definition = Definition {
+///     name: "abs",
+///     inputs: &["x"],
+///     functions: &[],
+///     lets: &[("sign", "x & 0x80000000u")],
+///     z: "x ^ sign",
+///     gradients: &["dz ^ sign"],
+///     formulas: &[("z", "|x|"), ("dx", "dz where x >= 0, else -dz")],
+/// };
+///
+/// impl Op for Abs {
+///     fn definition(&self) -> &Definition {
+///         &ABS
+///     }
+///
+///     fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+///         let sign = reads[0].to_bits() & 0x8000_0000;
+///         writes[0] = reads[0].abs();
+///         writes[1] = f32::from_bits(reads[1].to_bits() ^ sign);
+///     }
+/// }
+///
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// let (z, gradients) = Runner::auto()?.fused(&Abs, &[&[-2.0, 3.0]], &[1.0, 1.0])?;
+/// assert_eq!((z, &gradients[0]), (vec![2.0, 3.0], &vec![-1.0, 1.0]));
+/// # Ok(())
+/// # }
+/// ```
 pub trait Op: Send + Sync {
     /// Names and WGSL.
     fn definition(&self) -> &Definition;
@@ -41,7 +78,7 @@ pub trait Op: Send + Sync {
     }
 }
 
-/// [`Op::reference`] over a block of elements.
+/// [`Op::reference`] over a block of elements; a read that is an empty slice counts as zeros.
 pub fn reference_block<O: Op + ?Sized>(op: &O, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
     let len = writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0);
     let (mut r, mut w) = (vec![0.0; reads.len()], vec![0.0; writes.len()]);
@@ -190,7 +227,7 @@ impl Outputs {
     /// The op's output.
     pub const Z: Self = Self(1);
 
-    /// The gradient of input `i`.
+    /// The gradient of input `i`, which is below 15.
     pub const fn gradient(i: usize) -> Self {
         Self(2 << i)
     }
@@ -200,7 +237,7 @@ impl Outputs {
         Self::present((0..definition.write_count()).map(|w| w > 0))
     }
 
-    /// The set of those writes of an op (0 is `z`, 1 the first gradient) that are present.
+    /// The set of those writes of an op (0 is `z`, 1 the first gradient; 16 at most) that are present.
     pub fn present(writes: impl IntoIterator<Item = bool>) -> Self {
         writes.into_iter().enumerate().fold(Self::NONE, |all, (i, p)| all | Self(u16::from(p) << i))
     }

@@ -18,7 +18,7 @@
 
 use super::{Args, Definition, IntoArgs, NAN, Op};
 
-/// The op `mod` (a keyword in Rust, hence the module's name).
+/// The op `mod` (a keyword in Rust, hence the module's name), for calls that take any [`Op`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mod;
 
@@ -71,22 +71,22 @@ impl Op for Mod {
     }
 }
 
-/// `mod(x, y)`.
+/// `mod(x, y)`: `x - y * floor(x / y)`, rounded once.
 pub fn forward(x: f32, y: f32) -> f32 {
     floor_mod(x, y).0
 }
 
-/// `Q`: the floor of the exact quotient `x / y`, rounded once.
+/// `Q`: the floor of the exact quotient `x / y`, rounded once; NaN where [`forward`] is.
 pub fn quotient(x: f32, y: f32) -> f32 {
     floor_mod(x, y).1
 }
 
-/// The gradients `(dx, dy)`, given the upstream gradient.
+/// The gradients `(dx, dy)`, given the upstream gradient: `(dz, dz * -Q)`.
 pub fn backward(x: f32, y: f32, dz: f32) -> (f32, f32) {
     (dz, gradient_y(quotient(x, y), dz))
 }
 
-/// `(z, (dx, dy))`.
+/// [`forward`] and [`backward`] at once: `(z, (dx, dy))`.
 pub fn fused(x: f32, y: f32, dz: f32) -> (f32, (f32, f32)) {
     let (z, q) = floor_mod(x, y);
     (z, (dz, gradient_y(q, dz)))
@@ -207,7 +207,7 @@ fn fast(x: f32, y: f32) -> (f32, f32) {
     }
 }
 
-/// Arguments of the forward pass.
+/// Arguments of the forward pass, all of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<I, O> {
     /// The dividend.
@@ -218,7 +218,7 @@ pub struct Forward<I, O> {
     pub z: O,
 }
 
-/// Arguments of the backward pass; `None` for a gradient that is not wanted.
+/// Arguments of the backward pass, all of one length; `None` for a gradient that is not wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<I, O> {
     /// The dividend.
@@ -233,7 +233,7 @@ pub struct Backward<I, O> {
     pub dy: Option<O>,
 }
 
-/// Arguments of the fused pass; `None` for a gradient that is not wanted.
+/// Arguments of the fused pass, all of one length; `None` for a gradient that is not wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Fused<I, O> {
     /// The dividend.

@@ -13,7 +13,7 @@
 
 use super::{Args, Definition, IntoArgs, Op, modulo};
 
-/// The op `spiky`.
+/// The op `spiky`, for calls that take any [`Op`].
 #[derive(Clone, Copy, Debug)]
 pub struct Spiky;
 
@@ -57,18 +57,18 @@ impl Op for Spiky {
     }
 }
 
-/// `spiky(x)`.
+/// `spiky(x)`: `r` where `r <= 0.5`, else `+0`, with `r = mod(x, 1)`.
 pub fn forward(x: f32) -> f32 {
     let r = modulo::forward(x, 1.0);
     if r <= 0.5 { r } else { 0.0 }
 }
 
-/// The gradient with respect to `x`, given the upstream gradient.
+/// The gradient with respect to `x`, given the upstream gradient: `dz` where `r <= 0.5`, else `+0`.
 pub fn backward(x: f32, dz: f32) -> f32 {
     if modulo::forward(x, 1.0) <= 0.5 { dz } else { 0.0 }
 }
 
-/// `(z, dx)`.
+/// [`forward`] and [`backward`] at once: `(z, dx)`.
 pub fn fused(x: f32, dz: f32) -> (f32, f32) {
     let r = modulo::forward(x, 1.0);
     if r <= 0.5 { (r, dz) } else { (0.0, 0.0) }
@@ -83,7 +83,7 @@ fn fast(x: f32, dz: f32) -> (f32, f32) {
     if r <= 0.5 { (r, dz) } else { (0.0, 0.0) }
 }
 
-/// Arguments of the forward pass.
+/// Arguments of the forward pass, all of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<I, O> {
     /// The input.
@@ -92,7 +92,7 @@ pub struct Forward<I, O> {
     pub z: O,
 }
 
-/// Arguments of the backward pass.
+/// Arguments of the backward pass, all of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<I, O> {
     /// The input.
@@ -103,7 +103,7 @@ pub struct Backward<I, O> {
     pub dx: O,
 }
 
-/// Arguments of the fused pass.
+/// Arguments of the fused pass, all of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Fused<I, O> {
     /// The input.

@@ -64,12 +64,23 @@ pub fn separate_slots(operands: &[KernelOperand]) -> Vec<Slot> {
     operands.iter().enumerate().map(|(i, o)| Slot { operands: vec![i], write: o.write }).collect()
 }
 
-/// The op's functions, without bindings, for pasting into another shader.
+/// The op's functions, without bindings, for pasting into another shader: an f32 is its bits in a `u32` there.
 pub fn functions(definition: &Definition) -> String {
     definition.functions.join("\n")
 }
 
-/// The module that computes `outputs` of `op`.
+/// The module that computes `outputs` of `op`, its bindings as `slots` share them.
+///
+/// It is headed by a comment that says how to bind and dispatch it, and runs as it is on any WebGPU host.
+///
+/// ```
+/// use elemgrad::{Outputs, modulo::Mod, op::Op, plan::Access, shader};
+///
+/// let slots = shader::separate_slots(&shader::operands(Mod.definition(), Outputs::Z));
+/// let shader = shader::compose(&Mod, Outputs::Z, Access::Vec4, &slots);
+/// let names: Vec<_> = shader.bindings.iter().map(|b| b.name.as_str()).collect();
+/// assert_eq!(names, ["params", "buffer_x", "buffer_y", "buffer_z"]);
+/// ```
 pub fn compose(op: &dyn Op, outputs: Outputs, access: Access, slots: &[Slot]) -> Shader {
     let definition = op.definition();
     let operands = operands(definition, outputs);
