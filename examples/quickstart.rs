@@ -5,7 +5,7 @@
 use elemgrad::{Error, Runner, modulo, spiky};
 
 fn main() -> Result<(), Error> {
-    let runner = Runner::auto()?; // a hardware GPU where there is one, else the CPU
+    let runner = Runner::auto(); // a hardware GPU where there is one, else the CPU
     println!("device: {}", runner.name());
     let ones = [1.0; 4]; // the upstream gradient of a sum
 

@@ -49,7 +49,7 @@ impl FromStr for Choice {
 /// use elemgrad::{Runner, modulo};
 ///
 /// # fn main() -> Result<(), elemgrad::Error> {
-/// let runner = Runner::auto()?;
+/// let runner = Runner::auto();
 /// let (x, y) = ([0.3, 0.7, 1.2, 1.7], [0.2, 0.5, 1.0, 2.9]);
 /// assert_eq!(runner.forward(&modulo::Mod, &[&x, &y])?, [0.10000001, 0.19999999, 0.20000005, 1.7]);
 ///
@@ -59,6 +59,7 @@ impl FromStr for Choice {
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct Runner {
     engine: Engine,
     name: String,
@@ -66,6 +67,7 @@ pub struct Runner {
     fall_back: bool,
 }
 
+#[derive(Debug)]
 enum Engine {
     Cpu,
     Reference,
@@ -74,11 +76,18 @@ enum Engine {
 
 impl Runner {
     /// A hardware GPU where there is one that opens, else the CPU.
-    ///
-    /// # Errors
-    /// None today: there is always the CPU.
-    pub fn auto() -> Result<Self, Error> {
-        Self::open(&Choice::Auto)
+    pub fn auto() -> Self {
+        pollster::block_on(Self::auto_async())
+    }
+
+    /// [`auto`](Runner::auto) for async callers.
+    pub async fn auto_async() -> Self {
+        for adapter in device::adapters().await.iter().filter(|a| device::auto_takes(&a.get_info())) {
+            if let Ok(runner) = Self::on_adapter(adapter).await {
+                return Self { fall_back: true, ..runner };
+            }
+        }
+        Self::cpu()
     }
 
     /// The CPU path.
@@ -107,7 +116,7 @@ impl Runner {
         let wanted = match choice {
             Choice::Cpu => return Ok(Self::cpu()),
             Choice::Reference => return Ok(Self::reference()),
-            Choice::Auto => return Ok(Self::open_auto().await),
+            Choice::Auto => return Ok(Self::auto_async().await),
             Choice::Gpu => "gpu",
             Choice::Named(text) => text,
         };
@@ -118,15 +127,6 @@ impl Runner {
         }
         let found = adapters.iter().map(|a| device::describe(&a.get_info())).collect();
         Err(Error::NoDevice { wanted: wanted.into(), found })
-    }
-
-    async fn open_auto() -> Self {
-        for adapter in device::adapters().await.iter().filter(|a| device::auto_takes(&a.get_info())) {
-            if let Ok(runner) = Self::on_adapter(adapter).await {
-                return Self { fall_back: true, ..runner };
-            }
-        }
-        Self::cpu()
     }
 
     /// A device of our own on `adapter`.
@@ -145,10 +145,11 @@ impl Runner {
 
     fn on(device: &wgpu::Device, queue: &wgpu::Queue, lost: device::Lost) -> Self {
         let engine = Engine::Gpu(Box::new(Streamer::new(device, queue, lost)));
-        Self { engine, name: device.adapter_info().name, fall_back: false }
+        let info = device.adapter_info();
+        Self { engine, name: format!("{} ({})", info.name, info.backend), fall_back: false }
     }
 
-    /// The device's name: `cpu`, `reference`, or the adapter's.
+    /// The device's name: `cpu`, `reference`, or the adapter's with its back end.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -270,7 +271,9 @@ impl Runner {
             Engine::Gpu(streamer) => {
                 let mut done = 0;
                 let result = streamer.run(op, reads, writes, wait, &mut done).await;
-                if result.is_err() && self.fall_back {
+                if self.fall_back
+                    && matches!(result, Err(Error::DeviceLost { .. } | Error::OutOfMemory { .. }))
+                {
                     let reads: Vec<&[f32]> =
                         reads.iter().map(|r| r.get(done..).unwrap_or_default()).collect();
                     let mut rest: Vec<_> =

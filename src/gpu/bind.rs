@@ -133,6 +133,7 @@ fn check_range(op: &str, operand: &KernelOperand, range: &Operand) -> Result<(),
 ///
 /// It holds its buffers and its kernel; recording sets the pipeline and the bind group of group 0 and dispatches, once
 /// for each window. What the buffers hold at execution counts, so a later recording sees later contents.
+#[derive(Debug)]
 pub struct Bound {
     label: String,
     pipeline: Arc<Pipeline>,

@@ -73,7 +73,7 @@ pub(crate) struct OpenDevice {
 }
 
 /// What a lost device said, once it is lost.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lost(Arc<Mutex<Option<String>>>);
 
 impl Lost {

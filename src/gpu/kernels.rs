@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// A compiled kernel.
+#[derive(Debug)]
 pub(super) struct Pipeline {
     pub(super) pipeline: wgpu::ComputePipeline,
     pub(super) layout: wgpu::BindGroupLayout,
@@ -22,6 +23,7 @@ pub(super) struct Pipeline {
 /// The kernels of one device: a cache that you own.
 ///
 /// It takes no part in your device's life: it sets no handler, submits nothing, polls nothing. Threads may share it.
+#[derive(Debug)]
 pub struct Kernels {
     device: wgpu::Device,
     limits: Limits,

@@ -9,7 +9,6 @@ use wgpu::BufferUsages as Usage;
 use super::{bind::Bound, device::Lost, kernels::Kernels, scope::caught};
 use crate::{
     Args, Error, Op, Outputs,
-    op::Definition,
     plan::{self, ELEMENT},
 };
 
@@ -23,6 +22,7 @@ pub(crate) enum Wait {
 }
 
 /// A device that streams.
+#[derive(Debug)]
 pub(crate) struct Streamer {
     pub(crate) kernels: Kernels,
     pub(crate) queue: wgpu::Queue,
@@ -41,6 +41,19 @@ impl Streamer {
 
     /// Runs `op`; `done` counts the elements whose outputs are complete, on success and on failure.
     pub(crate) async fn run(
+        &self,
+        op: &dyn Op,
+        reads: &[&[f32]],
+        writes: &mut [Option<&mut [f32]>],
+        wait: Wait,
+        done: &mut usize,
+    ) -> Result<(), Error> {
+        let result = self.stream(op, reads, writes, wait, done).await;
+        // Whatever fails on a lost device, the loss is the reason.
+        result.map_err(|error| self.lost.check(op.definition().name).err().unwrap_or(error))
+    }
+
+    async fn stream(
         &self,
         op: &dyn Op,
         reads: &[&[f32]],
@@ -92,6 +105,7 @@ impl Streamer {
 }
 
 /// The buffers of one window in flight.
+#[derive(Debug)]
 struct Stage {
     reads: Vec<(usize, Pair)>,
     writes: Vec<(usize, Pair)>,
@@ -101,12 +115,14 @@ struct Stage {
 }
 
 /// A buffer on the device and its staging buffer on the host.
+#[derive(Debug)]
 struct Pair {
     device: wgpu::Buffer,
     host: wgpu::Buffer,
 }
 
 /// A submission and the channel on which each of its mappings answers.
+#[derive(Debug)]
 struct InFlight {
     submission: wgpu::SubmissionIndex,
     sender: Sender<bool>,
@@ -171,7 +187,7 @@ impl Stage {
         let bytes = range.len() as u64 * ELEMENT;
         for (i, pair) in &self.reads {
             let mut view =
-                pair.host.get_mapped_range_mut(..bytes).map_err(|e| gpu_error(streamer, definition, &e))?;
+                pair.host.get_mapped_range_mut(..bytes).map_err(|e| mapping_failed(definition.name, &e))?;
             view.copy_from_slice(bytemuck::cast_slice(&reads[*i][range.clone()]));
         }
         if self.bound.as_ref().is_none_or(|(len, _)| *len != range.len()) {
@@ -229,8 +245,7 @@ impl Stage {
         in_flight.wait(streamer, op, wait).await?;
         let bytes = range.len() as u64 * ELEMENT;
         for (i, pair) in &self.writes {
-            let lost = |e: wgpu::MapRangeError| Error::DeviceLost { op: op.into(), message: e.to_string() };
-            let view = pair.host.get_mapped_range(..bytes).map_err(lost)?;
+            let view = pair.host.get_mapped_range(..bytes).map_err(|e| mapping_failed(op, &e))?;
             if let Some(write) = &mut writes[*i] {
                 bytemuck::cast_slice_mut(&mut write[range.clone()]).copy_from_slice(&view);
             }
@@ -298,7 +313,7 @@ pub(crate) fn wait_for(
     }
 }
 
-fn gpu_error(streamer: &Streamer, definition: &Definition, error: &wgpu::MapRangeError) -> Error {
-    let op = definition.name;
-    streamer.lost.check(op).err().unwrap_or(Error::Gpu { op: op.into(), message: error.to_string() })
+/// A buffer that should be mapped and is not: the device is gone.
+fn mapping_failed(op: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::DeviceLost { op: op.into(), message: error.to_string() }
 }

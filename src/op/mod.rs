@@ -12,6 +12,9 @@ pub use args::{Args, IntoArgs};
 /// The name of the upstream gradient, an operand of every op.
 pub const UPSTREAM: &str = "dz";
 
+/// The most inputs of an op.
+pub const MAX_INPUTS: usize = 8;
+
 /// The built-in ops, `spiky` and `mod`: what the command, the benches and the tests go through.
 pub const BUILT_IN: [&dyn Op; 2] = [&spiky::Spiky, &modulo::Mod];
 
@@ -56,7 +59,7 @@ pub fn find(name: &str) -> Option<&'static dyn Op> {
 /// }
 ///
 /// # fn main() -> Result<(), elemgrad::Error> {
-/// let (z, gradients) = Runner::auto()?.fused(&Abs, &[&[-2.0, 3.0]], &[1.0, 1.0])?;
+/// let (z, gradients) = Runner::auto().fused(&Abs, &[&[-2.0, 3.0]], &[1.0, 1.0])?;
 /// assert_eq!((z, &gradients[0]), (vec![2.0, 3.0], &vec![-1.0, 1.0]));
 /// # Ok(())
 /// # }
@@ -227,9 +230,9 @@ impl Outputs {
     /// The op's output.
     pub const Z: Self = Self(1);
 
-    /// The gradient of input `i`, which is below 15.
+    /// The gradient of input `i`; no op has an input from [`MAX_INPUTS`] on.
     pub const fn gradient(i: usize) -> Self {
-        Self(2 << i)
+        if i < MAX_INPUTS { Self(2 << i) } else { Self::NONE }
     }
 
     /// All gradients, aliases too.
@@ -237,9 +240,10 @@ impl Outputs {
         Self::present((0..definition.write_count()).map(|w| w > 0))
     }
 
-    /// The set of those writes of an op (0 is `z`, 1 the first gradient; 16 at most) that are present.
+    /// The set of those writes of an op (0 is `z`, 1 the first gradient) that are present.
     pub fn present(writes: impl IntoIterator<Item = bool>) -> Self {
-        writes.into_iter().enumerate().fold(Self::NONE, |all, (i, p)| all | Self(u16::from(p) << i))
+        let writes = writes.into_iter().take(1 + MAX_INPUTS).enumerate();
+        writes.fold(Self::NONE, |all, (i, p)| all | Self(u16::from(p) << i))
     }
 
     /// Whether write `i` of the op is in the set.
@@ -254,7 +258,7 @@ impl Outputs {
 
     /// The writes in the set, in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..16).filter(move |w| self.contains(*w))
+        (0..=MAX_INPUTS).filter(move |w| self.contains(*w))
     }
 
     /// The pass that computes the set.
@@ -278,9 +282,14 @@ impl std::ops::BitOr for Outputs {
 /// The NaN that ops compute: quiet, positive, no payload.
 pub(crate) const NAN: f32 = f32::from_bits(0x7fc0_0000);
 
-/// The right number of operands.
+/// The right number of operands, of an op that has not too many.
 pub(crate) fn check_arity(definition: &Definition, reads: usize, writes: usize) -> Result<(), crate::Error> {
-    let counts = [("inputs", reads, definition.read_count()), ("outputs", writes, definition.write_count())];
+    let allowed = definition.inputs.len().min(MAX_INPUTS);
+    let counts = [
+        ("inputs in its definition", definition.inputs.len(), allowed),
+        ("inputs", reads, definition.read_count()),
+        ("outputs", writes, definition.write_count()),
+    ];
     for (what, got, need) in counts {
         if got != need {
             return Err(crate::Error::Arity { op: definition.name.into(), what, got, need });
