@@ -297,3 +297,11 @@ pub(crate) fn check_arity(definition: &Definition, reads: usize, writes: usize) 
     }
     Ok(())
 }
+
+/// The integer nearest to `v`, a 24-bit number or below 2^28, in arithmetic that every target vectorises.
+#[inline]
+pub(crate) fn round_f64(v: f64) -> f64 {
+    // From 2^51 on a 24-bit number is an integer; below, the sum's unit is 1.
+    const ALIGN: f64 = 1.5 * (1_u64 << 52) as f64;
+    if v.abs() < (1_u64 << 51) as f64 { (v + ALIGN) - ALIGN } else { v }
+}

@@ -16,7 +16,7 @@
 //! assert_eq!(modulo::backward(1.2, 1.0, 1.0), (1.0, -1.0));
 //! ```
 
-use super::{Args, Definition, IntoArgs, NAN, Op};
+use super::{Args, Definition, IntoArgs, NAN, Op, round_f64};
 
 /// The op `mod` (a keyword in Rust, hence the module's name), for calls that take any [`Op`].
 #[derive(Clone, Copy, Debug)]
@@ -53,20 +53,21 @@ impl Op for Mod {
         if let Some(dx) = dx {
             dx.copy_from_slice(dz);
         }
-        match (z, dy) {
-            (Some(z), Some(dy)) => {
-                for ((((z, dy), x), y), dz) in z.iter_mut().zip(dy.iter_mut()).zip(x).zip(y).zip(dz) {
-                    let (value, q) = fast(*x, *y);
-                    (*z, *dy) = (value, gradient_y(q, *dz));
-                }
+        if z.is_none() && dy.is_none() {
+            return;
+        }
+        let mut buffer = [(0.0, 0.0); LANES];
+        for start in (0..x.len()).step_by(LANES) {
+            let range = start..x.len().min(start + LANES);
+            let results = &mut buffer[..range.len()];
+            floor_mod_lanes(&x[range.clone()], &y[range.clone()], results);
+            if let Some(z) = z {
+                z[range.clone()].iter_mut().zip(&*results).for_each(|(z, (value, _))| *z = *value);
             }
-            (Some(z), None) => z.iter_mut().zip(x).zip(y).for_each(|((z, x), y)| *z = fast(*x, *y).0),
-            (None, Some(dy)) => {
-                for (((dy, x), y), dz) in dy.iter_mut().zip(x).zip(y).zip(dz) {
-                    *dy = gradient_y(fast(*x, *y).1, *dz);
-                }
+            if let Some(dy) = dy {
+                let gradients = dy[range.clone()].iter_mut().zip(&*results).zip(&dz[range]);
+                gradients.for_each(|((dy, (_, q)), dz)| *dy = gradient_y(*q, *dz));
             }
-            (None, None) => {}
         }
     }
 }
@@ -188,23 +189,42 @@ impl Quotient {
     }
 }
 
-/// [`floor_mod`] by way of f64, for quotients below 2^28; the rest goes to the long division.
+/// Elements that the CPU path computes at a time.
+const LANES: usize = 64;
+
+/// [`floor_mod`] of at most [`LANES`] elements, by way of f64 where that is exact, in a form that compilers vectorise.
+fn floor_mod_lanes(x: &[f32], y: &[f32], results: &mut [(f32, f32)]) {
+    let mut all_exact = true;
+    for ((x, y), result) in x.iter().zip(y).zip(&mut *results) {
+        let exact;
+        (*result, exact) = floor_mod_f64(*x, *y);
+        all_exact &= exact;
+    }
+    if !all_exact {
+        for ((x, y), result) in x.iter().zip(y).zip(results) {
+            if !floor_mod_f64(*x, *y).1 {
+                *result = floor_mod(*x, *y);
+            }
+        }
+    }
+}
+
+/// `(z, Q)`, and whether they are exact: finite operands, quotients below 2^28.
 ///
 /// A quotient of two 24-bit significands is at least 2^-24 away from an integer that it does not equal, and below 2^28
 /// f64 resolves half of that, so the floor is exact. `q * y` fits in 53 bits. The subtraction rounds at most where
 /// `|x| < |y|`, to 53 bits, which is enough (2 · 24 + 2) that rounding once more to 24 equals rounding once.
 #[inline]
-fn fast(x: f32, y: f32) -> (f32, f32) {
+fn floor_mod_f64(x: f32, y: f32) -> ((f32, f32), bool) {
     let (xd, yd) = (f64::from(x), f64::from(y));
-    let q = (xd / yd).floor();
+    let quotient = xd / yd;
+    let nearest = round_f64(quotient);
+    let q = if nearest > quotient { nearest - 1.0 } else { nearest };
     let r = xd - q * yd;
-    // False for NaN too: x or y special.
-    if q.abs() < 268_435_456.0 && r.is_finite() {
-        let z = if r == 0.0 { 0.0_f32.copysign(y) } else { r as f32 };
-        (z, q as f32 + 0.0)
-    } else {
-        floor_mod(x, y)
-    }
+    let zero = f32::from_bits(y.to_bits() & 0x8000_0000);
+    let z = if r == 0.0 { zero } else { r as f32 };
+    // NaN compares false: x or y special.
+    ((z, q as f32 + 0.0), (quotient.abs() < 268_435_456.0) & (r.abs() < f64::INFINITY))
 }
 
 /// Arguments of the forward pass, all of one length.
