@@ -1,0 +1,51 @@
+//! What ends the command early, and the exit code that says so.
+
+use std::process::ExitCode;
+
+use elemgrad::Error;
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Something wrong that was knowable before work started.
+    #[error("{0}")]
+    Usage(String),
+    /// A failure on the way.
+    #[error("{0}")]
+    OnTheWay(String),
+    /// Bits that differ from the reference; the report has said which.
+    #[error("the results are not those of the reference")]
+    Mismatch,
+    /// SIGINT, SIGTERM or the terminal's end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    /// 2 for what was knowable before work started, else 1.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::Usage(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// A failure on the way.
+    pub(crate) fn on_the_way(cause: impl std::fmt::Display) -> Self {
+        Failure::OnTheWay(cause.to_string())
+    }
+
+    /// Something wrong that was knowable before work started.
+    pub(crate) fn usage(cause: impl std::fmt::Display) -> Self {
+        Failure::Usage(cause.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoDevice { .. } | Error::Open { .. } => Self::usage(error),
+            _ => Self::on_the_way(error),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Output files that appear all together or not at all: temporary siblings, renamed when all are complete.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use tempfile::TempPath;
+
+use crate::{failure::Failure, npy};
+
+/// What to remove if the outputs are not completed. A signal's thread sees it too.
+static STAGED: Mutex<Option<Staged>> = Mutex::new(None);
+
+struct Staged {
+    files: Vec<(TempPath, PathBuf)>,
+    /// The directories that were not there, the outermost first.
+    directories: Vec<PathBuf>,
+}
+
+/// Removes all outputs that are not complete.
+pub(crate) fn discard() {
+    let staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Staged { files, directories }) = staged {
+        drop(files);
+        // One that is not empty any more is somebody else's by now.
+        directories.iter().rev().for_each(|directory| drop(fs::remove_dir(directory)));
+    }
+}
+
+/// The output files of a run.
+pub(crate) struct Outputs {
+    files: Vec<File>,
+}
+
+impl Outputs {
+    /// Opens `names` in `directory`, which is created if it is not there, for arrays of `shape`.
+    pub(crate) fn create(directory: &Path, names: &[String], shape: &[u64]) -> Result<Self, Failure> {
+        let failed = |path: &Path, e: &dyn std::fmt::Display| {
+            Failure::Usage(format!("{}: cannot be written: {e}; choose another --out", path.display()))
+        };
+        let staged = Staged { files: Vec::new(), directories: missing_directories(directory) };
+        *STAGED.lock().unwrap_or_else(PoisonError::into_inner) = Some(staged);
+        let mut outputs = Self { files: Vec::new() };
+        fs::create_dir_all(directory).map_err(|e| failed(directory, &e))?;
+        for name in names {
+            let path = directory.join(name);
+            if path.is_dir() {
+                return Err(failed(&path, &"it is a directory"));
+            }
+            outputs.stage(directory, path.clone(), shape).map_err(|e| failed(&path, &e))?;
+        }
+        Ok(outputs)
+    }
+
+    fn stage(&mut self, directory: &Path, path: PathBuf, shape: &[u64]) -> io::Result<()> {
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            // As any new file: the umask takes away from this.
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let (mut file, temporary) = builder.prefix(".elemgrad-").tempfile_in(directory)?.into_parts();
+        if let Some(staged) = STAGED.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            staged.files.push((temporary, path));
+        }
+        npy::write_header(&mut file, shape)?;
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Appends to output `i`.
+    pub(crate) fn write(&mut self, i: usize, values: &[f32]) -> io::Result<()> {
+        self.files[i].write_all(bytemuck::cast_slice(values))
+    }
+
+    /// Puts all outputs in their places.
+    pub(crate) fn complete(self) -> Result<(), Failure> {
+        // A signal waits for the lock, then finds nothing to remove.
+        let mut lock = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(staged) = lock.take() else { return Err(Failure::Interrupted) };
+        for (temporary, path) in staged.files {
+            temporary
+                .persist(&path)
+                .map_err(|e| Failure::OnTheWay(format!("{}: {}", path.display(), e.error)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        discard();
+    }
+}
+
+/// The directories of a path that are not there, the outermost first.
+fn missing_directories(path: &Path) -> Vec<PathBuf> {
+    let mut missing: Vec<_> = path
+        .ancestors()
+        .take_while(|p| !p.as_os_str().is_empty() && !p.exists())
+        .map(Path::to_owned)
+        .collect();
+    missing.reverse();
+    missing
+}

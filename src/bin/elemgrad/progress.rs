@@ -1,0 +1,27 @@
+//! The progress bar of long work, on standard error and on a terminal only.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar over `len` elements; it vanishes when dropped.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    pub(crate) fn new(what: &str, len: u64) -> Self {
+        let bar = ProgressBar::new(len).with_message(what.to_owned());
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} %  {eta} left") {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    /// `done` elements of all.
+    pub(crate) fn set(&self, done: u64) {
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

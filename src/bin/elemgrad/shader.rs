@@ -1,0 +1,40 @@
+//! `elemgrad shader`: the WGSL of a kernel, or of an op's functions alone.
+
+use elemgrad::{
+    Choice, Runner, op,
+    plan::{ELEMENTS_PER_WORKGROUP, WORKGROUP_SIZE},
+    shader::{self, ENTRY_POINT},
+};
+use serde_json::json;
+
+use crate::{cli, failure::Failure, print};
+
+pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure> {
+    // The WGSL is the same on every device; one that is asked for must be there.
+    if *device != Choice::Auto {
+        Runner::open(device)?;
+    }
+    let definition = args.op.0.definition();
+    let Some(pass) = args.pass else { return print::out(&shader::functions(definition)) };
+    let outputs = definition.outputs(op::Pass::from(pass));
+    let slots = shader::separate_slots(&shader::operands(definition, outputs));
+    let shader = shader::compose(args.op.0, outputs, args.access.into(), &slots);
+    if !args.json {
+        return print::out(&shader.source);
+    }
+    let bindings: Vec<_> = (0..)
+        .zip(&shader.bindings)
+        .map(|(number, b): (u32, _)| {
+            json!({ "group": 0, "binding": number, "name": b.name, "kind": b.kind, "type": b.ty })
+        })
+        .collect();
+    print::json(&json!({
+        "source": shader.source,
+        "entry_point": ENTRY_POINT,
+        "bindings": bindings,
+        "params": shader.params,
+        "workgroup_size": [WORKGROUP_SIZE, 1, 1],
+        "elements_per_workgroup": ELEMENTS_PER_WORKGROUP,
+        "dispatch": shader::dispatch_rule(),
+    }))
+}
