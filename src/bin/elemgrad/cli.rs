@@ -5,25 +5,37 @@ use std::path::PathBuf;
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
+    value_parser,
 };
 use elemgrad::{Choice, Op, op};
 
 #[derive(Parser)]
-#[command(version, about, long_about = None)]
+#[command(version, about, long_about = None, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     /// Where to compute: auto (a hardware GPU, else the CPU), cpu, reference, gpu, or a part of an adapter's name or
     /// driver
     #[arg(long, global = true, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: Choice,
 
+    #[command(flatten)]
+    pub(crate) demo: Demo,
+
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Run both ops over large buffers, check every bit and show the speed; what the command does unless told otherwise
+    Demo(Demo),
+    /// List adapters and probe what they do with floating point
+    Info(Info),
     /// Run an op on .npy files
     Run(Run),
+    /// Compare a device with the scalar reference, bit for bit
+    Verify(Verify),
+    /// Measure each kernel's bytes per second beside a copy
+    Bench(Bench),
     /// Print the WGSL that the library compiles
     Shader(Shader),
     /// Draw an op and its gradients as SVG
@@ -37,6 +49,64 @@ pub(crate) struct BuiltIn(pub(crate) &'static dyn Op);
 fn op_parser() -> impl TypedValueParser<Value = BuiltIn> {
     let names = op::BUILT_IN.map(|op| op.definition().name);
     PossibleValuesParser::new(names).try_map(|name| op::find(&name).map(BuiltIn).ok_or("no such op"))
+}
+
+/// The most elements of one dispatch, and so of one measured call.
+const MAX_ELEMENTS: u64 = elemgrad::plan::MAX_DISPATCH;
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Elements of each call
+    #[arg(long, value_name = "N", default_value_t = 64 << 20, value_parser = value_parser!(u64).range(1..=MAX_ELEMENTS))]
+    pub(crate) elements: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct Info {
+    /// One JSON value
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// The op; both unless told
+    #[arg(value_parser = op_parser())]
+    pub(crate) op: Option<BuiltIn>,
+    /// All 2^32 inputs of spiky
+    #[arg(long)]
+    pub(crate) exhaustive: bool,
+    /// How many elements to sample; 10^7 for mod and 2^24 for spiky unless told
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) pairs: Option<u64>,
+    /// Where the sample starts: the same seed gives the same elements
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// One element alone, by the bits of its operands, as a mismatch prints them
+    #[arg(long, value_name = "x=HEX,...", value_delimiter = ',', value_parser = parse_bits, requires = "op",
+        conflicts_with_all = ["exhaustive", "pairs", "seed"])]
+    pub(crate) bits: Vec<(String, f32)>,
+    /// One JSON value
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// An operand's name and bits, such as `x=3f800000`.
+fn parse_bits(text: &str) -> Result<(String, f32), String> {
+    let (name, hex) = text.split_once('=').ok_or("needs the form x=3f800000")?;
+    let bits =
+        u32::from_str_radix(hex, 16).map_err(|e| format!("{hex} is no 32 bits in hexadecimal: {e}"))?;
+    Ok((name.to_owned(), f32::from_bits(bits)))
+}
+
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Elements of each call
+    #[arg(long, value_name = "N", default_value_t = 16 << 20, value_parser = value_parser!(u64).range(1..=MAX_ELEMENTS))]
+    pub(crate) elements: u64,
+    /// One JSON value
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

@@ -44,7 +44,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::NoDevice { .. } | Error::Open { .. } => Self::usage(error),
+            Error::NoDevice { .. } | Error::Open { .. } | Error::Limit { .. } => Self::usage(error),
             _ => Self::on_the_way(error),
         }
     }

@@ -1,7 +1,10 @@
 //! The command `elemgrad`: run, verify, measure and look, from the shell.
 
+mod bench;
 mod cli;
+mod demo;
 mod failure;
+mod info;
 mod interrupt;
 mod npy;
 mod outputs;
@@ -10,6 +13,7 @@ mod print;
 mod progress;
 mod run;
 mod shader;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -30,9 +34,15 @@ fn main() -> ExitCode {
 }
 
 fn execute(cli: &Cli) -> Result<(), Failure> {
+    let device = &cli.device;
     match &cli.command {
-        Command::Run(args) => run::execute(args, &cli.device),
-        Command::Shader(args) => shader::execute(args, &cli.device),
-        Command::Plot(args) => plot::execute(args, &cli.device),
+        None => demo::execute(&cli.demo, device),
+        Some(Command::Demo(args)) => demo::execute(args, device),
+        Some(Command::Info(args)) => info::execute(args, device),
+        Some(Command::Run(args)) => run::execute(args, device),
+        Some(Command::Verify(args)) => verify::execute(args, device),
+        Some(Command::Bench(args)) => bench::execute(args, device),
+        Some(Command::Shader(args)) => shader::execute(args, device),
+        Some(Command::Plot(args)) => plot::execute(args, device),
     }
 }

@@ -22,6 +22,46 @@ pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
 
 /// Prints a failure on standard error.
 pub(crate) fn complain(failure: &Failure) {
+    note(&format!("elemgrad: {failure}\n"));
+}
+
+/// Rows under headings, in columns; columns of numbers are flush right.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let columns = headings.iter().enumerate().map(|(i, heading)| {
+        let cells = || rows.iter().map(move |row| row[i].as_str());
+        let width = cells().chain([*heading]).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let number = cells().all(|cell| cell.starts_with(|c: char| c.is_ascii_digit()));
+        let pad = |cell: &str| if number { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+        [*heading].into_iter().chain(cells()).map(pad).collect::<Vec<_>>()
+    });
+    let columns: Vec<_> = columns.collect();
+    let line = |i: usize| columns.iter().map(|column| column[i].as_str()).collect::<Vec<_>>().join("  ");
+    (0..=rows.len()).map(|i| line(i).trim_end().to_owned() + "\n").collect()
+}
+
+/// A count with its thousands apart.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev();
+    groups.map(|group| String::from_utf8_lossy(group)).collect::<Vec<_>>().join(",")
+}
+
+/// Seconds with a unit that fits.
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
+        s => format!("{:.2} us", s * 1e6),
+    }
+}
+
+/// Bytes per second.
+pub(crate) fn speed(bytes_per_second: f64) -> String {
+    format!("{:.2} GB/s", bytes_per_second / 1e9)
+}
+
+/// Prints on standard error.
+pub(crate) fn note(text: &str) {
     // Nowhere is left to report that this failed.
-    let _ = writeln!(stderr(), "elemgrad: {failure}");
+    let _ = stderr().write_all(text.as_bytes());
 }

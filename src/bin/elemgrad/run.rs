@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, path::PathBuf};
 
-use elemgrad::{Args, Choice, Op, Runner, op::UPSTREAM};
+use elemgrad::{Args, Choice, Op, Runner};
 
 use crate::{cli, failure::Failure, interrupt, npy, outputs::Outputs, progress::Progress};
 
