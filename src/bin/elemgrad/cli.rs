@@ -10,7 +10,7 @@ use clap::{
 use elemgrad::{Choice, Op, op};
 
 #[derive(Parser)]
-#[command(version, about, long_about = None, args_conflicts_with_subcommands = true)]
+#[command(version, about, long_about = None)]
 pub(crate) struct Cli {
     /// Where to compute: auto (a hardware GPU, else the CPU), cpu, reference, gpu, or a part of an adapter's name or
     /// driver
@@ -56,9 +56,9 @@ const MAX_ELEMENTS: u64 = elemgrad::plan::MAX_DISPATCH;
 
 #[derive(Args)]
 pub(crate) struct Demo {
-    /// Elements of each call
-    #[arg(long, value_name = "N", default_value_t = 64 << 20, value_parser = value_parser!(u64).range(1..=MAX_ELEMENTS))]
-    pub(crate) elements: u64,
+    /// Elements of each call, 67108864 unless told
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=MAX_ELEMENTS))]
+    pub(crate) elements: Option<u64>,
 }
 
 #[derive(Args)]

@@ -10,17 +10,21 @@ use elemgrad::{
 
 use crate::{cli, failure::Failure, interrupt, print, verify};
 
+/// Elements of each call unless told.
+const ELEMENTS: u64 = 64 << 20;
+
 pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> {
     let runner = Runner::open(device)?;
     let mut rows = Vec::new();
     let mut details = String::new();
-    let inputs = Inputs::Sample { count: args.elements, seed: 1 };
+    let elements = args.elements.unwrap_or(ELEMENTS);
+    let inputs = Inputs::Sample { count: elements, seed: 1 };
     for op in BUILT_IN {
         // Bits first: a speed of wrong results says nothing.
         let report = verify::check(&runner, op, &inputs, &[Pass::Fused])?;
         details += &verify::details(&report);
         let measured = match report.mismatches {
-            0 => Some(measure(&runner, op, Pass::Fused, Data::Ordinary, args.elements)?),
+            0 => Some(measure(&runner, op, Pass::Fused, Data::Ordinary, elements)?),
             _ => None,
         };
         interrupt::check()?;

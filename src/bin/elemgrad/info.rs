@@ -91,21 +91,13 @@ impl Adapter {
     fn text(&self) -> String {
         let mut text = format!("\n{}\n", device::describe(&self.info));
         match &self.probes {
-            Ok(probes) => {
-                let rows: Vec<_> =
-                    probe_rows(probes).into_iter().map(|row| row.map(String::from).to_vec()).collect();
-                text += &indented(&print::table(&["floating point", ""], &rows));
-            }
+            Ok(probes) => text += &section("floating point", probe_rows(probes)),
             Err(error) => {
                 let _ = writeln!(text, "  cannot be used: {error}");
             }
         }
-        let limits: Vec<_> =
-            self.limits.iter().map(|(name, limit)| vec![(*name).to_owned(), print::count(*limit)]).collect();
-        text += &indented(&print::table(&["limits", ""], &limits));
-        text += "  features\n";
-        text += &wrapped(&self.features);
-        text
+        let limits = self.limits.iter().map(|(name, limit)| [(*name).to_owned(), print::count(*limit)]);
+        text + &section("limits", limits) + "  features\n" + &wrapped(&self.features)
     }
 }
 
@@ -119,9 +111,9 @@ fn probes_json(p: &Probes) -> Value {
     })
 }
 
-fn probe_rows(p: &Probes) -> Vec<[String; 2]> {
+fn probe_rows(p: &Probes) -> [[String; 2]; 5] {
     let answer = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    vec![
+    [
         ["flushes subnormals".into(), answer(p.flushes_subnormals)],
         ["fma is fused".into(), answer(p.fma_is_fused)],
         ["contracts x * y + w".into(), answer(p.contracts)],
@@ -144,8 +136,12 @@ fn limits(l: &wgpu::Limits) -> Vec<(&'static str, u64)> {
     ]
 }
 
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+/// A title and, indented, rows of name and value.
+fn section(title: &str, rows: impl IntoIterator<Item = [String; 2]>) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let width = rows.iter().map(|[name, _]| name.len()).max().unwrap_or(0);
+    rows.iter()
+        .fold(format!("  {title}\n"), |text, [name, value]| text + &format!("    {name:<width$}  {value}\n"))
 }
 
 /// Words in lines of bounded width.

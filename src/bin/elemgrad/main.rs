@@ -35,6 +35,9 @@ fn main() -> ExitCode {
 
 fn execute(cli: &Cli) -> Result<(), Failure> {
     let device = &cli.device;
+    if cli.command.is_some() && cli.demo.elements.is_some() {
+        return Err(Failure::Usage("--elements stands before the command: put it behind".into()));
+    }
     match &cli.command {
         None => demo::execute(&cli.demo, device),
         Some(Command::Demo(args)) => demo::execute(args, device),

@@ -1,0 +1,585 @@
+//! The command, end to end: exit codes, files, JSON, signals.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use elemgrad::{Runner, modulo, spiky};
+use serde_json::Value;
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_elemgrad"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn elemgrad(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(args: &[&str]) -> String {
+    let output = elemgrad(args);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Exit code 2, nothing on standard output, and a sentence with all of `words` on standard error.
+#[track_caller]
+fn refuses(args: &[&str], words: &[&str]) {
+    let output = elemgrad(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+    assert!(output.stdout.is_empty());
+    for word in words {
+        assert!(stderr.contains(word), "{args:?}: no '{word}' in: {stderr}");
+    }
+}
+
+/// A directory with files in it.
+struct Directory(tempfile::TempDir);
+
+impl Directory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> String {
+        fs::write(self.path(name), bytes).unwrap();
+        self.text(name)
+    }
+
+    fn f32s(&self, name: &str, shape: &str, values: &[f32]) -> String {
+        self.write(name, &npy("'<f4'", false, shape, &bytes(values)))
+    }
+
+    /// An array of zeros that takes no space on most file systems.
+    fn zeros(&self, name: &str, elements: u64) -> String {
+        let header = npy("'<f4'", false, &format!("({elements},)"), &[]);
+        let path = self.write(name, &header);
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_len(header.len() as u64 + 4 * elements)
+            .unwrap();
+        path
+    }
+
+    /// The names of all files, sorted.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+fn header(descr: &str, fortran: bool, shape: &str) -> String {
+    let fortran = if fortran { "True" } else { "False" };
+    format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}")
+}
+
+fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
+    file(1, &header(descr, fortran, shape), data)
+}
+
+/// A file of format `version` as `numpy.save` pads it.
+fn file(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = b"\x93NUMPY".to_vec();
+    bytes.extend([version, 0]);
+    let start = if version == 1 { 10 } else { 12 };
+    let length = (start + header.len() + 1).next_multiple_of(64) - start;
+    let length_bytes = (length as u32).to_le_bytes();
+    bytes.extend(&length_bytes[..start - 8]);
+    bytes.extend(format!("{header:<width$}\n", width = length - 1).as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+/// An output file's header text and values.
+#[track_caller]
+fn read(path: &Path) -> (String, Vec<f32>) {
+    let bytes = fs::read(path).unwrap();
+    assert!(bytes.starts_with(b"\x93NUMPY\x01\x00"));
+    let (text, data) = bytes[10..].split_at(usize::from(u16::from_le_bytes([bytes[8], bytes[9]])));
+    assert_eq!((text.len() + 10) % 64, 0);
+    let values = data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    (String::from_utf8(text.to_vec()).unwrap().trim_end().to_owned(), values)
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+const X: [f32; 6] = [0.3, -0.7, 1.2, f32::NAN, f32::INFINITY, -0.0];
+const Y: [f32; 6] = [0.2, 0.5, -1.0, 1.0, 2.0, 3.0];
+const G: [f32; 6] = [1.0, -2.0, 1e-45, 4.0, f32::INFINITY, 6.0];
+
+#[test]
+fn run_writes_what_the_library_computes() {
+    let dir = Directory::new();
+    let (x, y, g) = (dir.f32s("x", "(2, 3)", &X), dir.f32s("y", "(2, 3)", &Y), dir.f32s("g", "(2, 3)", &G));
+    for device in ["cpu", "reference"] {
+        let out = dir.text("out/of/mod");
+        succeeds(&["run", "mod", "--device", device, "--x", &x, "--y", &y, "--grad", &g, "--out", &out]);
+        let (z, d) = Runner::reference().fused(&modulo::Mod, &[&X, &Y], &G).unwrap();
+        for (name, expected) in [("z", &z), ("dx", &d[0]), ("dy", &d[1])] {
+            let (text, values) = read(&dir.path(&format!("out/of/mod/{name}.npy")));
+            assert_eq!(text, header("'<f4'", false, "(2, 3)"));
+            assert_eq!(bits(&values), bits(expected), "{name} on {device}");
+        }
+        let out = dir.text("out/of/spiky");
+        succeeds(&["run", "spiky", "--device", device, "--x", &x, "--out", &out]);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+        let z = Runner::reference().forward(&spiky::Spiky, &[&X]).unwrap();
+        assert_eq!(bits(&read(&dir.path("out/of/spiky/z.npy")).1), bits(&z));
+    }
+}
+
+#[test]
+fn run_takes_every_shape_and_version() {
+    let dir = Directory::new();
+    for (shape, elements) in
+        [("()", 1), ("(0,)", 0), ("(3, 0)", 0), ("(1,)", 1), ("(5,)", 5), ("(1, 2, 1, 3)", 6)]
+    {
+        for version in 1..=3 {
+            for fortran in [false, true] {
+                if fortran && shape.matches(',').count() > 1 || shape == "(3, 0)" && fortran {
+                    continue;
+                }
+                let data = bytes(&X[..elements]);
+                let x = dir.write("x.npy", &file(version, &header("'<f4'", fortran, shape), &data));
+                succeeds(&[
+                    "run",
+                    "spiky",
+                    "--device",
+                    "cpu",
+                    "--x",
+                    &x,
+                    "--grad",
+                    &x,
+                    "--out",
+                    &dir.text("out"),
+                ]);
+                for name in ["z", "dx"] {
+                    let (text, values) = read(&dir.path(&format!("out/{name}.npy")));
+                    assert_eq!(text, header("'<f4'", false, shape));
+                    assert_eq!(values.len(), elements);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn run_goes_on_after_the_first_chunk() {
+    let dir = Directory::new();
+    // Two chunks and three elements.
+    let x: Vec<f32> = (0..(16 << 20) + 3).map(|i| i as f32 * 0.37 - 1e6).collect();
+    let file = dir.f32s("x.npy", &format!("({},)", x.len()), &x);
+    succeeds(&["run", "spiky", "--device", "cpu", "--x", &file, "--grad", &file, "--out", &dir.text("")]);
+    let (z, dx) = Runner::cpu().fused(&spiky::Spiky, &[&x], &x).unwrap();
+    for (name, expected) in [("z.npy", &z), ("dx.npy", &dx[0])] {
+        assert!(bits(&read(&dir.path(name)).1) == bits(expected), "{name} differs");
+    }
+}
+
+#[test]
+fn run_replaces_its_own_input() {
+    let dir = Directory::new();
+    let z = dir.f32s("z.npy", "(6,)", &X);
+    succeeds(&["run", "mod", "--device", "cpu", "--x", &z, "--y", &z, "--out", &dir.text("")]);
+    let expected = Runner::reference().forward(&modulo::Mod, &[&X, &X]).unwrap();
+    assert_eq!(bits(&read(&dir.path("z.npy")).1), bits(&expected));
+    assert_eq!(dir.names(), ["z.npy"]);
+}
+
+#[test]
+fn run_rounds_doubles_when_told() {
+    let dir = Directory::new();
+    // Ties to even, an overflow and a NaN.
+    let tie = f64::from(f32::EPSILON) / 2.0;
+    let doubles = [0.2, 0.25 + tie / 4.0, 0.25 + tie * 0.75, 1e300, f64::NAN];
+    let data: Vec<u8> = doubles.iter().flat_map(|d: &f64| d.to_le_bytes()).collect();
+    let x = dir.write("x.npy", &npy("'<f8'", false, "(5,)", &data));
+    let args = ["run", "spiky", "--device", "cpu", "--x", &x, "--grad", &x, "--out", &dir.text("")];
+    refuses(&args, &["--x", "f64", "--cast"]);
+    succeeds(&[&args[..], &["--cast"]].concat());
+    let rounded = [0.2_f32, 0.25, 0.25 + f32::EPSILON / 2.0, 0.0, 0.0];
+    assert_eq!(bits(&read(&dir.path("z.npy")).1), bits(&rounded));
+    assert_eq!(read(&dir.path("dx.npy")).0, header("'<f4'", false, "(5,)"));
+}
+
+#[test]
+fn run_refuses_bad_files() {
+    let dir = Directory::new();
+    let eight = [0; 8];
+    let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
+        ("empty", vec![], &["no .npy file", "numpy.save"]),
+        ("text", b"1.0, 2.0, 3.0".to_vec(), &["no .npy file", "numpy.save"]),
+        ("version", file(4, &header("'<f4'", false, "(2,)"), &eight), &["version 4.0", "numpy.save"]),
+        ("cut", npy("'<f4'", false, "(2,)", &[])[..40].to_vec(), &["truncated"]),
+        ("cut length", npy("'<f4'", false, "(2,)", &[])[..9].to_vec(), &["truncated"]),
+        ("long header", b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(), &["4294967295", "numpy.save"]),
+        ("short", npy("'<f4'", false, "(3,)", &eight), &["8 bytes", "(3,)", "12", "truncated"]),
+        ("long", npy("'<f4'", false, "(1,)", &eight), &["8 bytes", "(1,)", "longer"]),
+        ("negative", npy("'<f4'", false, "(-2,)", &eight), &["impossible shape"]),
+        ("overflow", npy("'<f4'", false, "(4294967296, 4294967296)", &eight), &["impossible shape"]),
+        ("bytes overflow", npy("'<f4'", false, "(4611686018427387904,)", &eight), &["impossible shape"]),
+        ("zero overflow", npy("'<f4'", false, "(0, 9223372036854775808, 4)", &[]), &["impossible shape"]),
+        ("beyond u64", npy("'<f4'", false, "(99999999999999999999,)", &eight), &["impossible shape"]),
+        ("no tuple", npy("'<f4'", false, "2", &eight), &["malformed"]),
+        ("no integer", npy("'<f4'", false, "(2.0,)", &eight), &["malformed"]),
+        ("a sum", npy("'<f4'", false, "(1+1,)", &eight), &["malformed"]),
+        ("nesting", file(1, &"(".repeat(9000), &eight), &["malformed"]),
+        ("no key", file(1, "{'descr': '<f4', 'shape': (2,), }", &eight), &["malformed", "fortran_order"]),
+        ("no dict", file(1, "'<f4'", &eight), &["malformed"]),
+        (
+            "not text",
+            file(1, "{'descr': '<f4'", &eight).iter().map(|b| b | 0x80).collect(),
+            &["no .npy file"],
+        ),
+        ("big-endian", npy("'>f4'", false, "(2,)", &eight), &["'>f4'", "astype"]),
+        ("half", npy("'<f2'", false, "(4,)", &eight), &["'<f2'", "astype"]),
+        ("integer", npy("'<i4'", false, "(2,)", &eight), &["'<i4'", "astype"]),
+        ("object", npy("'|O'", false, "(2,)", &eight), &["|O", "astype"]),
+        ("structured", npy("[('a', '<f4')]", false, "(2,)", &eight), &["'a'", "astype"]),
+        ("Fortran", npy("'<f4'", true, "(1, 2)", &eight), &["Fortran", "ascontiguousarray"]),
+    ];
+    for (name, bytes, words) in cases {
+        let x = dir.write(name, &bytes);
+        let words = [words, &["--x", name]].concat();
+        refuses(&["run", "spiky", "--device", "cpu", "--x", &x, "--out", &dir.text("out")], &words);
+        assert!(!dir.path("out").exists(), "{name}: left a directory");
+    }
+}
+
+#[test]
+fn run_refuses_bad_arguments() {
+    let dir = Directory::new();
+    let (x, y) = (dir.f32s("x", "(2, 3)", &X), dir.f32s("y", "(3, 2)", &Y));
+    let out = dir.text("out");
+    let run = |args: &[&'static str]| -> Vec<String> {
+        let word = |word: &&'static str| match *word {
+            "X" => x.clone(),
+            "Y" => y.clone(),
+            "OUT" => out.clone(),
+            "UNDER X" => format!("{x}/out"),
+            word => word.to_owned(),
+        };
+        ["run", "--device", "cpu"].iter().chain(args).map(word).collect()
+    };
+    let cases: [(&[&'static str], &[&str]); 9] = [
+        (&["spiky", "--out", "OUT"], &["--x"]),
+        (&["spiky", "--x", "X"], &["--out"]),
+        (&["cosine", "--x", "X", "--out", "OUT"], &["cosine", "spiky", "mod"]),
+        (&["mod", "--x", "X", "--out", "OUT"], &["--y"]),
+        (&["spiky", "--x", "X", "--y", "X", "--out", "OUT"], &["--y"]),
+        (&["mod", "--x", "X", "--y", "Y", "--out", "OUT"], &["(2, 3)", "(3, 2)", "--y", "--x"]),
+        (&["spiky", "--x", "X", "--grad", "Y", "--out", "OUT"], &["(2, 3)", "(3, 2)", "--grad", "--x"]),
+        (&["spiky", "--x", "nowhere", "--out", "OUT"], &["--x", "nowhere"]),
+        (&["spiky", "--x", "X", "--out", "UNDER X"], &["--out", "cannot be written"]),
+    ];
+    for (args, words) in cases {
+        let args = run(args);
+        refuses(&args.iter().map(String::as_str).collect::<Vec<_>>(), words);
+    }
+    refuses(
+        &["run", "spiky", "--device", "no such GPU", "--x", &x, "--out", &out],
+        &["no such GPU", "there is"],
+    );
+    fs::create_dir_all(dir.path("taken/z.npy")).unwrap();
+    refuses(
+        &["run", "spiky", "--device", "cpu", "--x", &x, "--out", &dir.text("taken")],
+        &["z.npy", "directory"],
+    );
+    assert_eq!(dir.names(), ["taken", "x", "y"]);
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::{
+        process::Child,
+        thread::sleep,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    fn signal(child: &Child, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    #[track_caller]
+    fn wait_until(what: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !what() {
+            assert!(start.elapsed() < Duration::from_secs(60), "waited in vain");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn signals_leave_no_files() {
+        let dir = Directory::new();
+        // Minutes of work for the reference.
+        let x = dir.zeros("x.npy", 1 << 32);
+        for name in ["INT", "TERM"] {
+            let old = dir.write("z.npy", b"old");
+            let args = ["run", "spiky", "--device", "reference", "--x", &x, "--grad", &x, "--out"];
+            let mut children = [dir.text(""), dir.text("new/directory")]
+                .map(|out| command(&args).arg(out).stderr(Stdio::piped()).spawn().unwrap());
+            wait_until(|| dir.names().len() == 5 && dir.path("new/directory").exists());
+            for child in &mut children {
+                signal(child, name);
+                assert_eq!(child.wait().unwrap().code(), Some(1), "{name}");
+            }
+            let output = children.map(|child| child.wait_with_output().unwrap().stderr);
+            output.iter().for_each(|stderr| assert_eq!(stderr, b"elemgrad: interrupted\n"));
+            assert_eq!(dir.names(), ["x.npy", "z.npy"]);
+            assert_eq!(fs::read(old).unwrap(), b"old");
+        }
+    }
+
+    #[test]
+    fn a_signal_ends_a_stuck_read() {
+        let dir = Directory::new();
+        assert!(Command::new("mkfifo").arg(dir.path("pipe")).status().unwrap().success());
+        let args = ["run", "spiky", "--device", "cpu", "--x", &dir.text("pipe"), "--out", &dir.text("out")];
+        let mut child = command(&args).stderr(Stdio::null()).spawn().unwrap();
+        let mut pipe = File::options().write(true).open(dir.path("pipe")).unwrap();
+        pipe.write_all(&npy("'<f4'", false, "(2,)", &[])).unwrap();
+        wait_until(|| dir.path("out").exists());
+        signal(&child, "TERM");
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert_eq!(dir.names(), ["pipe"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_no_files() {
+        let dir = Directory::new();
+        let (x, old) = (dir.zeros("x.npy", 1 << 20), dir.write("z.npy", b"old"));
+        // Files may not grow beyond a few blocks, and the signal that says so is ignored.
+        let script = r#"trap '' XFSZ; ulimit -f 64; exec "$0" "$@""#;
+        let mut command = Command::new("sh");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_elemgrad"), "run", "spiky", "--device", "cpu"]);
+        let output = command.args(["--x", &x, "--out", &dir.text("")]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8(output.stderr).unwrap().contains("z.npy"));
+        assert_eq!(dir.names(), ["x.npy", "z.npy"]);
+        assert_eq!(fs::read(old).unwrap(), b"old");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_is_bounded() {
+        let dir = Directory::new();
+        // 1 GiB in and 1 GiB out.
+        let x = dir.zeros("x.npy", 256 << 20);
+        let mut child =
+            command(&["run", "spiky", "--device", "cpu", "--x", &x, "--out", &dir.text("")]).spawn().unwrap();
+        let mut peak = 0;
+        while child.try_wait().unwrap().is_none() {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            let high =
+                status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+            peak = high.map_or(peak, |high| high.parse().unwrap());
+            sleep(Duration::from_millis(2));
+        }
+        assert!(child.wait().unwrap().success());
+        assert!((1..400 << 10).contains(&peak), "{peak} KiB");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_standard_output_is_a_failure() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let status =
+            command(&["shader", "spiky", "--pass", "fused"]).stdout(full).stderr(Stdio::null()).status();
+        assert_eq!(status.unwrap().code(), Some(1));
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let mut child = command(&["shader", "spiky", "--pass", "fused"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn usage_errors_are_2() {
+    refuses(&["nonsense"], &["nonsense"]);
+    refuses(&["verify", "mod", "--exhaustive"], &["mod", "--exhaustive", "--pairs"]);
+    refuses(&["verify", "--pairs", "0"], &["--pairs"]);
+    refuses(&["verify", "--bits", "x=0"], &["OP"]);
+    refuses(&["verify", "mod", "--bits", "x=0,y=0"], &["x, y, dz"]);
+    refuses(&["verify", "mod", "--bits", "x=0,y=0,dz=g"], &["hexadecimal"]);
+    refuses(&["demo", "--elements", "0"], &["--elements"]);
+    refuses(&["--elements", "7", "info"], &["--elements"]);
+    refuses(&["shader", "spiky"], &["--pass"]);
+    refuses(&["shader", "spiky", "--functions", "--pass", "fused"], &["--functions"]);
+    refuses(&["plot", "spiky", "--device", "cpu", "--out", "no/such/directory/f.svg"], &["f.svg", "--out"]);
+    for command in [&["info"][..], &["verify"], &["bench"], &["demo"], &["shader", "mod", "--pass", "fused"]]
+    {
+        refuses(&[command, &["--device", "no such GPU"]].concat(), &["no such GPU", "there is"]);
+    }
+}
+
+#[track_caller]
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&succeeds(args)).unwrap()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn verify_reports_as_json() {
+    for device in ["cpu", "CPU", "reference"] {
+        let report = json(&["verify", "--json", "--device", device, "--pairs", "5000"]);
+        let rows = report.as_array().unwrap();
+        for (row, op) in rows.iter().zip(["spiky", "mod"]) {
+            assert_eq!(keys(row), ["device", "op", "dtype", "checked", "mismatches"]);
+            assert_eq!((&row["op"], &row["dtype"]), (&op.into(), &"f32".into()));
+            assert_eq!((&row["checked"], &row["mismatches"]), (&5000.into(), &0.into()));
+            assert_eq!(row["device"], device.to_lowercase());
+        }
+        assert_eq!(rows.len(), 2);
+    }
+    let one = json(&["verify", "mod", "--json", "--device", "cpu", "--bits", "x=3f800000,y=3dcccccd,dz=1"]);
+    assert_eq!((one.as_array().unwrap().len(), &one[0]["checked"]), (1, &1.into()));
+}
+
+#[test]
+fn bench_reports_as_json() {
+    let report = json(&["bench", "--json", "--device", "cpu", "--elements", "1000"]);
+    let rows = report.as_array().unwrap();
+    assert_eq!(rows.len(), 2 * 3 * 2);
+    let expected = [
+        "op",
+        "pass",
+        "dtype",
+        "layout",
+        "data",
+        "device",
+        "elements",
+        "bytes_per_element",
+        "seconds",
+        "bytes_per_second",
+        "copy",
+        "copy_bytes_per_second",
+        "ratio_to_copy",
+    ];
+    for row in rows {
+        assert_eq!(keys(row), expected);
+        assert_eq!((&row["layout"], &row["copy"]), (&"contiguous".into(), &"plain".into()));
+        assert_eq!(row["elements"], 1000);
+        let number = |key: &str| row[key].as_f64().unwrap();
+        let speed = number("bytes_per_element") * 1000.0 / number("seconds");
+        assert!((number("bytes_per_second") / speed - 1.0).abs() < 1e-9);
+        let ratio = speed / number("copy_bytes_per_second");
+        assert!((number("ratio_to_copy") / ratio - 1.0).abs() < 1e-9);
+    }
+    let bytes = |op, pass| {
+        let row = rows.iter().find(|row| row["op"] == op && row["pass"] == pass).unwrap();
+        row["bytes_per_element"].as_u64().unwrap()
+    };
+    let all = ["forward", "backward", "fused"].map(|pass| (bytes("spiky", pass), bytes("mod", pass)));
+    assert_eq!(all, [(8, 12), (12, 16), (16, 20)]);
+}
+
+#[test]
+fn shader_prints_what_the_library_compiles() {
+    for op in ["spiky", "mod"] {
+        let functions = succeeds(&["shader", op, "--functions"]);
+        assert!(functions.contains("fn ") && !functions.contains("@group"));
+        for pass in ["forward", "backward", "fused"] {
+            for access in ["word", "vec4"] {
+                let args = ["shader", op, "--pass", pass, "--access", access];
+                let source = succeeds(&args);
+                elemgrad::shader::check(op, &source).unwrap();
+                assert!(source.starts_with("// elemgrad") && source.contains(&functions));
+                let report = json(&[&args[..], &["--json"]].concat());
+                let fields = [
+                    "source",
+                    "entry_point",
+                    "bindings",
+                    "params",
+                    "workgroup_size",
+                    "elements_per_workgroup",
+                    "dispatch",
+                ];
+                assert_eq!(keys(&report), fields);
+                assert_eq!(report["source"], source);
+                for binding in report["bindings"].as_array().unwrap() {
+                    let line = format!("@group(0) @binding({}) var<", binding["binding"]);
+                    let declared = source.lines().find(|l| l.starts_with(&line)).unwrap();
+                    assert!(declared.contains(binding["name"].as_str().unwrap()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn info_tells_what_auto_takes() {
+    let report = json(&["info", "--json"]);
+    assert_eq!(keys(&report), ["version", "auto", "device", "cpu", "adapters"]);
+    assert_eq!(report["auto"], report["device"]);
+    let taken = report["adapters"].as_array().unwrap().iter().filter(|adapter| adapter["auto"] == true);
+    let names: Vec<_> = taken.map(|adapter| &adapter["name"]).collect();
+    assert!(if report["auto"] == "cpu" { names.is_empty() } else { names == [&report["auto"]] });
+    assert!(succeeds(&["--device", "reference", "info"]).contains("this --device takes: reference"));
+}
+
+#[test]
+fn demo_is_what_the_command_does() {
+    for args in
+        [&["--device", "cpu", "--elements", "5000"][..], &["demo", "--device", "cpu", "--elements", "5000"]]
+    {
+        let text = succeeds(args);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        for (line, op) in lines[1..].iter().zip(["spiky", "mod"]) {
+            assert_eq!(line[..4], [op, "fused", "cpu", "5,000"]);
+            assert_eq!(line.last(), Some(&"0"));
+        }
+    }
+}
+
+#[test]
+fn plots_are_those_of_the_documentation() {
+    let dir = Directory::new();
+    for op in ["spiky", "mod"] {
+        succeeds(&["plot", op, "--device", "cpu", "--out", &dir.text("f.svg")]);
+        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/{op}.svg"));
+        assert!(
+            fs::read(dir.path("f.svg")).unwrap() == fs::read(&committed).unwrap(),
+            "docs/{op}.svg is out of date: elemgrad plot {op} --out docs/{op}.svg"
+        );
+    }
+}
