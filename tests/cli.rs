@@ -90,6 +90,13 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
+/// Whether two headers say the same: Python takes a comma before a bracket.
+#[track_caller]
+fn assert_same_header(a: &str, b: &str) {
+    let plain = |text: &str| text.replace(' ', "").replace(",)", ")");
+    assert_eq!(plain(a), plain(b));
+}
+
 fn header(descr: &str, fortran: bool, shape: &str) -> String {
     let fortran = if fortran { "True" } else { "False" };
     format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}")
@@ -120,7 +127,7 @@ fn read(path: &Path) -> (String, Vec<f32>) {
     let (text, data) = bytes[10..].split_at(usize::from(u16::from_le_bytes([bytes[8], bytes[9]])));
     assert_eq!((text.len() + 10) % 64, 0);
     let values = data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    (String::from_utf8(text.to_vec()).unwrap().trim_end().to_owned(), values)
+    (str::from_utf8(text).unwrap().trim_end().to_owned(), values)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -141,7 +148,7 @@ fn run_writes_what_the_library_computes() {
         let (z, d) = Runner::reference().fused(&modulo::Mod, &[&X, &Y], &G).unwrap();
         for (name, expected) in [("z", &z), ("dx", &d[0]), ("dy", &d[1])] {
             let (text, values) = read(&dir.path(&format!("out/of/mod/{name}.npy")));
-            assert_eq!(text, header("'<f4'", false, "(2, 3)"));
+            assert_same_header(&text, &header("'<f4'", false, "(2, 3)"));
             assert_eq!(bits(&values), bits(expected), "{name} on {device}");
         }
         let out = dir.text("out/of/spiky");
@@ -179,7 +186,7 @@ fn run_takes_every_shape_and_version() {
                 ]);
                 for name in ["z", "dx"] {
                     let (text, values) = read(&dir.path(&format!("out/{name}.npy")));
-                    assert_eq!(text, header("'<f4'", false, shape));
+                    assert_same_header(&text, &header("'<f4'", false, shape));
                     assert_eq!(values.len(), elements);
                 }
             }
@@ -223,7 +230,7 @@ fn run_rounds_doubles_when_told() {
     succeeds(&[&args[..], &["--cast"]].concat());
     let rounded = [0.2_f32, 0.25, 0.25 + f32::EPSILON / 2.0, 0.0, 0.0];
     assert_eq!(bits(&read(&dir.path("z.npy")).1), bits(&rounded));
-    assert_eq!(read(&dir.path("dx.npy")).0, header("'<f4'", false, "(5,)"));
+    assert_same_header(&read(&dir.path("dx.npy")).0, &header("'<f4'", false, "(5,)"));
 }
 
 #[test]

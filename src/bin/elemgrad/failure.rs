@@ -1,6 +1,6 @@
 //! What ends the command early, and the exit code that says so.
 
-use std::process::ExitCode;
+use std::{fmt::Display, path::Path, process::ExitCode};
 
 use elemgrad::Error;
 
@@ -31,12 +31,17 @@ impl Failure {
     }
 
     /// A failure on the way.
-    pub(crate) fn on_the_way(cause: impl std::fmt::Display) -> Self {
+    pub(crate) fn on_the_way(cause: impl Display) -> Self {
         Failure::OnTheWay(cause.to_string())
     }
 
+    /// A failure to read or write on the way.
+    pub(crate) fn on_file(path: &Path, cause: impl Display) -> Self {
+        Failure::OnTheWay(format!("{}: {cause}", path.display()))
+    }
+
     /// Something wrong that was knowable before work started.
-    pub(crate) fn usage(cause: impl std::fmt::Display) -> Self {
+    pub(crate) fn usage(cause: impl Display) -> Self {
         Failure::Usage(cause.to_string())
     }
 }

@@ -59,7 +59,7 @@ impl Adapter {
     fn new(adapter: &wgpu::Adapter, auto: &Runner) -> Self {
         let info = adapter.get_info();
         Self {
-            auto: auto.adapter_info() == Some(&info),
+            auto: auto.adapter_info().as_ref() == Some(&info),
             limits: limits(&adapter.limits()),
             features: adapter.features().iter_names().map(|(name, _)| name).collect(),
             probes: pollster::block_on(Runner::on_adapter(adapter)).and_then(|runner| probe(&runner)),

@@ -214,3 +214,45 @@ fn read_exact(reader: &mut impl Read, bytes: &mut [u8], at_the_end: Problem) -> 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Vec<u8> {
+        let length = (text.len() as u16).to_le_bytes();
+        [b"\x93NUMPY\x01\x00", &length[..], text.as_bytes()].concat()
+    }
+
+    /// Headers with any few bytes exchanged, left out or doubled are read or refused, without a panic.
+    #[test]
+    fn no_header_panics() {
+        let headers = [
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4294967295), }\n",
+            "{'descr': [('a', '<f4', (2,)), ('b', '<U10')], 'fortran_order': True, 'shape': (1,), }\n",
+        ];
+        let pieces = [
+            "(", ")", "{", "[", "'", "\"", "\\", "-", "+", ".", "9", "0x", "e9", "j", "_", ",", ":", "\n",
+            "\u{e9}", "True",
+        ];
+        let mut accepted = 0;
+        for header in headers {
+            for at in 0..=header.len() {
+                for (piece, skip) in pieces.iter().flat_map(|piece| [(piece, 0), (piece, 1), (piece, 9)]) {
+                    let end = header.len().min(at + skip);
+                    let text = header[..at].to_owned() + piece + &header[end..];
+                    accepted += u32::from(read_header(&mut file(&text).as_slice()).is_ok());
+                }
+            }
+        }
+        assert!(accepted > 0);
+    }
+
+    #[test]
+    fn deep_headers_are_refused_at_once() {
+        for open in ["(", "[", "{", "{1:", "{'a':"] {
+            let text = open.repeat(9_000 / open.len());
+            assert!(matches!(read_header(&mut file(&text).as_slice()), Err(Problem::Header(_))));
+        }
+    }
+}

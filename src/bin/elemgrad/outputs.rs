@@ -32,7 +32,7 @@ pub(crate) fn discard() {
 
 /// The output files of a run.
 pub(crate) struct Outputs {
-    files: Vec<File>,
+    files: Vec<(File, PathBuf)>,
 }
 
 impl Outputs {
@@ -65,16 +65,17 @@ impl Outputs {
         }
         let (mut file, temporary) = builder.prefix(".elemgrad-").tempfile_in(directory)?.into_parts();
         if let Some(staged) = STAGED.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            staged.files.push((temporary, path));
+            staged.files.push((temporary, path.clone()));
         }
         npy::write_header(&mut file, shape)?;
-        self.files.push(file);
+        self.files.push((file, path));
         Ok(())
     }
 
     /// Appends to output `i`.
-    pub(crate) fn write(&mut self, i: usize, values: &[f32]) -> io::Result<()> {
-        self.files[i].write_all(bytemuck::cast_slice(values))
+    pub(crate) fn write(&mut self, i: usize, values: &[f32]) -> Result<(), Failure> {
+        let (file, path) = &mut self.files[i];
+        file.write_all(bytemuck::cast_slice(values)).map_err(|e| Failure::on_file(path, e))
     }
 
     /// Puts all outputs in their places.
@@ -83,9 +84,7 @@ impl Outputs {
         let mut lock = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(staged) = lock.take() else { return Err(Failure::Interrupted) };
         for (temporary, path) in staged.files {
-            temporary
-                .persist(&path)
-                .map_err(|e| Failure::OnTheWay(format!("{}: {}", path.display(), e.error)))?;
+            temporary.persist(&path).map_err(|e| Failure::on_file(&path, e.error))?;
         }
         Ok(())
     }

@@ -46,10 +46,10 @@ const COLUMNS: [Column; 3] = [
 pub(crate) fn execute(args: &cli::Plot, device: &Choice) -> Result<(), Failure> {
     let runner = Runner::open(device)?;
     let svg = draw(args.op.0, &runner)?;
-    let out = args.out.display();
-    let mut file = File::create(&args.out)
-        .map_err(|e| Failure::Usage(format!("{out}: cannot be written: {e}; choose another --out")))?;
-    file.write_all(svg.as_bytes()).map_err(|e| Failure::OnTheWay(format!("{out}: {e}")))
+    let mut file = File::create(&args.out).map_err(|e| {
+        Failure::Usage(format!("{}: cannot be written: {e}; choose another --out", args.out.display()))
+    })?;
+    file.write_all(svg.as_bytes()).map_err(|e| Failure::on_file(&args.out, e))
 }
 
 fn draw(op: &dyn Op, runner: &Runner) -> Result<String, Failure> {

@@ -1,6 +1,6 @@
 //! `elemgrad run`: an op on `.npy` files of any size, in chunks.
 
-use std::{fmt::Display, path::PathBuf};
+use std::path::PathBuf;
 
 use elemgrad::{Args, Choice, Op, Runner};
 
@@ -96,7 +96,7 @@ fn stream(
         let len = CHUNK.min(elements - done) as usize;
         for (input, read) in inputs.iter_mut().zip(&mut reads) {
             read.resize(len, 0.0);
-            input.reader.read(read).map_err(|e| on_file(&input.path.display(), &e))?;
+            input.reader.read(read).map_err(|e| Failure::on_file(&input.path, e))?;
         }
         let computed = |write: usize| write < wanted && aliases[write].is_none();
         runner.run(Args {
@@ -106,15 +106,11 @@ fn stream(
         })?;
         for (i, alias) in aliases.iter().enumerate() {
             let values = alias.map_or(&writes[i], |read| &reads[read]);
-            outputs.write(i, values).map_err(|e| on_file(&definition.write_names()[i], &e))?;
+            outputs.write(i, values)?;
         }
         interrupt::check()?;
         done += len as u64;
         progress.set(done);
     }
     Ok(())
-}
-
-fn on_file(file: &dyn Display, error: &dyn Display) -> Failure {
-    Failure::OnTheWay(format!("{file}: {error}"))
 }

@@ -126,3 +126,46 @@ fn repeat(report: &Report, mismatch: &Mismatch) -> String {
     let device = report.device.replace('\'', r"'\''");
     format!("elemgrad verify {} --device '{device}' --bits {}", report.op, bits.collect::<Vec<_>>().join(","))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    /// An op that does nothing right; it is not in the list, so its names are those of `mod`.
+    struct Wrong;
+
+    impl Op for Wrong {
+        fn definition(&self) -> &op::Definition {
+            elemgrad::modulo::Mod.definition()
+        }
+
+        fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+            elemgrad::modulo::Mod.reference(reads, writes);
+        }
+
+        fn cpu(&self, _: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+            writes.iter_mut().flatten().for_each(|write| write.fill(0.5));
+        }
+    }
+
+    #[test]
+    fn a_mismatch_prints_a_line_that_repeats_it() -> Result<(), Box<dyn std::error::Error>> {
+        let element = vec![("x".to_owned(), 1.0), ("y".to_owned(), 0.1), ("dz".to_owned(), -0.0)];
+        let report = check(&Runner::cpu(), &Wrong, &given(&Wrong, &element)?, &[Pass::Forward])?;
+        assert_eq!((report.checked, report.mismatches), (1, 1));
+        let details = details(&report);
+        let (said, line) = details.trim_end().split_once("\n  ").ok_or("no second line")?;
+        assert!(said.contains("expected") && said.contains("3f000000"), "{said}");
+        assert_eq!(line, "elemgrad verify mod --device 'cpu' --bits x=3f800000,y=3dcccccd,dz=80000000");
+
+        let cli = cli::Cli::try_parse_from(line.replace('\'', "").split(' '))?;
+        let Some(cli::Command::Verify(args)) = cli.command else { return Err("another command".into()) };
+        let bits = |values: &[(String, f32)]| -> Vec<_> {
+            values.iter().map(|(name, value)| (name.clone(), value.to_bits())).collect()
+        };
+        assert_eq!(bits(&args.bits), bits(&element));
+        Ok(())
+    }
+}
