@@ -167,7 +167,7 @@ fn run_takes_every_shape_and_version() {
     {
         for version in 1..=3 {
             for fortran in [false, true] {
-                if fortran && shape.matches(',').count() > 1 || shape == "(3, 0)" && fortran {
+                if fortran && shape.contains(", ") {
                     continue;
                 }
                 let data = bytes(&X[..elements]);
@@ -338,7 +338,7 @@ mod unix {
     fn wait_until(what: impl Fn() -> bool) {
         let start = Instant::now();
         while !what() {
-            assert!(start.elapsed() < Duration::from_secs(60), "waited in vain");
+            assert!(start.elapsed() < Duration::from_mins(1), "waited in vain");
             sleep(Duration::from_millis(5));
         }
     }
@@ -359,7 +359,7 @@ mod unix {
                 assert_eq!(child.wait().unwrap().code(), Some(1), "{name}");
             }
             let output = children.map(|child| child.wait_with_output().unwrap().stderr);
-            output.iter().for_each(|stderr| assert_eq!(stderr, b"elemgrad: interrupted\n"));
+            assert_eq!(output, [b"elemgrad: interrupted\n", b"elemgrad: interrupted\n"]);
             assert_eq!(dir.names(), ["x.npy", "z.npy"]);
             assert_eq!(fs::read(old).unwrap(), b"old");
         }

@@ -8,7 +8,7 @@ use elemgrad::{
     verify::{Inputs, Report},
 };
 
-use crate::{cli, failure::Failure, interrupt, print, verify};
+use crate::{cli, failure::Failure, interrupt, print, progress::Progress, verify};
 
 /// Elements of each call unless told.
 const ELEMENTS: u64 = 64 << 20;
@@ -23,10 +23,12 @@ pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> 
         // Bits first: a speed of wrong results says nothing.
         let report = verify::check(&runner, op, &inputs, &[Pass::Fused])?;
         details += &verify::details(&report);
+        let progress = Progress::spinner(&format!("timing {}", report.op));
         let measured = match report.mismatches {
             0 => Some(measure(&runner, op, Pass::Fused, Data::Ordinary, elements)?),
             _ => None,
         };
+        drop(progress);
         interrupt::check()?;
         rows.push(row(&report, measured.as_ref()));
     }

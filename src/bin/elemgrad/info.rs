@@ -51,7 +51,9 @@ pub(crate) fn execute(args: &cli::Info, device: &Choice) -> Result<(), Failure> 
         text +=
             "no adapters: no GPU driver was found (wgpu's variables, such as WGPU_BACKEND, may hide one)\n";
     }
-    adapters.iter().for_each(|adapter| text += &adapter.text());
+    for adapter in &adapters {
+        text += &adapter.text();
+    }
     print::out(&text)
 }
 
@@ -83,7 +85,7 @@ impl Adapter {
             "auto": self.auto,
             "limits": limits,
             "features": self.features,
-            "probes": self.probes.as_ref().ok().map(probes_json),
+            "probes": self.probes.as_ref().ok().copied().map(probes_json),
             "error": self.probes.as_ref().err().map(ToString::to_string),
         })
     }
@@ -91,7 +93,7 @@ impl Adapter {
     fn text(&self) -> String {
         let mut text = format!("\n{}\n", device::describe(&self.info));
         match &self.probes {
-            Ok(probes) => text += &section("floating point", probe_rows(probes)),
+            Ok(probes) => text += &section("floating point", probe_rows(*probes)),
             Err(error) => {
                 let _ = writeln!(text, "  cannot be used: {error}");
             }
@@ -101,7 +103,7 @@ impl Adapter {
     }
 }
 
-fn probes_json(p: &Probes) -> Value {
+fn probes_json(p: Probes) -> Value {
     json!({
         "flushes_subnormals": p.flushes_subnormals,
         "fma_is_fused": p.fma_is_fused,
@@ -111,7 +113,7 @@ fn probes_json(p: &Probes) -> Value {
     })
 }
 
-fn probe_rows(p: &Probes) -> [[String; 2]; 5] {
+fn probe_rows(p: Probes) -> [[String; 2]; 5] {
     let answer = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     [
         ["flushes subnormals".into(), answer(p.flushes_subnormals)],
@@ -144,16 +146,23 @@ fn section(title: &str, rows: impl IntoIterator<Item = [String; 2]>) -> String {
         .fold(format!("  {title}\n"), |text, [name, value]| text + &format!("    {name:<width$}  {value}\n"))
 }
 
-/// Words in lines of bounded width.
+/// Words in indented lines of bounded width.
 fn wrapped(words: &[&str]) -> String {
-    let mut lines = vec![String::new()];
+    const INDENT: &str = "    ";
+    let (mut text, mut column) = (String::new(), 0);
     for word in words {
-        if lines.last().is_some_and(|line| line.len() + word.len() >= WIDTH) {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            *line += &format!(" {word}");
-        }
+        let separator = match column {
+            0 => INDENT,
+            column if column + word.len() < WIDTH => " ",
+            _ => {
+                text.push('\n');
+                column = 0;
+                INDENT
+            }
+        };
+        text += separator;
+        text += word;
+        column += separator.len() + word.len();
     }
-    lines.iter().map(|line| format!("   {line}\n")).collect()
+    text + "\n"
 }

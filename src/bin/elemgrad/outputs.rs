@@ -79,7 +79,11 @@ impl Outputs {
     }
 
     /// Puts all outputs in their places.
-    pub(crate) fn complete(self) -> Result<(), Failure> {
+    pub(crate) fn complete(mut self) -> Result<(), Failure> {
+        for (file, path) in self.files.drain(..) {
+            // Some file systems notice only now that they are full.
+            file.sync_all().map_err(|e| Failure::on_file(&path, e))?;
+        }
         // A signal waits for the lock, then finds nothing to remove.
         let mut lock = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(staged) = lock.take() else { return Err(Failure::Interrupted) };

@@ -234,8 +234,8 @@ fn draw_dots<DB: DrawingBackend>(
 /// `z = x - y * floor(x / y)`.
 fn formula(op: &dyn Op, write: usize) -> String {
     let name = &op.definition().write_names()[write];
-    let formulas = op.definition().formulas.iter();
-    formulas.filter(|(n, _)| n == name).map(|(n, formula)| format!("{n} = {formula}")).collect()
+    let formula = op.definition().formulas.iter().find(|(n, _)| n == name);
+    formula.map(|(name, formula)| format!("{name} = {formula}")).unwrap_or_default()
 }
 
 fn font(size: u32) -> TextStyle<'static> {

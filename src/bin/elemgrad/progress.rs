@@ -1,5 +1,7 @@
 //! The progress bar of long work, on standard error and on a terminal only.
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar over `len` elements; it vanishes when dropped.
@@ -12,6 +14,13 @@ impl Progress {
             bar.set_style(style);
         }
         Self(bar)
+    }
+
+    /// A sign of life, where there is nothing to count.
+    pub(crate) fn spinner(what: &str) -> Self {
+        let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        Self(spinner)
     }
 
     /// `done` elements of all.
