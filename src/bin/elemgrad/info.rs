@@ -26,7 +26,7 @@ struct Adapter {
 
 pub(crate) fn execute(args: &cli::Info, device: &Choice) -> Result<(), Failure> {
     let chosen = Runner::open(device)?;
-    let auto = Runner::auto()?;
+    let auto = Runner::auto();
     let mut adapters = Vec::new();
     for adapter in pollster::block_on(device::adapters()) {
         adapters.push(Adapter::new(&adapter, &auto));
