@@ -380,6 +380,25 @@ mod unix {
     }
 
     #[test]
+    fn pipes_are_read_to_their_end() {
+        let dir = Directory::new();
+        assert!(Command::new("mkfifo").arg(dir.path("pipe")).status().unwrap().success());
+        let whole = npy("'<f4'", false, "(6,)", &bytes(&X));
+        let cut = &whole[..whole.len() - 1];
+        let long = [&whole[..], b"0"].concat();
+        for (data, code, word) in [(&whole[..], 0, ""), (cut, 1, "ends before"), (&long, 1, "goes on")] {
+            let args =
+                ["run", "spiky", "--device", "cpu", "--x", &dir.text("pipe"), "--out", &dir.text("out")];
+            let child = command(&args).stderr(Stdio::piped()).spawn().unwrap();
+            fs::write(dir.path("pipe"), data).unwrap();
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(code));
+            assert!(String::from_utf8(output.stderr).unwrap().contains(word));
+            assert_eq!(fs::remove_dir_all(dir.path("out")).is_ok(), code == 0);
+        }
+    }
+
+    #[test]
     fn a_failed_write_leaves_no_files() {
         let dir = Directory::new();
         let (x, old) = (dir.zeros("x.npy", 1 << 20), dir.write("z.npy", b"old"));

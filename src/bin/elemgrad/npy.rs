@@ -54,10 +54,15 @@ enum Problem {
     #[error("has {got} bytes of data where the shape {shape} needs {need}: the file is {}, write it again",
         if got < need { "truncated" } else { "longer than it says" })]
     Length { got: u64, need: u64, shape: String },
+    #[error("ends before its data does: write it again")]
+    Short,
+    #[error("goes on after its data: write it again")]
+    Long,
 }
 
 /// A file that is being read.
 pub(crate) struct Reader {
+    path: PathBuf,
     file: File,
     header: Header,
     /// The bytes of a piece of f64.
@@ -90,7 +95,7 @@ impl Reader {
         if got != need {
             return Err(Problem::Length { got, need, shape: tuple(&header.shape) });
         }
-        Ok(Self { file, header, doubles: Vec::new() })
+        Ok(Self { path: path.to_owned(), file, header, doubles: Vec::new() })
     }
 
     /// The array's shape.
@@ -104,16 +109,30 @@ impl Reader {
     }
 
     /// The next elements, as many as `values` has.
-    pub(crate) fn read(&mut self, values: &mut [f32]) -> io::Result<()> {
+    pub(crate) fn read(&mut self, values: &mut [f32]) -> Result<(), Error> {
+        self.try_read(values).map_err(|problem| Error { path: self.path.clone(), problem })
+    }
+
+    fn try_read(&mut self, values: &mut [f32]) -> Result<(), Problem> {
         if !self.header.double {
-            return self.file.read_exact(bytemuck::cast_slice_mut(values));
+            return read_exact(&mut self.file, bytemuck::cast_slice_mut(values), Problem::Short);
         }
         self.doubles.resize(values.len() * 8, 0);
-        self.file.read_exact(&mut self.doubles)?;
+        read_exact(&mut self.file, &mut self.doubles, Problem::Short)?;
         let (doubles, _) = self.doubles.as_chunks();
         // `as` rounds to nearest, ties to even.
         values.iter_mut().zip(doubles).for_each(|(value, bytes)| *value = f64::from_le_bytes(*bytes) as f32);
         Ok(())
+    }
+
+    /// Sees that nothing follows the data: a pipe shows it only when all has been read.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        let problem = match self.file.read(&mut [0]) {
+            Ok(0) => return Ok(()),
+            Ok(_) => Problem::Long,
+            Err(e) => e.into(),
+        };
+        Err(Error { path: self.path.clone(), problem })
     }
 }
 

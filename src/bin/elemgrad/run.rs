@@ -1,7 +1,5 @@
 //! `elemgrad run`: an op on `.npy` files of any size, in chunks.
 
-use std::path::PathBuf;
-
 use elemgrad::{Args, Choice, Op, Runner};
 
 use crate::{cli, failure::Failure, interrupt, npy, outputs::Outputs, progress::Progress};
@@ -12,7 +10,6 @@ const CHUNK: u64 = 8 << 20;
 /// A file of one of the op's reads.
 struct Input {
     option: String,
-    path: PathBuf,
     reader: npy::Reader,
 }
 
@@ -55,7 +52,7 @@ fn open_inputs(args: &cli::Run) -> Result<Vec<Input>, Failure> {
         .map(|(name, path)| {
             let reader =
                 npy::Reader::open(path, args.cast).map_err(|e| Failure::Usage(format!("--{name} {e}")))?;
-            Ok(Input { option: format!("--{name}"), path: path.clone(), reader })
+            Ok(Input { option: format!("--{name}"), reader })
         })
         .collect()
 }
@@ -96,7 +93,7 @@ fn stream(
         let len = CHUNK.min(elements - done) as usize;
         for (input, read) in inputs.iter_mut().zip(&mut reads) {
             read.resize(len, 0.0);
-            input.reader.read(read).map_err(|e| Failure::on_file(&input.path, e))?;
+            input.reader.read(read).map_err(Failure::on_the_way)?;
         }
         let computed = |write: usize| write < wanted && aliases[write].is_none();
         runner.run(Args {
@@ -112,5 +109,5 @@ fn stream(
         done += len as u64;
         progress.set(done);
     }
-    Ok(())
+    inputs.iter_mut().try_for_each(|input| input.reader.finish()).map_err(Failure::on_the_way)
 }

@@ -151,6 +151,22 @@ mod tests {
     }
 
     #[test]
+    fn exhaustive_is_for_one_input() -> Result<(), Box<dyn std::error::Error>> {
+        let counts = |line: &str| -> Result<Vec<u64>, Box<dyn std::error::Error>> {
+            let cli = cli::Cli::try_parse_from(line.split(' '))?;
+            let Some(cli::Command::Verify(args)) = cli.command else { return Err("another command".into()) };
+            Ok(checks(&args)?.iter().map(|(_, inputs)| inputs.count()).collect())
+        };
+        assert_eq!(counts("elemgrad verify")?, [1 << 24, 10_000_000]);
+        assert_eq!(counts("elemgrad verify --exhaustive")?, [1 << 32, 10_000_000]);
+        assert_eq!(counts("elemgrad verify --exhaustive --pairs 5")?, [1 << 32, 5]);
+        assert_eq!(counts("elemgrad verify spiky --exhaustive")?, [1 << 32]);
+        assert_eq!(counts("elemgrad verify mod --pairs 1000000000")?, [1_000_000_000]);
+        assert!(counts("elemgrad verify mod --exhaustive").is_err());
+        Ok(())
+    }
+
+    #[test]
     fn a_mismatch_prints_a_line_that_repeats_it() -> Result<(), Box<dyn std::error::Error>> {
         let element = vec![("x".to_owned(), 1.0), ("y".to_owned(), 0.1), ("dz".to_owned(), -0.0)];
         let report = check(&Runner::cpu(), &Wrong, &given(&Wrong, &element)?, &[Pass::Forward])?;
