@@ -467,7 +467,7 @@ fn usage_errors_are_2() {
     refuses(&["demo", "--elements", "0"], &["--elements"]);
     refuses(&["--elements", "7", "info"], &["--elements"]);
     refuses(&["shader", "spiky"], &["--pass"]);
-    refuses(&["shader", "spiky", "--functions", "--pass", "fused"], &["--functions"]);
+    refuses(&["shader", "spiky", "--functions", "--json"], &["--functions"]);
     refuses(&["plot", "spiky", "--device", "cpu", "--out", "no/such/directory/f.svg"], &["f.svg", "--out"]);
     for command in [&["info"][..], &["verify"], &["bench"], &["demo"], &["shader", "mod", "--pass", "fused"]]
     {
@@ -544,6 +544,7 @@ fn shader_prints_what_the_library_compiles() {
     for op in ["spiky", "mod"] {
         let functions = succeeds(&["shader", op, "--functions"]);
         assert!(functions.contains("fn ") && !functions.contains("@group"));
+        assert_eq!(succeeds(&["shader", op, "--functions", "--pass", "fused"]), functions);
         for pass in ["forward", "backward", "fused"] {
             for access in ["word", "vec4"] {
                 let args = ["shader", op, "--pass", pass, "--access", access];

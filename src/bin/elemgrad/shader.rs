@@ -15,7 +15,9 @@ pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure
         Runner::open(device)?;
     }
     let definition = args.op.0.definition();
-    let Some(pass) = args.pass else { return print::out(&shader::functions(definition)) };
+    let Some(pass) = args.pass.filter(|_| !args.functions) else {
+        return print::out(&shader::functions(definition));
+    };
     let outputs = definition.outputs(op::Pass::from(pass));
     let slots = shader::separate_slots(&shader::operands(definition, outputs));
     let shader = shader::compose(args.op.0, outputs, args.access.into(), &slots);
