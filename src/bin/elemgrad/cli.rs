@@ -82,6 +82,9 @@ pub(crate) struct Verify {
     /// Where the sample starts: the same seed gives the same elements
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// A pass to check, given once for each; all passes unless told
+    #[arg(long = "pass", value_enum, value_name = "PASS")]
+    pub(crate) passes: Vec<Pass>,
     /// One element alone, by the bits of its operands, as a mismatch prints them
     #[arg(long, value_name = "x=HEX,...", value_delimiter = ',', value_parser = parse_bits, requires = "op",
         conflicts_with_all = ["exhaustive", "pairs", "seed"])]
