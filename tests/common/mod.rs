@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
-use elemgrad::{Op, Outputs, modulo::Mod, spiky::Spiky};
+use elemgrad::{Op, Outputs, data::Data, modulo::Mod, spiky::Spiky};
 
 /// Inputs of an op and the outputs that they must give, operand by operand, as bits.
 pub struct Table {
@@ -47,16 +47,13 @@ pub fn columns<const N: usize>(csv: &str) -> [Vec<u32>; N] {
     columns
 }
 
-/// `len` drawn rows, answered by the op's scalar reference.
+/// `len` rows of the library's mix of everything, answered by the op's scalar reference.
 pub fn drawn(op: &'static dyn Op, len: usize, seed: u64) -> Table {
-    let mut draw = Draw::new(seed);
-    let mut reads = vec![Vec::with_capacity(len); op.definition().read_count()];
-    for _ in 0..len {
-        let row = draw.row(reads.len());
-        reads.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
-    }
+    let mut reads = vec![vec![0.0; len]; op.definition().read_count()];
+    Data::Mix.fill(seed, 0, &mut reads);
+    let reads: Vec<_> = reads.iter().map(|column| bits(column).to_vec()).collect();
     let writes = reference(op, &reads.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    Table { op, source: format!("seed {seed}"), reads, writes }
+    Table { op, source: format!("Data::Mix, seed {seed}"), reads, writes }
 }
 
 /// All outputs of the scalar reference, on bits.
@@ -125,7 +122,7 @@ pub fn bits(floats: &[f32]) -> &[u32] {
     bytemuck::cast_slice(floats)
 }
 
-/// Numbers drawn from a seed (`SplitMix64`): the tests' inputs, as bits.
+/// Choices drawn from a seed (`SplitMix64`).
 pub struct Draw(u64);
 
 impl Draw {
@@ -152,72 +149,5 @@ impl Draw {
     /// Any bit pattern.
     pub fn bits(&mut self) -> u32 {
         self.next() as u32
-    }
-
-    fn special(&mut self) -> u32 {
-        const MAGNITUDES: [u32; 20] = [
-            0,
-            1,
-            2,
-            0x007f_ffff,
-            0x0080_0000,
-            0x0080_0001,
-            0x3eff_ffff,
-            0x3f00_0000,
-            0x3f00_0001,
-            0x3f7f_ffff,
-            0x3f80_0000,
-            0x3f80_0001,
-            0x4000_0000,
-            0x4040_0000,
-            0x4b00_0000,
-            0x4b80_0000,
-            0x7f7f_ffff,
-            0x7f80_0000,
-            0x7f80_0001,
-            0x7fc1_2345,
-        ];
-        MAGNITUDES[self.below(MAGNITUDES.len())] | (self.bits() & 0x8000_0000)
-    }
-
-    /// A magnitude between 2^-4 and 2^8, either sign.
-    fn ordinary(&mut self) -> u32 {
-        (123 + self.below(12) as u32) << 23 | (self.bits() & 0x807f_ffff)
-    }
-
-    fn subnormal(&mut self) -> u32 {
-        self.bits() & 0x807f_ffff
-    }
-
-    /// An input, a second one whose relation to the first is worth a test, and any upstream gradient.
-    fn row(&mut self, count: usize) -> Vec<u32> {
-        let (mut x, mut y) = match self.below(8) {
-            0 => (self.bits(), self.bits()),
-            1 => (self.special(), self.special()),
-            2 => (self.special(), self.bits()),
-            3 => (self.subnormal(), if self.below(2) == 0 { self.subnormal() } else { self.bits() }),
-            // Neighbours of multiples.
-            4 => {
-                let y = self.ordinary();
-                let n = (1 << self.below(24)) + self.below(9);
-                let x = (f32::from_bits(y) * n as f32).to_bits();
-                (x.wrapping_add(self.below(5) as u32).wrapping_sub(2), y)
-            }
-            // Exponents far apart.
-            5 => {
-                let fraction = self.bits() & 0x807f_ffff;
-                (
-                    (200 + self.below(55) as u32) << 23 | fraction,
-                    (self.below(80) as u32) << 23 | (self.bits() & 0x807f_ffff),
-                )
-            }
-            _ => (self.ordinary(), self.ordinary()),
-        };
-        if self.below(8) == 0 {
-            (x, y) = (y, x);
-        }
-        let dz = if self.below(4) == 0 { self.special() } else { self.bits() };
-        let inputs = if count == 2 { vec![x] } else { vec![x, y] };
-        inputs.into_iter().chain([dz]).collect()
     }
 }

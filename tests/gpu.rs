@@ -1,0 +1,851 @@
+//! Kernels against the scalar reference on every adapter that wgpu finds: a trial for each adapter and case.
+//!
+//! Without an adapter there is one ignored trial; with `ELEMGRAD_GPU=require` it fails instead.
+
+mod common;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::pin,
+    process::{Command, ExitCode},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread::Thread,
+    time::Duration,
+};
+
+use common::{Draw, LENGTHS, Table, bits, compare, drawn, floats, output_sets, vectors};
+use elemgrad::{
+    Args, Choice, Error, Op, Outputs, Runner,
+    gpu::{Kernels, Operand, device},
+    modulo::Mod,
+    op::{BUILT_IN, Definition},
+    spiky::{self, Spiky},
+    wgpu,
+};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+type Case = fn(&wgpu::Adapter) -> Result<Completion, Failed>;
+
+const CASES: [(&str, Case); 20] = [
+    ("vectors", |a| done(vectors_in_every_set_of_outputs(a))),
+    ("drawn", |a| done(drawn_rows(a))),
+    ("lengths", |a| done(lengths(a))),
+    ("offsets", |a| done(offsets(a))),
+    ("in_place", |a| done(in_place(a))),
+    ("arenas", |a| done(arenas(a))),
+    ("overlapping_inputs", |a| done(overlapping_inputs(a))),
+    ("windows", |a| done(windows(a))),
+    ("two_dimensional_grid", |a| done(two_dimensional_grid(a))),
+    ("more_than_65535_workgroups", more_than_65535_workgroups),
+    ("recorded_again", |a| done(recorded_again(a))),
+    ("between_other_passes", |a| done(between_other_passes(a))),
+    ("naive_formula_is_seen", |a| done(naive_formula_is_seen(a))),
+    ("streaming", |a| done(streaming(a))),
+    ("any_executor", |a| done(any_executor(a))),
+    ("two_threads", |a| done(two_threads(a))),
+    ("borrowed_device_keeps_its_handlers", |a| done(borrowed_device_keeps_its_handlers(a))),
+    ("lost_device", |a| done(lost_device(a))),
+    ("lost_in_the_middle", |a| done(lost_in_the_middle(a))),
+    ("auto_falls_back_to_the_cpu", |a| done(auto_falls_back_to_the_cpu(a))),
+];
+
+fn main() -> ExitCode {
+    if std::env::var_os(FALL_BACK).is_some() {
+        return match fall_back() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let arguments = Arguments::from_args();
+    let adapters = pollster::block_on(device::adapters());
+    let mut trials = Vec::new();
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for adapter in adapters {
+        let info = adapter.get_info();
+        let mut name = format!("{}: {}", info.backend, info.name);
+        let count = seen.entry(name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            name = format!("{name} #{count}");
+        }
+        if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
+            let name = format!("{name}: has no compute shaders");
+            trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+            continue;
+        }
+        for (case, run) in CASES {
+            let adapter = adapter.clone();
+            trials.push(Trial::ignorable_test(format!("{name}: {case}"), move || run(&adapter)));
+        }
+    }
+    if !trials.iter().any(|trial| !trial.has_ignored_flag()) {
+        let required = std::env::var("ELEMGRAD_GPU").is_ok_and(|value| value == "require");
+        let name = "no adapter: wgpu finds no GPU and no software adapter, so no kernel was run";
+        let fails = || Err("ELEMGRAD_GPU=require asks for an adapter".into());
+        trials.push(Trial::test(name, fails).with_ignored_flag(!required));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn done(result: Result<(), String>) -> Result<Completion, Failed> {
+    Ok(result.map(|()| Completion::Completed)?)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+// A device and calls on it.
+
+struct Gpu {
+    name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    kernels: Kernels,
+}
+
+impl Gpu {
+    fn open(adapter: &wgpu::Adapter) -> Self {
+        Self::limited(adapter, |_| {})
+    }
+
+    /// A device of our own, with some limits lower than the adapter's.
+    fn limited(adapter: &wgpu::Adapter, lower: impl FnOnce(&mut wgpu::Limits)) -> Self {
+        let mut required_limits = adapter.limits();
+        lower(&mut required_limits);
+        let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&descriptor)).expect("an adapter gives a device");
+        Self { name: adapter.get_info().name, kernels: Kernels::new(&device), device, queue }
+    }
+
+    fn buffer(&self, words: &[u32]) -> wgpu::Buffer {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: (words.len() * 4) as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        });
+        buffer
+            .get_mapped_range_mut(..)
+            .expect("mapped at creation")
+            .copy_from_slice(bytemuck::cast_slice(words));
+        buffer.unmap();
+        buffer
+    }
+
+    fn read(&self, buffer: &wgpu::Buffer) -> Vec<u32> {
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: buffer.size(),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.submit(|encoder| encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size()));
+        staging.map_async(wgpu::MapMode::Read, .., |result| result.expect("a buffer can be read"));
+        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device answers");
+        bytemuck::cast_slice(&staging.get_mapped_range(..).expect("mapped")).to_vec()
+    }
+
+    fn submit(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) {
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        record(&mut encoder);
+        self.queue.submit([encoder.finish()]);
+    }
+}
+
+/// Where an operand lies: a buffer and its first element in it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    buffer: usize,
+    start: usize,
+}
+
+/// The first `len` rows of a table, with every operand in its place.
+struct Call<'a> {
+    table: &'a Table,
+    len: usize,
+    outputs: Outputs,
+    reads: Vec<Place>,
+    writes: Vec<Place>,
+}
+
+/// Words after the last operand of a buffer that must stay.
+const PADDING: usize = 67;
+
+impl<'a> Call<'a> {
+    /// Every operand in a buffer of its own, at an element that `start` chooses by the operand's number.
+    fn apart(table: &'a Table, len: usize, outputs: Outputs, start: impl Fn(usize) -> usize) -> Self {
+        let place = |i| Place { buffer: i, start: start(i) };
+        let reads = table.reads.len();
+        let writes = reads + table.writes.len();
+        Self {
+            table,
+            len,
+            outputs,
+            reads: (0..reads).map(place).collect(),
+            writes: (reads..writes).map(place).collect(),
+        }
+    }
+
+    /// The buffers before the call: inputs in their places, and everywhere else a word that tells where it is.
+    fn images(&self) -> Vec<Vec<u32>> {
+        let places = || self.reads.iter().chain(&self.writes);
+        let count = 1 + places().map(|p| p.buffer).max().expect("an op has operands");
+        let mut images: Vec<Vec<u32>> = (0..count)
+            .map(|b| {
+                let end = places().filter(|p| p.buffer == b).map(|p| p.start + self.len).max().unwrap_or(0);
+                (0..end + PADDING).map(|i| 0xffa0_0000 ^ (b << 16 | i) as u32).collect()
+            })
+            .collect();
+        for (place, column) in self.reads.iter().zip(&self.table.reads) {
+            images[place.buffer][place.start..][..self.len].copy_from_slice(&column[..self.len]);
+        }
+        images
+    }
+
+    /// Binds and records the call, and compares every word of every buffer with what the reference leaves there.
+    fn check(&self, gpu: &Gpu) -> Result<(), String> {
+        let images = self.images();
+        let buffers: Vec<_> = images.iter().map(|image| gpu.buffer(image)).collect();
+        let operand =
+            |place: &Place| Operand::new(&buffers[place.buffer], place.start as u64, self.len as u64);
+        let needed = self.table.op.definition().reads_for(self.outputs);
+        let reads = (0..).zip(&self.reads).map(|(i, p)| needed.contains(&i).then(|| operand(p))).collect();
+        let writes =
+            (0..).zip(&self.writes).map(|(i, p)| self.outputs.contains(i).then(|| operand(p))).collect();
+        let what = || {
+            let source = &self.table.source;
+            let (reads, writes) = (&self.reads, &self.writes);
+            format!(
+                "{}, {source}, {:?}, {} elements, {reads:?}, {writes:?}",
+                gpu.name, self.outputs, self.len
+            )
+        };
+        let bound = gpu
+            .kernels
+            .bind(Args { op: self.table.op, reads, writes })
+            .map_err(|e| format!("{}: {e}", what()))?;
+        gpu.submit(|encoder| bound.encode(encoder));
+
+        let got: Vec<_> = buffers.iter().map(|buffer| gpu.read(buffer)).collect();
+        // Inputs may overlap each other, so what was read is what the images hold.
+        let columns: Vec<&[u32]> =
+            self.reads.iter().map(|p| &images[p.buffer][p.start..][..self.len]).collect();
+        let right = common::reference(self.table.op, &columns);
+        let mut expected = images.clone();
+        for i in self.outputs.iter() {
+            let Place { buffer, start } = self.writes[i];
+            compare(&what(), self.table.op, i, &columns, &got[buffer][start..][..self.len], &right[i])?;
+            expected[buffer][start..][..self.len].copy_from_slice(&right[i]);
+        }
+        for (b, (got, expected)) in got.iter().zip(&expected).enumerate() {
+            if let Some(i) = (0..expected.len()).find(|&i| got[i] != expected[i]) {
+                let (got, expected) = (got[i], expected[i]);
+                return Err(format!(
+                    "{}: word {i} of buffer {b} was {expected:08x} and has become {got:08x}",
+                    what()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+// Bits, wherever the operands lie.
+
+fn vectors_in_every_set_of_outputs(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    for table in vectors() {
+        for outputs in output_sets(table.op) {
+            // Both kernels: by vec4, and by word.
+            for (len, start) in [(table.len() / 4 * 4, 0), (table.len(), 1)] {
+                Call::apart(&table, len, outputs, |_| start).check(&gpu)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn drawn_rows(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    for op in BUILT_IN {
+        let table = drawn(op, 1 << 20, 11);
+        let all = *output_sets(op).last().expect("an op has outputs");
+        Call::apart(&table, table.len(), all, |_| 0).check(&gpu)?;
+    }
+    Ok(())
+}
+
+fn lengths(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    for op in BUILT_IN {
+        let table = drawn(op, 5000, 12);
+        for outputs in output_sets(op) {
+            for len in LENGTHS {
+                for start in [4, 5] {
+                    Call::apart(&table, len, outputs, |_| start).check(&gpu)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every element offset over more than an alignment's worth, operands out of step with each other.
+fn offsets(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    for op in BUILT_IN {
+        let table = drawn(op, 1100, 13);
+        let all = *output_sets(op).last().expect("an op has outputs");
+        for offset in 0..=70 {
+            Call::apart(&table, 1100, all, |_| offset).check(&gpu)?;
+            Call::apart(&table, 1021, all, |i| (offset * (i + 1) + 13 * i) % 71).check(&gpu)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every way of laying wanted outputs over inputs, each input under one output at most.
+fn in_place(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    for op in BUILT_IN {
+        let table = drawn(op, 2048, 14);
+        let (reads, writes) = (table.reads.len(), table.writes.len());
+        for outputs in output_sets(op) {
+            for choice in 0..(reads + 1).pow(writes as u32) {
+                // Digit `w` of `choice` is the read under write `w`; one past the last is none.
+                let over = |w: usize| choice / (reads + 1).pow(w as u32) % (reads + 1);
+                let chosen: Vec<_> = (0..writes).map(over).filter(|r| *r < reads).collect();
+                let unique = (1..chosen.len()).all(|i| !chosen[..i].contains(&chosen[i]));
+                let wanted = (0..writes).all(|w| over(w) == reads || outputs.contains(w));
+                if !unique || !wanted {
+                    continue;
+                }
+                for (len, start) in [(2048, 0), (1027, 3)] {
+                    let mut call = Call::apart(&table, len, outputs, |i| start * (i + 1));
+                    for w in (0..writes).filter(|w| over(*w) < reads) {
+                        call.writes[w] = call.reads[over(w)];
+                    }
+                    call.check(&gpu)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All operands in one or two buffers, in any order, adjacent or not, at any element.
+fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let mut draw = Draw::new(15);
+    for op in BUILT_IN {
+        let table = drawn(op, 3000, 15);
+        let sets = output_sets(op);
+        for trial in 0..48 {
+            let outputs = sets[draw.below(sets.len())];
+            let len = [1, 4, 60, 64, 1000, 1023, 2048, 3000][draw.below(8)];
+            let mut call = Call::apart(&table, len, outputs, |_| 0);
+            let buffers = 1 + draw.below(2);
+            let mut ends = [0; 2];
+            let mut order: Vec<usize> = (0..call.reads.len() + call.writes.len()).collect();
+            for i in (1..order.len()).rev() {
+                order.swap(i, draw.below(i + 1));
+            }
+            for operand in order {
+                let buffer = draw.below(buffers);
+                let gap = match trial % 4 {
+                    0 => 0,
+                    1 => 64 * draw.below(3),
+                    _ => draw.below(70),
+                };
+                let place = Place { buffer, start: ends[buffer] + gap };
+                ends[buffer] = place.start + len;
+                match operand.checked_sub(call.reads.len()) {
+                    None => call.reads[operand] = place,
+                    Some(write) => call.writes[write] = place,
+                }
+            }
+            // Some outputs in place.
+            if trial % 3 == 0 {
+                call.writes[0] = call.reads[draw.below(call.reads.len())];
+            }
+            call.check(&gpu)?;
+        }
+    }
+    Ok(())
+}
+
+/// Inputs may overlap each other in any way, in a buffer that the same call writes too.
+fn overlapping_inputs(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let table = drawn(&Mod, 2000, 16);
+    let all = *output_sets(&Mod).last().expect("an op has outputs");
+    for (y, dz) in [(0, 0), (0, 1), (1, 2), (4, 8), (64, 1999), (1936, 1000), (2000, 1)] {
+        for start in [0, 3] {
+            let place = |start| Place { buffer: 0, start };
+            let mut call = Call::apart(&table, 2000, all, |_| 0);
+            call.reads = [0, y, dz].map(|i| place(start + i)).to_vec();
+            call.writes = [4000, 6000, 8003].map(|i| place(start + i)).to_vec();
+            call.check(&gpu)?;
+            // The same inputs in a buffer that is only read.
+            call.writes.iter_mut().for_each(|w| w.buffer = 1);
+            call.check(&gpu)?;
+        }
+    }
+    Ok(())
+}
+
+/// Buffers larger than the largest binding.
+fn windows(adapter: &wgpu::Adapter) -> Result<(), String> {
+    const WINDOW: usize = 4096;
+    let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * WINDOW as u64);
+    for op in BUILT_IN {
+        let table = drawn(op, 4 * WINDOW, 17);
+        let all = *output_sets(op).last().expect("an op has outputs");
+        for len in [WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW - 4, 2 * WINDOW, 3 * WINDOW + 1, 4 * WINDOW] {
+            for start in [0, 1, 64] {
+                Call::apart(&table, len, all, |i| start * i).check(&gpu)?;
+                let mut in_place = Call::apart(&table, len, all, |i| start * i);
+                in_place.writes = in_place.reads[..in_place.writes.len()].to_vec();
+                in_place.writes.reverse();
+                in_place.check(&gpu)?;
+                // One arena: what is a window away in one operand may be where another begins.
+                let mut arena = Call::apart(&table, len, all, |_| 0);
+                let places = arena.reads.iter_mut().chain(&mut arena.writes);
+                places.zip(0..).for_each(|(p, i)| *p = Place { buffer: 0, start: i * (len + start) });
+                arena.check(&gpu)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn two_dimensional_grid(adapter: &wgpu::Adapter) -> Result<(), String> {
+    const ROW: usize = 7;
+    let gpu = Gpu::limited(adapter, |limits| limits.max_compute_workgroups_per_dimension = ROW as u32);
+    let table = drawn(&Mod, 1024 * ROW * ROW, 18);
+    let outputs = Outputs::Z | Outputs::gradient(1);
+    for groups in [ROW, 2 * ROW, 3 * ROW, ROW * ROW] {
+        for len in [groups * 1024 - 1, groups * 1024, groups * 1024 + 1] {
+            if len <= table.len() {
+                Call::apart(&table, len, outputs, |_| 0).check(&gpu)?;
+            }
+        }
+    }
+    match Call::apart(&drawn(&Spiky, 1024 * ROW * ROW + 1, 18), 1024 * ROW * ROW + 1, Outputs::Z, |_| 0)
+        .check(&gpu)
+    {
+        Err(e) if e.contains("max_compute_workgroups_per_dimension is 7, the kernel needs 8") => Ok(()),
+        other => Err(format!("expected the limit's error, got {other:?}")),
+    }
+}
+
+/// In one dispatch where the adapter binds that much, else in windows.
+fn more_than_65535_workgroups(adapter: &wgpu::Adapter) -> Result<Completion, Failed> {
+    let gpu = Gpu::open(adapter);
+    let len = 65535 * 1024 + 1;
+    if gpu.device.limits().max_buffer_size < 4 * len as u64 {
+        return Ok(Completion::ignored_with("the adapter's largest buffer is smaller than that"));
+    }
+    let mut draw = Draw::new(19);
+    let x = draw.take(len, Draw::bits);
+    let mut right = vec![0.0; len];
+    Runner::cpu().run(spiky::Forward { x: floats(&x), z: right.as_mut_slice() })?;
+    let buffer = gpu.buffer(&x);
+    // In place, to halve the memory; one element less leaves the last as it was.
+    let count = len as u64 - 1;
+    for (first, len, dispatches) in [(0, count, 1), (count, 1, 1)] {
+        let range = Operand::new(&buffer, first, len);
+        let bound = gpu.kernels.bind(spiky::Forward { x: range, z: range })?;
+        assert!(bound.dispatches() >= dispatches);
+        gpu.submit(|encoder| bound.encode(encoder));
+        let last = gpu.read(&buffer)[count as usize];
+        let right = if first == 0 { x[count as usize] } else { right[count as usize].to_bits() };
+        assert_eq!(last, right, "the last element");
+    }
+    compare(&gpu.name, &Spiky, 0, &[&x], &gpu.read(&buffer), bits(&right))?;
+    let buffer = gpu.buffer(&x);
+    let bound = gpu.kernels.bind(spiky::Forward { x: &buffer, z: &buffer })?;
+    gpu.submit(|encoder| bound.encode(encoder));
+    compare(&gpu.name, &Spiky, 0, &[&x], &gpu.read(&buffer), bits(&right))?;
+    Ok(Completion::Completed)
+}
+
+// Recording.
+
+fn recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let table = drawn(&Spiky, 5000, 20);
+    let x = gpu.buffer(&table.reads[0]);
+    let z = gpu.buffer(&vec![0; 5000]);
+    let forward = gpu.kernels.bind(spiky::Forward { x: &x, z: &z }).map_err(text)?;
+    for turn in ["once", "again"] {
+        gpu.submit(|encoder| forward.encode(encoder));
+        compare(turn, &Spiky, 0, &[&table.reads[0]], &gpu.read(&z), &table.writes[0])?;
+    }
+    // In place, two recordings in one pass are two steps: mod(x, y) then mod of that by y gives what was there, and a
+    // spike halved is not. Here the upstream gradient passes the mask twice.
+    let halves: Vec<u32> = (0..5000).map(|i| (i as f32 * 0.37 - 900.0).to_bits()).collect();
+    let buffer = gpu.buffer(&halves);
+    let flip = flip_kernel(&gpu, &buffer);
+    let in_place = gpu.kernels.bind(spiky::Forward { x: &buffer, z: &buffer }).map_err(text)?;
+    gpu.submit(|encoder| {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        in_place.record(&mut pass);
+        flip.record(&mut pass);
+        in_place.record(&mut pass);
+    });
+    let twice: Vec<u32> = halves
+        .iter()
+        .map(|x| {
+            spiky::forward(f32::from_bits(spiky::forward(f32::from_bits(*x)).to_bits() ^ FLIP)).to_bits()
+        })
+        .collect();
+    compare("twice in one pass", &Spiky, 0, &[&halves], &gpu.read(&buffer), &twice)
+}
+
+/// What the caller's own kernel does to every word.
+const FLIP: u32 = 0x8040_0001;
+
+struct Flip {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    groups: u32,
+}
+
+/// A kernel of the caller's, for calls before and after ours.
+fn flip_kernel(gpu: &Gpu, buffer: &wgpu::Buffer) -> Flip {
+    let source = format!(
+        "@group(0) @binding(0) var<storage, read_write> data: array<u32>;
+        @compute @workgroup_size(64) fn flip(@builtin(global_invocation_id) id: vec3<u32>) {{
+            if (id.x < arrayLength(&data)) {{ data[id.x] ^= {FLIP}u; }}
+        }}"
+    );
+    let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: None,
+        layout: None,
+        module: &module,
+        entry_point: None,
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    });
+    let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+    });
+    Flip { pipeline, group, groups: (buffer.size() / 4).div_ceil(64) as u32 }
+}
+
+impl Flip {
+    fn record(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(self.groups, 1, 1);
+    }
+}
+
+/// One encoder, one submit: a pass before, a pass shared with the caller's own dispatches, a pass after.
+fn between_other_passes(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let table = drawn(&Spiky, 3000, 21);
+    let flipped = |words: &[u32]| words.iter().map(|w| w ^ FLIP).collect::<Vec<_>>();
+    let x = gpu.buffer(&flipped(&table.reads[0]));
+    let dz = gpu.buffer(&flipped(&table.reads[1]));
+    let (z, dx) = (gpu.buffer(&vec![1; 3000]), gpu.buffer(&vec![2; 3000]));
+    let [flip_x, flip_dz, flip_z, flip_dx] = [&x, &dz, &z, &dx].map(|buffer| flip_kernel(&gpu, buffer));
+    let fused = gpu.kernels.bind(spiky::Fused { x: &x, dz: &dz, z: &z, dx: &dx }).map_err(text)?;
+    gpu.submit(|encoder| {
+        let pass = wgpu::ComputePassDescriptor::default();
+        flip_x.record(&mut encoder.begin_compute_pass(&pass));
+        {
+            let mut pass = encoder.begin_compute_pass(&pass);
+            flip_dz.record(&mut pass);
+            fused.record(&mut pass);
+            flip_z.record(&mut pass);
+        }
+        flip_dx.record(&mut encoder.begin_compute_pass(&pass));
+    });
+    let reads: Vec<&[u32]> = table.reads.iter().map(Vec::as_slice).collect();
+    for (i, buffer) in [&z, &dx].into_iter().enumerate() {
+        compare(&gpu.name, &Spiky, i, &reads, &flipped(&gpu.read(buffer)), &table.writes[i])?;
+    }
+    Ok(())
+}
+
+// The suite can see.
+
+/// `mod` by the formula that everyone writes first.
+struct Naive(Definition);
+
+static NAIVE: LazyLock<Naive> = LazyLock::new(|| {
+    let mut definition = Mod.definition().clone();
+    definition.functions = &["
+        struct NaiveMod { z: u32, q: u32 }
+        fn naive_mod(x: u32, y: u32) -> NaiveMod {
+            let q = floor(bitcast<f32>(x) / bitcast<f32>(y));
+            return NaiveMod(bitcast<u32>(bitcast<f32>(x) - bitcast<f32>(y) * q), bitcast<u32>(q));
+        }
+        fn mod_dy(q: u32, dz: u32) -> u32 {
+            return bitcast<u32>(bitcast<f32>(dz) * -bitcast<f32>(q));
+        }
+    "];
+    definition.lets = &[("m", "naive_mod(x, y)")];
+    Naive(definition)
+});
+
+impl Op for Naive {
+    fn definition(&self) -> &Definition {
+        &self.0
+    }
+
+    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+        Mod.reference(reads, writes);
+    }
+}
+
+fn naive_formula_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let [_, vectors] = vectors();
+    for table in [vectors, drawn(&Mod, 1 << 14, 22)] {
+        let table = Table { op: &*NAIVE, ..table };
+        for outputs in [Outputs::Z, Outputs::gradient(1), Outputs::Z | Outputs::gradient(1)] {
+            match Call::apart(&table, table.len(), outputs, |_| 0).check(&gpu) {
+                Err(message) if message.contains("are wrong") => {}
+                other => return Err(format!("{}, {outputs:?}: not seen: {other:?}", table.source)),
+            }
+        }
+    }
+    Ok(())
+}
+
+// Host slices.
+
+/// Runs the first `len` rows and compares all outputs.
+fn check_slices(runner: &Runner, table: &Table, len: usize) -> Result<(), String> {
+    let reads: Vec<&[u32]> = table.reads.iter().map(|column| &column[..len]).collect();
+    let inputs: Vec<&[f32]> = reads.iter().map(|column| floats(column)).collect();
+    let (dz, inputs) = inputs.split_last().expect("an op has an upstream gradient");
+    let (z, gradients) = runner.fused(table.op, inputs, dz).map_err(text)?;
+    let what = format!("{}, {}, {len} elements", runner.name(), table.source);
+    for (i, got) in std::iter::once(&z).chain(&gradients).enumerate() {
+        compare(&what, table.op, i, &reads, bits(got), &table.writes[i][..len])?;
+    }
+    Ok(())
+}
+
+fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let own = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    // A small binding makes small windows: many of them, more than are in flight at once.
+    let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * 8192);
+    let small = Runner::on_device(&gpu.device, &gpu.queue);
+    for op in BUILT_IN {
+        let table = drawn(op, 200_000, 23);
+        for len in LENGTHS.into_iter().chain([8191, 8192, 8193, 24_576, 24_577, 40_960, 200_000]) {
+            check_slices(&own, &table, len)?;
+            check_slices(&small, &table, len)?;
+        }
+    }
+    Ok(())
+}
+
+/// An executor that knows nothing of wgpu: it parks its thread until it is woken.
+struct Parked(Thread);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Parked(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park_timeout(Duration::from_secs(60)),
+        }
+    }
+}
+
+/// The future goes to another thread, comes to an end there, and may be dropped at any point.
+fn any_executor(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    let table = drawn(&Spiky, 100_000, 24);
+    let [x, dz] = [0, 1].map(|i| floats(&table.reads[i]));
+    let (mut z, mut dx) = (Vec::new(), Vec::new());
+    let future = runner.run_async(spiky::Fused { x, dz, z: &mut z, dx: &mut dx });
+    std::thread::scope(|scope| scope.spawn(|| block_on(future)).join().expect("no panic")).map_err(text)?;
+    let reads: Vec<&[u32]> = table.reads.iter().map(Vec::as_slice).collect();
+    compare("run_async", &Spiky, 0, &reads, bits(&z), &table.writes[0])?;
+    compare("run_async", &Spiky, 1, &reads, bits(&dx), &table.writes[1])?;
+
+    for polls in 0..3 {
+        let mut z = vec![0.0; x.len()];
+        let mut future = Box::pin(runner.run_async(spiky::Forward { x, z: z.as_mut_slice() }));
+        for _ in 0..polls {
+            if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                break;
+            }
+        }
+        drop(future);
+        check_slices(&runner, &table, table.len())?;
+    }
+    Ok(())
+}
+
+fn two_threads(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let runner = Runner::on_device(&gpu.device, &gpu.queue);
+    let work = |seed: u64| {
+        for op in BUILT_IN {
+            let table = drawn(op, 3000, seed);
+            for outputs in output_sets(op) {
+                Call::apart(&table, table.len(), outputs, |i| i * seed as usize).check(&gpu)?;
+            }
+            check_slices(&runner, &table, table.len())?;
+        }
+        Ok::<_, String>(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|seed| scope.spawn(move || work(seed))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
+    })
+}
+
+// Errors and loss.
+
+fn borrowed_device_keeps_its_handlers(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let (gpu, other) = (Gpu::open(adapter), Gpu::open(adapter));
+    let (errors, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (on_error, on_loss) = (errors.clone(), lost.clone());
+    gpu.device.on_uncaptured_error(Arc::new(move |_| {
+        on_error.fetch_add(1, SeqCst);
+    }));
+    gpu.device.set_device_lost_callback(move |_, _| on_loss.store(true, SeqCst));
+
+    let (ours, foreign) = (gpu.buffer(&[0; 64]), other.buffer(&[0; 64]));
+    let runner = Runner::on_device(&gpu.device, &gpu.queue);
+    let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let error = gpu.kernels.bind(spiky::Forward { x: &foreign, z: &ours }).err();
+    assert!(matches!(error, Some(Error::Gpu { .. })), "a foreign buffer gives {error:?}");
+    runner.forward(&Spiky, &[&[0.25; 100]]).map_err(text)?;
+    assert!(pollster::block_on(scope.pop()).is_none(), "the caller's scope saw an error that was ours");
+    assert_eq!(errors.load(SeqCst), 0, "the caller's handler saw an error that was ours");
+
+    drop(gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 4,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::INDEX,
+        mapped_at_creation: false,
+    }));
+    assert_eq!(errors.load(SeqCst), 1, "the caller's handler is still there");
+    gpu.device.destroy();
+    drop(gpu.device.poll(wgpu::PollType::Poll));
+    let error = runner.forward(&Spiky, &[&[0.25; 100]]).err();
+    assert!(matches!(error, Some(Error::DeviceLost { .. })), "a destroyed device gives {error:?}");
+    assert!(lost.load(SeqCst), "the caller's callback is still there");
+    Ok(())
+}
+
+fn lost_device(adapter: &wgpu::Adapter) -> Result<(), String> {
+    for runs_before in [0, 2] {
+        let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+        for _ in 0..runs_before {
+            runner.forward(&Spiky, &[&[1.25; 5000]]).map_err(text)?;
+        }
+        let (kernels, _) = runner.gpu().expect("a GPU");
+        kernels.device().destroy();
+        for _ in 0..2 {
+            let mut z = vec![7.0];
+            let error = runner.run(spiky::Forward { x: [1.25; 5000], z: &mut z }).err();
+            assert!(matches!(error, Some(Error::DeviceLost { .. })), "a destroyed device gives {error:?}");
+            assert!(z.is_empty(), "no result is left");
+            let error = block_on(runner.run_async(spiky::Forward { x: [1.25; 5000], z: &mut z })).err();
+            assert!(matches!(error, Some(Error::DeviceLost { .. })), "a destroyed device gives {error:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Destroys the device while a call is on its way, sooner and later: the call is right or says that the device is lost.
+fn lost_in_the_middle(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let table = drawn(&Spiky, 1 << 21, 25);
+    let mut outcomes = [0; 2];
+    for delay in [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 300] {
+        let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 1 << 20);
+        // The caller of a borrowed device hears of losses too.
+        gpu.device.on_uncaptured_error(Arc::new(|_| {}));
+        let runner = Runner::on_device(&gpu.device, &gpu.queue);
+        let device = gpu.device.clone();
+        let (mut z, x) = (Vec::new(), floats(&table.reads[0]));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(delay));
+                device.destroy();
+            });
+            match runner.run(spiky::Forward { x, z: &mut z }) {
+                Ok(()) => {
+                    outcomes[0] += 1;
+                    compare(
+                        "a result in spite of the loss",
+                        &Spiky,
+                        0,
+                        &[&table.reads[0]],
+                        bits(&z),
+                        &table.writes[0],
+                    )
+                }
+                Err(Error::DeviceLost { .. }) => {
+                    outcomes[1] += 1;
+                    if z.is_empty() { Ok(()) } else { Err("a result is left".into()) }
+                }
+                Err(other) => Err(format!("after {delay} ms: {other}")),
+            }
+        })?;
+    }
+    assert!(outcomes[1] > 0, "no call was hit");
+    Ok(())
+}
+
+/// In the environment of a process that tests the fallback.
+const FALL_BACK: &str = "ELEMGRAD_TEST_FALL_BACK";
+
+/// `auto` takes a software adapter only if it is named in the environment, so this runs a process of its own.
+fn auto_falls_back_to_the_cpu(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let info = adapter.get_info();
+    let process = Command::new(std::env::current_exe().map_err(text)?)
+        .env(FALL_BACK, "1")
+        .env("WGPU_ADAPTER_NAME", &info.name)
+        .env("WGPU_BACKEND", info.backend.to_str())
+        .output()
+        .map_err(text)?;
+    if process.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&process.stderr).into_owned()) }
+}
+
+fn fall_back() -> Result<(), String> {
+    let table = drawn(&Mod, 100_000, 26);
+    for lost in [false, true] {
+        let runner = Runner::open(&Choice::Auto).map_err(text)?;
+        let (kernels, _) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
+        if lost {
+            kernels.device().destroy();
+        }
+        check_slices(&runner, &table, table.len())?;
+    }
+    Ok(())
+}
