@@ -47,8 +47,9 @@ impl Kernels {
     /// Operands that share a buffer may need one more variant, which their first [`bind`](Kernels::bind) compiles.
     ///
     /// # Errors
-    /// [`Error::Shader`] where the op's WGSL does not compile, [`Error::Limit`] where the device has too few bindings, and
-    /// what wgpu reports: [`Error::Gpu`], [`Error::OutOfMemory`].
+    /// [`Error::Shader`] where the op's WGSL does not compile, [`Error::Limit`] where the device has too few bindings,
+    /// [`Error::NothingWanted`] and [`Error::Arity`] for outputs that are none or not the op's, and what wgpu reports:
+    /// [`Error::Gpu`], [`Error::OutOfMemory`].
     pub fn compile(&self, op: &dyn Op, outputs: Outputs) -> Result<(), Error> {
         pollster::block_on(self.compile_async(op, outputs))
     }
@@ -58,6 +59,7 @@ impl Kernels {
     /// # Errors
     /// As [`compile`](Kernels::compile).
     pub async fn compile_async(&self, op: &dyn Op, outputs: Outputs) -> Result<(), Error> {
+        crate::op::check_outputs(op.definition(), outputs)?;
         let slots = shader::separate_slots(&shader::operands(op.definition(), outputs));
         self.limits.check_kernel(op.definition().name, slots.len())?;
         for access in [Access::Vec4, Access::Word] {

@@ -305,3 +305,13 @@ pub(crate) fn round_f64(v: f64) -> f64 {
     const ALIGN: f64 = 1.5 * (1_u64 << 52) as f64;
     if v.abs() < (1_u64 << 51) as f64 { (v + ALIGN) - ALIGN } else { v }
 }
+
+/// At least one output, and none that the op does not have.
+pub(crate) fn check_outputs(definition: &Definition, outputs: Outputs) -> Result<(), crate::Error> {
+    let (op, need) = (definition.name.to_owned(), definition.write_count());
+    match outputs.iter().last() {
+        None => Err(crate::Error::NothingWanted { op }),
+        Some(last) if last >= need => Err(crate::Error::Arity { op, what: "outputs", got: last + 1, need }),
+        Some(_) => Ok(()),
+    }
+}
