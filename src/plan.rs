@@ -68,6 +68,8 @@ pub struct Limits {
     pub max_storage_buffers_per_shader_stage: u32,
     /// The most invocations in a workgroup.
     pub max_compute_invocations_per_workgroup: u32,
+    /// The most invocations in a workgroup in its first dimension.
+    pub max_compute_workgroup_size_x: u32,
 }
 
 impl From<&wgpu::Limits> for Limits {
@@ -77,9 +79,8 @@ impl From<&wgpu::Limits> for Limits {
             min_storage_buffer_offset_alignment: limits.min_storage_buffer_offset_alignment.into(),
             max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
             max_storage_buffers_per_shader_stage: limits.max_storage_buffers_per_shader_stage,
-            max_compute_invocations_per_workgroup: limits
-                .max_compute_invocations_per_workgroup
-                .min(limits.max_compute_workgroup_size_x),
+            max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x: limits.max_compute_workgroup_size_x,
         }
     }
 }
@@ -96,6 +97,7 @@ impl Limits {
                 self.max_compute_invocations_per_workgroup,
                 WORKGROUP_SIZE,
             ),
+            ("max_compute_workgroup_size_x", self.max_compute_workgroup_size_x, WORKGROUP_SIZE),
             ("max_storage_buffers_per_shader_stage", self.max_storage_buffers_per_shader_stage, slots as u32),
         ];
         for (limit, got, need) in needs {
@@ -297,6 +299,7 @@ mod tests {
         max_compute_workgroups_per_dimension: 65535,
         max_storage_buffers_per_shader_stage: 8,
         max_compute_invocations_per_workgroup: 256,
+        max_compute_workgroup_size_x: 256,
     };
 
     /// Operands as (buffer, first element, written).
@@ -574,6 +577,11 @@ mod tests {
             match planned(&places, 5, &limits) {
                 Ok(_) => assert_eq!(invocations, 256),
                 Err(error) => assert_eq!(limit(error), ("max_compute_invocations_per_workgroup", 256)),
+            }
+            let limits = Limits { max_compute_workgroup_size_x: invocations, ..LIMITS };
+            match planned(&places, 5, &limits) {
+                Ok(_) => assert_eq!(invocations, 256),
+                Err(error) => assert_eq!(limit(error), ("max_compute_workgroup_size_x", 256)),
             }
         }
     }
