@@ -20,7 +20,7 @@ use std::{
 
 use common::{Draw, LENGTHS, Table, bits, compare, drawn, floats, output_sets, vectors};
 use elemgrad::{
-    Args, Choice, Error, Op, Outputs, Runner,
+    Args, Error, Op, Outputs, Runner,
     gpu::{Kernels, Operand, device},
     modulo::Mod,
     op::{BUILT_IN, Definition},
@@ -827,7 +827,7 @@ fn auto_falls_back_to_the_cpu(adapter: &wgpu::Adapter) -> Result<(), String> {
 fn fall_back() -> Result<(), String> {
     let table = drawn(&Mod, 100_000, 26);
     for lost in [false, true] {
-        let runner = Runner::open(&Choice::Auto).map_err(text)?;
+        let runner = Runner::auto();
         let (kernels, _) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
         if lost {
             kernels.device().destroy();
