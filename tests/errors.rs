@@ -73,7 +73,7 @@ impl Noop {
     {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let error = self.kernels.bind(args).err().expect("bind must fail");
+        let error = self.kernels.bind(args).expect_err("bind must fail");
         let (x, z) = (self.buffer(4), self.buffer(4));
         if let Ok(right) = self.kernels.bind(spiky::Forward { x: &x, z: &z }) {
             right.encode(&mut encoder);
@@ -419,7 +419,7 @@ fn host_slices() {
 
 #[test]
 fn a_device_that_is_not_there() {
-    let error = Runner::open(&Choice::Named("no such device".into())).err().expect("not found");
+    let error = Runner::open(&Choice::Named("no such device".into())).expect_err("not found");
     let message = error.to_string();
     assert!(message.starts_with("no device matches 'no such device'; there is: "), "{message}");
 }

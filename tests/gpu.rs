@@ -15,7 +15,7 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
     thread::Thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{Draw, LENGTHS, Table, bits, compare, drawn, floats, output_sets, vectors};
@@ -649,22 +649,31 @@ fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// An executor that knows nothing of wgpu: it parks its thread until it is woken.
-struct Parked(Thread);
+/// An executor that knows nothing of wgpu: its thread sleeps until it is woken, and gives up on one that never is.
+struct Sleeper {
+    thread: Thread,
+    woken: AtomicBool,
+}
 
-impl Wake for Parked {
+impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.woken.store(true, SeqCst);
+        self.thread.unpark();
     }
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Parked(std::thread::current())));
+    let sleeper = Arc::new(Sleeper { thread: std::thread::current(), woken: AtomicBool::new(false) });
+    let waker = Waker::from(sleeper.clone());
     let mut future = pin!(future);
     loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park_timeout(Duration::from_secs(60)),
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let asleep = Instant::now();
+        while !sleeper.woken.swap(false, SeqCst) {
+            std::thread::park_timeout(Duration::from_secs(1));
+            assert!(asleep.elapsed() < Duration::from_secs(30), "the future was never woken");
         }
     }
 }
@@ -750,19 +759,20 @@ fn borrowed_device_keeps_its_handlers(adapter: &wgpu::Adapter) -> Result<(), Str
 }
 
 fn lost_device(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let x = vec![1.25; 5000];
     for runs_before in [0, 2] {
         let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
         for _ in 0..runs_before {
-            runner.forward(&Spiky, &[&[1.25; 5000]]).map_err(text)?;
+            runner.forward(&Spiky, &[&x]).map_err(text)?;
         }
         let (kernels, _) = runner.gpu().expect("a GPU");
         kernels.device().destroy();
         for _ in 0..2 {
             let mut z = vec![7.0];
-            let error = runner.run(spiky::Forward { x: [1.25; 5000], z: &mut z }).err();
+            let error = runner.run(spiky::Forward { x: &x, z: &mut z }).err();
             assert!(matches!(error, Some(Error::DeviceLost { .. })), "a destroyed device gives {error:?}");
             assert!(z.is_empty(), "no result is left");
-            let error = block_on(runner.run_async(spiky::Forward { x: [1.25; 5000], z: &mut z })).err();
+            let error = block_on(runner.run_async(spiky::Forward { x: &x, z: &mut z })).err();
             assert!(matches!(error, Some(Error::DeviceLost { .. })), "a destroyed device gives {error:?}");
         }
     }

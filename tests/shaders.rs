@@ -139,7 +139,6 @@ fn floats(source: &str) -> BTreeMap<String, String> {
                 }
                 Expression::Math { fun, arg, .. } if float(arg) => Some(format!("{fun:?}")),
                 Expression::Literal(_) if float(handle) => Some("literal".into()),
-                Expression::Constant(_) if float(handle) => Some("literal".into()),
                 ref other if float(handle) => Some(format!("{other:?}")),
                 _ => None,
             })
