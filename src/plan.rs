@@ -327,6 +327,11 @@ mod tests {
         for slot in &plan.slots {
             assert!(slot.operands.iter().all(|&i| operands[i].buffer == buffer(slot)), "{}", case());
             assert_eq!(slot.write, written(buffer(slot)), "never read and read_write: {}", case());
+            assert!(
+                slot.write || slot.operands.len() == 1,
+                "inputs of a buffer that is read share nothing: {}",
+                case()
+            );
         }
 
         let mut start = 0;
