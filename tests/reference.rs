@@ -2,8 +2,15 @@
 
 mod common;
 
+use std::ops::ControlFlow;
+
 use common::{Table, bits, compare, drawn, floats, output_sets, vectors};
-use elemgrad::{Args, Error, Op, Outputs, Runner, modulo, op::BUILT_IN, spiky};
+use elemgrad::{
+    Args, Error, Op, Outputs, Runner, modulo,
+    op::{BUILT_IN, Definition, Pass},
+    spiky,
+    verify::{Inputs, verify},
+};
 
 /// Runs one call of the table's rows and compares the wanted outputs.
 fn check(runner: &Runner, table: &Table, len: usize, outputs: Outputs) -> Result<(), String> {
@@ -90,7 +97,7 @@ fn the_cpu_path_agrees_with_the_reference_on_drawn_rows() -> Result<(), String> 
     for op in BUILT_IN {
         for seed in 1..=2 {
             let table = drawn(op, 1 << 20, seed);
-            check(&Runner::cpu(), &table, table.len(), op.definition().outputs(elemgrad::op::Pass::Fused))?;
+            check(&Runner::cpu(), &table, table.len(), op.definition().outputs(Pass::Fused))?;
         }
     }
     Ok(())
@@ -189,4 +196,54 @@ fn the_comparison_can_fail() {
     assert!(fails(&[]).contains("0 elements"));
     fails(&vec![0; right.len()]);
     assert!(compare("swapped gradients", op, 1, &reads, &table.writes[2], &table.writes[1]).is_err());
+}
+
+/// `mod`, with something wrong in what its CPU path has computed.
+struct Wrong(fn(&mut [Option<&mut [f32]>]));
+
+impl Op for Wrong {
+    fn definition(&self) -> &Definition {
+        modulo::Mod.definition()
+    }
+
+    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+        modulo::Mod.reference(reads, writes);
+    }
+
+    fn cpu(&self, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+        modulo::Mod.cpu(reads, writes);
+        self.0(writes);
+    }
+}
+
+/// `verify`, on which the exhaustive checks stand, sees what it must too.
+#[test]
+fn verify_can_fail() -> Result<(), Error> {
+    let mismatches = |op: Wrong, pass| {
+        let inputs = Inputs::Sample { count: 1000, seed: 6 };
+        let report = verify(&Runner::cpu(), &op, &inputs, &[pass], &mut |_| ControlFlow::Continue(()))?;
+        assert_eq!(report.checked, 1000);
+        assert_eq!(report.first.is_empty(), report.mismatches == 0, "mismatches are shown");
+        Ok::<_, Error>(report.mismatches)
+    };
+    for pass in Pass::ALL {
+        assert_eq!(mismatches(Wrong(|_| {}), pass)?, 0);
+        let one_bit = Wrong(|writes| {
+            for write in writes.iter_mut().flatten() {
+                write[999] = f32::from_bits(write[999].to_bits() ^ 1);
+            }
+        });
+        assert_eq!(mismatches(one_bit, pass)?, 1, "{}", pass.name());
+        let nothing = Wrong(|writes| writes.iter_mut().flatten().for_each(|w| w.fill(0.0)));
+        assert!(mismatches(nothing, pass)? > 500);
+        let unwritten =
+            Wrong(|writes| writes.iter_mut().flatten().for_each(|w| w.fill(f32::from_bits(0xffed_cba9))));
+        assert_eq!(mismatches(unwritten, pass)?, 1000);
+    }
+    let swapped = Wrong(|writes| {
+        let [_, Some(dx), Some(dy)] = writes else { return };
+        dx.swap_with_slice(dy);
+    });
+    assert!(mismatches(swapped, Pass::Backward)? > 500);
+    Ok(())
 }
