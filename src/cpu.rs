@@ -2,42 +2,53 @@
 
 use rayon::prelude::*;
 
-use crate::op::{Op, Outputs};
+use crate::op::Op;
 
 /// The most elements of one block: its operands stay in a core's cache.
 const BLOCK: usize = 16 * 1024;
 
-/// One block of a call: its reads, and the writes that are wanted.
-struct Block<'a> {
-    reads: Vec<&'a [f32]>,
-    writes: Vec<Option<&'a mut [f32]>>,
+/// Some elements of all operands; an operand that a call does without has none.
+pub(crate) struct Block<'a> {
+    /// The number of its first element.
+    pub(crate) start: usize,
+    pub(crate) reads: Vec<&'a [f32]>,
+    pub(crate) writes: Vec<Option<&'a mut [f32]>>,
 }
 
-/// Runs `op` over slices of one length on all cores; a call of one block stays on the calling thread.
+/// Runs `op` over slices of one length on all cores.
 pub(crate) fn run(op: &dyn Op, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+    for_blocks(reads, writes, |block| op.cpu(&block.reads, &mut block.writes));
+}
+
+/// Calls `f` for each block of slices of one length on all cores; a single block stays on the calling thread.
+pub(crate) fn for_blocks(
+    reads: &[&[f32]],
+    writes: &mut [Option<&mut [f32]>],
+    f: impl Fn(&mut Block) + Send + Sync,
+) {
     let mut blocks = blocks(reads, writes);
     match &mut blocks[..] {
-        [only] => op.cpu(&only.reads, &mut only.writes),
-        blocks => blocks.par_iter_mut().for_each(|block| op.cpu(&block.reads, &mut block.writes)),
+        [only] => f(only),
+        blocks => blocks.par_iter_mut().for_each(f),
     }
 }
 
 fn blocks<'a>(reads: &[&'a [f32]], writes: &'a mut [Option<&mut [f32]>]) -> Vec<Block<'a>> {
-    let len = writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0);
+    let len = len(writes);
     let mut rest: Vec<Option<&mut [f32]>> = writes.iter_mut().map(|w| w.as_deref_mut()).collect();
     (0..len)
         .step_by(BLOCK)
         .map(|start| {
             let end = len.min(start + BLOCK);
             let reads = reads.iter().map(|r| r.get(start..end).unwrap_or(&[])).collect();
-            let writes =
-                rest.iter_mut().map(|w| w.as_mut().and_then(|w| w.split_off_mut(..end - start))).collect();
-            Block { reads, writes }
+            let next =
+                |w: &mut Option<&'a mut [f32]>| w.as_mut().and_then(|w| w.split_off_mut(..end - start));
+            Block { start, reads, writes: rest.iter_mut().map(next).collect() }
         })
         .collect()
 }
 
-/// The outputs that are wanted of a call.
-pub(crate) fn wanted(writes: &[Option<&mut [f32]>]) -> Outputs {
-    Outputs::present(writes.iter().map(Option::is_some))
+/// The length of a call: all its writes have it.
+pub(crate) fn len(writes: &[Option<&mut [f32]>]) -> usize {
+    writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! Test and bench data: every element follows from its number and a seed, so that any one of them can be made again,
 //! alone and on any thread.
 
-use rayon::prelude::*;
+use crate::cpu::for_blocks;
 
 /// Kinds of operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,16 +26,12 @@ impl Data {
 
     /// Fills the operands of elements `first..`: some inputs and, last, the upstream gradient.
     pub fn fill(self, seed: u64, first: u64, operands: &mut [Vec<f32>]) {
-        const CHUNK: usize = 1 << 14;
-        let mut chunks: Vec<_> = operands.iter_mut().map(|o| o.chunks_mut(CHUNK)).collect();
-        let mut tasks = Vec::new();
-        while let Some(task) = chunks.iter_mut().map(Iterator::next).collect::<Option<Vec<_>>>() {
-            tasks.push(task);
-        }
-        tasks.par_iter_mut().enumerate().for_each(|(chunk, operands)| {
+        let mut operands: Vec<_> = operands.iter_mut().map(|o| Some(&mut o[..])).collect();
+        for_blocks(&[], &mut operands, |block| {
+            let mut operands: Vec<_> = block.writes.iter_mut().flatten().collect();
             let Some((upstream, inputs)) = operands.split_last_mut() else { return };
             for i in 0..upstream.len() {
-                let mut random = Random::new(seed, first + (chunk * CHUNK + i) as u64);
+                let mut random = Random::new(seed, first + (block.start + i) as u64);
                 self.inputs(&mut random, inputs.iter_mut().map(|input| &mut input[i]));
                 upstream[i] = self.upstream(&mut random);
             }

@@ -33,6 +33,7 @@ mod error;
 pub mod gpu;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod measure;
+mod numeric;
 pub mod op;
 pub mod plan;
 pub mod probe;

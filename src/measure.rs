@@ -1,16 +1,19 @@
 //! Speed: a kernel's bytes per second beside a copy in the same run.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use rayon::prelude::*;
 
 use crate::{
     Args, Error, Op, Outputs, Runner,
     data::Data,
-    gpu::{Bound, Kernels, stream::wait_for},
+    gpu::{Bound, Kernels, scope::caught, stream::wait_for},
     op::{Definition, Pass},
     plan::ELEMENT,
-    verify::{Inputs, verify},
+    verify::{Inputs, differing, reference, verify},
 };
 
 /// Timed rounds; the figures are medians.
@@ -38,6 +41,8 @@ pub struct Measurement {
     pub copy: &'static str,
     /// The copy's bytes per second, reads and writes counted.
     pub copy_bytes_per_second: f64,
+    /// Elements of the timed calls of which any output is not the reference's, to the bit.
+    pub mismatches: u64,
 }
 
 impl Measurement {
@@ -59,10 +64,12 @@ pub fn bytes_per_element(definition: &Definition, outputs: Outputs) -> u64 {
 
 /// Measures a pass on data that lies where the device computes: host slices on the CPU, buffers on a GPU.
 ///
-/// It first checks the pass on a sample; kernel and copy take turns.
+/// It first checks the pass on a sample of all kinds of data; kernel and copy take turns; what the last timed call wrote is
+/// compared with the reference, every element.
 ///
 /// # Errors
-/// [`Error::Wrong`] where the sample is not right to the bit, and what the device reports.
+/// [`Error::Wrong`] where the sample is not right to the bit, [`Error::Limit`] where a GPU's buffers do not hold so many
+/// elements, and what the device reports.
 pub fn measure(
     runner: &Runner,
     op: &dyn Op,
@@ -70,141 +77,215 @@ pub fn measure(
     data: Data,
     elements: u64,
 ) -> Result<Measurement, Error> {
+    let definition = op.definition();
+    if let Some((kernels, _)) = runner.gpu() {
+        check_size(kernels.device(), definition.name, elements * ELEMENT)?;
+    }
     let sample = Inputs::Sample { count: 1 << 16, seed: 1 };
     let report = verify(runner, op, &sample, &[pass], &mut |_| std::ops::ControlFlow::Continue(()))?;
     if let Some(mismatch) = report.first.first() {
         return Err(Error::Wrong { op: report.op, device: report.device, message: mismatch.to_string() });
     }
-    let definition = op.definition();
     let outputs = definition.outputs(pass);
     let mut reads = vec![vec![0.0; elements as usize]; definition.read_count()];
     data.fill(1, 0, &mut reads);
-    let bytes_per_element = bytes_per_element(definition, outputs);
-    let (seconds, copy, copy_bytes_per_second) = match runner.gpu() {
-        None => {
-            let (seconds, copy) = on_cpu(runner, op, outputs, &reads)?;
-            (seconds, "plain", 2.0 * (elements * ELEMENT) as f64 / copy)
-        }
+    let case = Case { op, outputs, reads: &reads };
+    let (times, copy, copied) = match runner.gpu() {
+        None => (case.on_cpu(runner)?, "plain", 2 * ELEMENT),
         Some((kernels, queue)) => {
-            let (seconds, copy) = on_gpu(kernels, queue, op, outputs, &reads)?;
-            (seconds, "same-mix", (elements * bytes_per_element) as f64 / copy)
+            (case.on_gpu(kernels, queue)?, "same-mix", bytes_per_element(definition, outputs))
         }
     };
-    let (op, device) = (definition.name.to_owned(), runner.name().to_owned());
     Ok(Measurement {
-        op,
+        op: definition.name.to_owned(),
         pass,
         data,
-        device,
+        device: runner.name().to_owned(),
         elements,
-        bytes_per_element,
-        seconds,
+        bytes_per_element: bytes_per_element(definition, outputs),
+        seconds: times.kernel,
         copy,
-        copy_bytes_per_second,
+        copy_bytes_per_second: (elements * copied) as f64 / times.copy,
+        mismatches: times.mismatches,
     })
 }
 
-/// Seconds of a call, and of the fastest plain copy of as many elements.
-fn on_cpu(runner: &Runner, op: &dyn Op, outputs: Outputs, reads: &[Vec<f32>]) -> Result<(f64, f64), Error> {
-    let definition = op.definition();
-    let len = reads[0].len();
-    let mut writes: Vec<_> =
-        (0..definition.write_count()).map(|i| vec![0.0; if outputs.contains(i) { len } else { 0 }]).collect();
-    let mut copy = vec![0.0; len];
-    let (mut op_times, mut one, mut all) = (Vec::new(), Vec::new(), Vec::new());
-    let part = len.div_ceil(rayon::current_num_threads()).max(1);
-    for _ in 0..=ROUNDS {
-        one.push(time(|| copy.copy_from_slice(&reads[0])));
-        all.push(time(|| {
-            copy.par_chunks_mut(part)
-                .zip(reads[0].par_chunks(part))
-                .for_each(|(to, from)| to.copy_from_slice(from));
-        }));
-        let reads = reads.iter().map(|r| Some(&r[..])).collect();
-        let writes = (0..).zip(&mut writes).map(|(i, w)| outputs.contains(i).then_some(&mut w[..])).collect();
-        let mut result = Ok(());
-        op_times.push(time(|| result = runner.run(Args { op, reads, writes })));
-        result?;
-    }
-    Ok((median(op_times), median(one).min(median(all))))
+fn check_size(device: &wgpu::Device, op: &str, need: u64) -> Result<(), Error> {
+    let (limit, got) = ("max_buffer_size", device.limits().max_buffer_size);
+    if need > got { Err(Error::Limit { op: op.into(), limit, got, need }) } else { Ok(()) }
 }
 
-/// Seconds of a dispatch, and of a copy kernel's with the same reads and writes.
-fn on_gpu(
-    kernels: &Kernels,
-    queue: &wgpu::Queue,
-    op: &dyn Op,
+/// Seconds of a call and of its copy, and how many elements of the call are wrong.
+struct Times {
+    kernel: f64,
+    copy: f64,
+    mismatches: u64,
+}
+
+/// Elements that are uploaded, read back or compared at a time.
+const PIECE: usize = 16 << 20;
+
+/// What is measured.
+struct Case<'a> {
+    op: &'a dyn Op,
     outputs: Outputs,
-    reads: &[Vec<f32>],
-) -> Result<(f64, f64), Error> {
-    let definition = op.definition();
-    let device = kernels.device();
-    let size = reads[0].len() as u64 * ELEMENT;
-    let name = definition.name;
-    if size > device.limits().max_buffer_size {
-        let (got, limit) = (device.limits().max_buffer_size, "max_buffer_size");
-        return Err(Error::Limit { op: name.into(), limit, got, need: size });
-    }
-    let buffer = |label: String| {
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(&label),
-            size,
-            usage,
-            mapped_at_creation: false,
-        })
-    };
-    let needed = definition.reads_for(outputs);
-    let inputs: Vec<_> = (0..)
-        .zip(reads)
-        .map(|(i, data)| {
-            needed.contains(&i).then(|| {
-                let buffer = buffer(format!("elemgrad measure read {i}"));
-                for (at, part) in (0..).step_by(UPLOAD * ELEMENT as usize).zip(data.chunks(UPLOAD)) {
-                    queue.write_buffer(&buffer, at, bytemuck::cast_slice(part));
-                    queue.submit([]);
-                }
-                buffer
-            })
-        })
-        .collect();
-    let results: Vec<_> = (0..definition.write_count())
-        .map(|i| outputs.contains(i).then(|| buffer(format!("elemgrad measure write {i}"))))
-        .collect();
-    let bind = |op: &dyn Op| {
-        let reads = inputs.iter().map(Option::as_ref).collect();
-        let writes = results.iter().map(Option::as_ref).collect();
-        kernels.bind(Args { op, reads, writes })
-    };
-    let (kernel, copy) = (bind(op)?, bind(copy_like(definition))?);
-    let timer = Timer { device, queue, op: name };
-    // One submission holds enough dispatches that its own cost does not count; the first run is not timed.
-    let repeat = (0.02 / timer.time(&copy, 1)?.min(timer.time(&copy, 1)?)).ceil().clamp(1.0, 64.0) as u32;
-    let (mut kernel_times, mut copy_times) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        copy_times.push(timer.time(&copy, repeat)?);
-        kernel_times.push(timer.time(&kernel, repeat)?);
-    }
-    Ok((median(kernel_times), median(copy_times)))
+    reads: &'a [Vec<f32>],
 }
 
-/// Elements of one upload.
-const UPLOAD: usize = 16 << 20;
+impl Case<'_> {
+    fn len(&self) -> usize {
+        self.reads[0].len()
+    }
 
-struct Timer<'a> {
+    fn name(&self) -> &'static str {
+        self.op.definition().name
+    }
+
+    /// Beside the fastest plain copy of as many elements.
+    fn on_cpu(&self, runner: &Runner) -> Result<Times, Error> {
+        let len = self.len();
+        let wanted = |i: usize| if self.outputs.contains(i) { len } else { 0 };
+        let mut results: Vec<_> =
+            (0..self.op.definition().write_count()).map(|i| vec![0.0; wanted(i)]).collect();
+        let mut copy = vec![0.0; len];
+        let (mut kernel, mut one, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        let part = len.div_ceil(rayon::current_num_threads()).max(1);
+        // One round more, since the first touches memory for the first time.
+        for _ in 0..=ROUNDS {
+            one.push(time(|| copy.copy_from_slice(&self.reads[0])));
+            all.push(time(|| {
+                let parts = copy.par_chunks_mut(part).zip(self.reads[0].par_chunks(part));
+                parts.for_each(|(to, from)| to.copy_from_slice(from));
+            }));
+            let reads = self.reads.iter().map(|r| Some(&r[..])).collect();
+            let writes = (0..).zip(&mut results);
+            let writes = writes.map(|(i, w)| self.outputs.contains(i).then_some(&mut w[..])).collect();
+            let mut result = Ok(());
+            kernel.push(time(|| result = runner.run_here(Args { op: self.op, reads, writes })));
+            result?;
+        }
+        let mismatches = self.mismatches(|write, range| Ok(results[write][range].to_vec()))?;
+        Ok(Times { kernel: median(kernel), copy: median(one).min(median(all)), mismatches })
+    }
+
+    /// Beside a kernel that reads and writes as much.
+    fn on_gpu(&self, kernels: &Kernels, queue: &wgpu::Queue) -> Result<Times, Error> {
+        let (name, definition) = (self.name(), self.op.definition());
+        let gpu = Gpu { device: kernels.device(), queue, op: name };
+        let needed = definition.reads_for(self.outputs);
+        let inputs =
+            (0..).zip(self.reads).map(|(i, r)| needed.contains(&i).then(|| gpu.upload(r)).transpose());
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let result = |i| self.outputs.contains(i).then(|| gpu.buffer(self.len())).transpose();
+        let results = (0..definition.write_count()).map(result).collect::<Result<Vec<_>, _>>()?;
+        let bind = |op: &dyn Op| {
+            let reads = inputs.iter().map(Option::as_ref).collect();
+            let writes = results.iter().map(Option::as_ref).collect();
+            kernels.bind(Args { op, reads, writes })
+        };
+        let (kernel, copy) = (bind(self.op)?, bind(copy_like(definition))?);
+        // The first runs are not timed; one submission holds enough dispatches that its own cost does not count.
+        gpu.time(&kernel, 1)?;
+        gpu.time(&copy, 1)?;
+        let repeat = (0.02 / gpu.time(&copy, 1)?).ceil().clamp(1.0, 64.0) as u32;
+        let (mut kernel_times, mut copy_times) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            copy_times.push(gpu.time(&copy, repeat)?);
+            kernel_times.push(gpu.time(&kernel, repeat)?);
+        }
+        let mismatches = self.mismatches(|write, range| {
+            results[write].as_ref().map_or(Ok(Vec::new()), |buffer| gpu.read_back(buffer, range))
+        })?;
+        Ok(Times { kernel: median(kernel_times), copy: median(copy_times), mismatches })
+    }
+
+    /// How many elements of the results are not the reference's.
+    fn mismatches(
+        &self,
+        mut result: impl FnMut(usize, Range<usize>) -> Result<Vec<f32>, Error>,
+    ) -> Result<u64, Error> {
+        let mut mismatches = 0;
+        for start in (0..self.len()).step_by(PIECE) {
+            let range = start..self.len().min(start + PIECE);
+            let reads: Vec<_> = self.reads.iter().map(|r| &r[range.clone()]).collect();
+            let mut expected = vec![vec![0.0; range.len()]; self.op.definition().write_count()];
+            reference(self.op, &reads, &mut expected);
+            let mut wrong = vec![false; range.len()];
+            for write in self.outputs.iter() {
+                for i in differing(&expected[write], &result(write, range.clone())?) {
+                    wrong[i] = true;
+                }
+            }
+            mismatches += wrong.iter().filter(|w| **w).count() as u64;
+        }
+        Ok(mismatches)
+    }
+}
+
+/// A device and what its errors are named by.
+struct Gpu<'a> {
     device: &'a wgpu::Device,
     queue: &'a wgpu::Queue,
     op: &'a str,
 }
 
-impl Timer<'_> {
+impl Gpu<'_> {
+    fn caught<T>(&self, f: impl FnOnce() -> T) -> Result<T, Error> {
+        pollster::block_on(caught(self.device, self.op, f))
+    }
+
+    fn create(&self, len: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let (label, size) = (Some("elemgrad measure"), len as u64 * ELEMENT);
+        self.device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        let label = Some("elemgrad measure");
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
+    }
+
+    fn buffer(&self, len: usize) -> Result<wgpu::Buffer, Error> {
+        use wgpu::BufferUsages as Usage;
+        self.caught(|| self.create(len, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC))
+    }
+
+    fn upload(&self, data: &[f32]) -> Result<wgpu::Buffer, Error> {
+        let buffer = self.buffer(data.len())?;
+        self.caught(|| {
+            for (at, part) in (0..).step_by(PIECE * ELEMENT as usize).zip(data.chunks(PIECE)) {
+                self.queue.write_buffer(&buffer, at, bytemuck::cast_slice(part));
+                self.queue.submit([]);
+            }
+        })?;
+        Ok(buffer)
+    }
+
+    fn read_back(&self, buffer: &wgpu::Buffer, range: Range<usize>) -> Result<Vec<f32>, Error> {
+        let (start, bytes) = (range.start as u64 * ELEMENT, range.len() as u64 * ELEMENT);
+        let (host, submission) = self.caught(|| {
+            let host = self.create(range.len(), wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
+            let mut encoder = self.encoder();
+            encoder.copy_buffer_to_buffer(buffer, start, &host, 0, bytes);
+            let submission = self.queue.submit([encoder.finish()]);
+            // What goes wrong shows where the range is asked for.
+            host.map_async(wgpu::MapMode::Read, .., |_| ());
+            (host, submission)
+        })?;
+        wait_for(self.device, submission, self.op)?;
+        let failed = |e: wgpu::MapRangeError| Error::Gpu { op: self.op.into(), message: e.to_string() };
+        let view = host.get_mapped_range(..).map_err(failed)?;
+        Ok(bytemuck::pod_collect_to_vec(&view))
+    }
+
     /// Seconds of one call, from a submission of `repeat`.
     fn time(&self, bound: &Bound, repeat: u32) -> Result<f64, Error> {
         let start = Instant::now();
-        let label = Some("elemgrad measure");
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-        (0..repeat).for_each(|_| bound.encode(&mut encoder));
-        wait_for(self.device, self.queue.submit([encoder.finish()]), self.op)?;
+        let submission = self.caught(|| {
+            let mut encoder = self.encoder();
+            (0..repeat).for_each(|_| bound.encode(&mut encoder));
+            self.queue.submit([encoder.finish()])
+        })?;
+        wait_for(self.device, submission, self.op)?;
         Ok(start.elapsed().as_secs_f64() / f64::from(repeat))
     }
 }

@@ -274,16 +274,19 @@ fn grid(groups: u32, per_dimension: u32) -> [u32; 2] {
 
 /// Host memory that a streamed call may take for staging, and as much again on the device.
 const STREAM_BYTES: u64 = 512 << 20;
-/// Windows of a streamed call that are in flight: one uploads, one computes, one is read back.
+/// Windows of a streamed call that are in flight: one is filled, one is on the device, one is emptied.
 pub(crate) const STREAM_RING: u64 = 3;
+/// A call of up to this many elements is one window: cutting it would cost more than overlapping gains.
+const STREAM_LEAST: u64 = 1 << 20;
 
-/// The elements of a window of a streamed call with that many operands.
+/// The elements of a window of a streamed call with that many operands: whole workgroups, and so more than a short call
+/// has.
 pub fn stream_window(len: usize, operands: usize, max_buffer_size: u64, limits: &Limits) -> usize {
     let budget = STREAM_BYTES / STREAM_RING / operands.max(1) as u64;
     let bytes = budget.min(max_buffer_size).min(limits.max_storage_buffer_binding_size);
     let step = u64::from(ELEMENTS_PER_WORKGROUP);
-    let window = (bytes / ELEMENT / step * step).max(step) as usize;
-    window.min(len.max(1))
+    let even = (len as u64).div_ceil(STREAM_RING).max(STREAM_LEAST).min(len as u64);
+    (bytes / ELEMENT / step * step).min(even.next_multiple_of(step)).max(step) as usize
 }
 
 #[cfg(test)]
@@ -600,8 +603,13 @@ mod tests {
                         let limits = Limits { max_storage_buffer_binding_size: max_binding, ..LIMITS };
                         let window = stream_window(len, operands, max_buffer, &limits);
                         let size = window as u64 * ELEMENT;
-                        assert!(window >= 1 && window <= len.max(1), "at least an element, so that it ends");
-                        assert!(window == len.max(1) || window.is_multiple_of(STEP as usize));
+                        assert!(window >= 1 && window.is_multiple_of(STEP as usize), "so that it ends");
+                        assert!(
+                            window as u64 <= (len as u64 / STEP + 1).saturating_mul(STEP),
+                            "no more than it takes"
+                        );
+                        let windows = len.div_ceil(window) as u64;
+                        assert!(len < 3 << 20 || windows >= STREAM_RING, "windows that overlap");
                         assert!(size <= max_buffer && size <= max_binding);
                         assert!(size * operands as u64 * STREAM_RING <= STREAM_BYTES);
                     }

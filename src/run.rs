@@ -1,6 +1,10 @@
 //! Host slices on a device of your choice.
 
-use std::{convert::Infallible, str::FromStr};
+use std::{
+    convert::Infallible,
+    str::FromStr,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use crate::{
     Args, Error, IntoArgs, Op, Outputs, cpu,
@@ -8,7 +12,7 @@ use crate::{
         device,
         stream::{Streamer, Wait},
     },
-    op::{Pass, check_arity, reference_block},
+    op::{Pass, check, reference_block},
 };
 
 /// Which device to take.
@@ -63,8 +67,9 @@ impl FromStr for Choice {
 pub struct Runner {
     engine: Engine,
     name: String,
-    /// The CPU finishes what a lost GPU leaves.
+    /// The CPU finishes what a lost GPU leaves, and does all that follows.
     fall_back: bool,
+    fell_back: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -92,12 +97,17 @@ impl Runner {
 
     /// The CPU path.
     pub fn cpu() -> Self {
-        Self { engine: Engine::Cpu, name: "cpu".into(), fall_back: false }
+        Self { engine: Engine::Cpu, name: "cpu".into(), fall_back: false, fell_back: AtomicBool::new(false) }
     }
 
     /// The scalar reference.
     pub fn reference() -> Self {
-        Self { engine: Engine::Reference, name: "reference".into(), fall_back: false }
+        Self {
+            engine: Engine::Reference,
+            name: "reference".into(),
+            fall_back: false,
+            fell_back: AtomicBool::new(false),
+        }
     }
 
     /// The device of your choice.
@@ -146,12 +156,25 @@ impl Runner {
     fn on(device: &wgpu::Device, queue: &wgpu::Queue, lost: device::Lost) -> Self {
         let engine = Engine::Gpu(Box::new(Streamer::new(device, queue, lost)));
         let info = device.adapter_info();
-        Self { engine, name: format!("{} ({})", info.name, info.backend), fall_back: false }
+        Self { engine, name: device::name(&info), fall_back: false, fell_back: AtomicBool::new(false) }
     }
 
     /// The device's name: `cpu`, `reference`, or the adapter's with its back end.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether a GPU that `auto` took was lost or ran out of memory, so that the CPU took over.
+    pub fn fell_back(&self) -> bool {
+        self.fell_back.load(Ordering::Relaxed)
+    }
+
+    /// Frees the buffers that the last call left on a GPU for the next of its shape, up to 512 MiB there and as much in
+    /// host memory.
+    pub fn release(&self) {
+        if let Engine::Gpu(streamer) = &self.engine {
+            streamer.release();
+        }
     }
 
     /// The adapter, where there is a GPU.
@@ -172,17 +195,17 @@ impl Runner {
     /// Inputs are anything that is a slice of f32; outputs are slices of the same length, or vectors, which get it.
     ///
     /// # Errors
-    /// A length that differs, a missing argument, and whatever the GPU reports; a loss is [`Error::DeviceLost`]. After an
-    /// error, vectors are empty and slices hold no result.
+    /// A length that differs, a missing argument, and whatever the GPU reports; a loss is [`Error::DeviceLost`]. A call
+    /// whose arguments are wrong touches nothing; after a failure on the way, vectors are empty and slices hold no result.
     pub fn run<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<(), Error>
     where
         I: AsRef<[f32]>,
         O: Into<Output<'a>>,
     {
-        pollster::block_on(self.run_any(args.into_args(), Wait::Block))
+        pollster::block_on(self.run_any(args.into_args(), Wait::Block, self.fall_back))
     }
 
-    /// [`run`](Runner::run) for async callers, on any executor.
+    /// [`run`](Runner::run) for async callers, on any executor. On the CPU the first poll computes it all.
     ///
     /// # Errors
     /// As [`run`](Runner::run).
@@ -191,7 +214,7 @@ impl Runner {
         I: AsRef<[f32]>,
         O: Into<Output<'a>>,
     {
-        self.run_any(args.into_args(), Wait::Wake).await
+        self.run_any(args.into_args(), Wait::Wake, self.fall_back).await
     }
 
     /// The output `z` of any op.
@@ -208,7 +231,8 @@ impl Runner {
     /// # Errors
     /// As [`run`](Runner::run).
     pub fn backward(&self, op: &dyn Op, inputs: &[&[f32]], dz: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
-        let (_, gradients) = self.vectors(op, inputs, Some(dz), Outputs::gradients(op.definition()))?;
+        let (_, gradients) =
+            self.vectors(op, inputs, Some(dz), op.definition().all_outputs(Pass::Backward))?;
         Ok(gradients)
     }
 
@@ -222,7 +246,7 @@ impl Runner {
         inputs: &[&[f32]],
         dz: &[f32],
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>), Error> {
-        self.vectors(op, inputs, Some(dz), Outputs::Z | Outputs::gradients(op.definition()))
+        self.vectors(op, inputs, Some(dz), op.definition().all_outputs(Pass::Fused))
     }
 
     fn vectors(
@@ -240,80 +264,69 @@ impl Runner {
         Ok((vectors.remove(0), gradients))
     }
 
-    async fn run_any<'a, I, O>(&self, args: Args<'_, I, O>, wait: Wait) -> Result<(), Error>
+    /// [`run`](Runner::run) on this device alone: what checks or times a device must not hear of another.
+    pub(crate) fn run_here<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<(), Error>
+    where
+        I: AsRef<[f32]>,
+        O: Into<Output<'a>>,
+    {
+        pollster::block_on(self.run_any(args.into_args(), Wait::Block, false))
+    }
+
+    async fn run_any<'a, I, O>(&self, args: Args<'_, I, O>, wait: Wait, fall_back: bool) -> Result<(), Error>
     where
         I: AsRef<[f32]>,
         O: Into<Output<'a>>,
     {
         let op = args.op;
         let reads: Vec<Option<&[f32]>> = args.reads.iter().map(|r| r.as_ref().map(AsRef::as_ref)).collect();
-        let mut outputs: Vec<Option<Output>> = args.writes.into_iter().map(|w| w.map(Into::into)).collect();
-        let len = check_slices(op, &reads, &outputs)?;
+        let outputs: Vec<Option<Output>> = args.writes.into_iter().map(|w| w.map(Into::into)).collect();
+        let read_lens: Vec<_> = reads.iter().map(|r| r.map(|r| r.len() as u64)).collect();
+        let write_lens: Vec<_> = outputs.iter().map(|w| w.as_ref().map(Output::fixed_len)).collect();
+        let (_, len) = check(op.definition(), &read_lens, &write_lens)?;
         let reads: Vec<&[f32]> = reads.into_iter().map(Option::unwrap_or_default).collect();
-        let mut writes: Vec<_> = outputs.iter_mut().map(|o| o.as_mut().map(|o| o.slice(len))).collect();
-        let result = self.run_slices(op, &reads, &mut writes, wait).await;
-        if result.is_err() {
-            outputs.iter_mut().flatten().for_each(Output::discard);
-        }
-        result
-    }
-
-    async fn run_slices(
-        &self,
-        op: &dyn Op,
-        reads: &[&[f32]],
-        writes: &mut [Option<&mut [f32]>],
-        wait: Wait,
-    ) -> Result<(), Error> {
+        let mut outputs = Incomplete(outputs);
+        let mut writes: Vec<_> =
+            outputs.0.iter_mut().map(|o| o.as_mut().map(|o| o.slice(len as usize))).collect();
         match &self.engine {
-            Engine::Cpu => cpu::run(op, reads, writes),
-            Engine::Reference => reference_block(op, reads, writes),
+            Engine::Cpu => cpu::run(op, &reads, &mut writes),
+            Engine::Reference => reference_block(op, &reads, &mut writes),
+            Engine::Gpu(_) if fall_back && self.fell_back() => cpu::run(op, &reads, &mut writes),
             Engine::Gpu(streamer) => {
                 let mut done = 0;
-                let result = streamer.run(op, reads, writes, wait, &mut done).await;
-                if self.fall_back
-                    && matches!(result, Err(Error::DeviceLost { .. } | Error::OutOfMemory { .. }))
-                {
-                    let reads: Vec<&[f32]> =
-                        reads.iter().map(|r| r.get(done..).unwrap_or_default()).collect();
-                    let mut rest: Vec<_> =
-                        writes.iter_mut().map(|w| w.as_mut().map(|w| &mut w[done..])).collect();
-                    cpu::run(op, &reads, &mut rest);
-                    return Ok(());
+                match streamer.run(op, &reads, &mut writes, wait, &mut done).await {
+                    Err(Error::DeviceLost { .. } | Error::OutOfMemory { .. }) if fall_back => {
+                        self.fell_back.store(true, Ordering::Relaxed);
+                        finish_on_cpu(op, &reads, &mut writes, done);
+                    }
+                    result => result?,
                 }
-                return result;
             }
         }
+        outputs.complete();
         Ok(())
     }
 }
 
-/// The length of a call, if its slices agree on one and nothing is missing.
-fn check_slices(op: &dyn Op, reads: &[Option<&[f32]>], writes: &[Option<Output>]) -> Result<usize, Error> {
-    let definition = op.definition();
-    let name = || definition.name.to_owned();
-    check_arity(definition, reads.len(), writes.len())?;
-    let wanted = Outputs::present(writes.iter().map(Option::is_some));
-    if wanted.is_empty() {
-        return Err(Error::NothingWanted { op: name() });
+/// The elements from `done` on.
+fn finish_on_cpu(op: &dyn Op, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>], done: usize) {
+    let reads: Vec<&[f32]> = reads.iter().map(|r| r.get(done..).unwrap_or_default()).collect();
+    let mut rest: Vec<_> = writes.iter_mut().map(|w| w.as_mut().map(|w| &mut w[done..])).collect();
+    cpu::run(op, &reads, &mut rest);
+}
+
+/// The outputs of a call under way: vectors are emptied where it fails or its future is dropped.
+struct Incomplete<'a>(Vec<Option<Output<'a>>>);
+
+impl Incomplete<'_> {
+    fn complete(mut self) {
+        self.0.clear();
     }
-    let read_names: Vec<_> = definition.read_names().collect();
-    if let Some(missing) = definition.reads_for(wanted).into_iter().find(|&i| reads[i].is_none()) {
-        return Err(Error::Missing { op: name(), argument: read_names[missing].into() });
-    }
-    let reads = read_names.iter().zip(reads).filter_map(|(n, r)| Some(((*n).to_owned(), r.as_ref()?.len())));
-    let writes = definition
-        .write_names()
-        .into_iter()
-        .zip(writes)
-        .filter_map(|(n, w)| Some((n, w.as_ref()?.fixed_len()?)));
-    let lengths: Vec<_> = reads.chain(writes).collect();
-    let Some((other, need)) = lengths.first().cloned() else { return Ok(0) };
-    match lengths.into_iter().find(|(_, len)| *len != need) {
-        None => Ok(need),
-        Some((argument, got)) => {
-            Err(Error::Length { op: name(), argument, got: got as u64, need: need as u64, other })
-        }
+}
+
+impl Drop for Incomplete<'_> {
+    fn drop(&mut self) {
+        self.0.iter_mut().flatten().for_each(Output::discard);
     }
 }
 
@@ -327,9 +340,9 @@ pub enum Output<'a> {
 }
 
 impl Output<'_> {
-    fn fixed_len(&self) -> Option<usize> {
+    fn fixed_len(&self) -> Option<u64> {
         match self {
-            Output::Slice(slice) => Some(slice.len()),
+            Output::Slice(slice) => Some(slice.len() as u64),
             Output::Vec(_) => None,
         }
     }

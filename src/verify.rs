@@ -18,12 +18,13 @@ use rayon::prelude::*;
 
 use crate::{
     Args, Error, Op, Outputs, Runner,
+    cpu::for_blocks,
     data::Data,
-    op::{Pass, reference_block},
+    op::{Definition, Pass, reference_block},
 };
 
 /// Elements that are compared at a time.
-const CHUNK: usize = 1 << 22;
+const CHUNK: u64 = 1 << 22;
 /// Mismatches that a report shows in full.
 const SHOWN: usize = 10;
 
@@ -60,7 +61,26 @@ impl Inputs {
             Inputs::Sample { .. } => return Ok(()),
             Inputs::Given(operands) => ("inputs", operands.len(), definition.read_count()),
         };
-        if got == need { Ok(()) } else { Err(Error::Arity { op: definition.name.into(), what, got, need }) }
+        let op = || definition.name.to_owned();
+        if got != need {
+            return Err(Error::Arity { op: op(), what, got, need });
+        }
+        let names: Vec<_> = definition.read_names().collect();
+        let lens = self.given().iter().map(|operand| operand.len() as u64);
+        match names.iter().zip(lens).find(|(_, len)| *len != self.count()) {
+            None => Ok(()),
+            Some((name, got)) => {
+                let (argument, other) = ((*name).to_owned(), names[0].to_owned());
+                Err(Error::Length { op: op(), argument, got, need: self.count(), other })
+            }
+        }
+    }
+
+    fn given(&self) -> &[Vec<f32>] {
+        match self {
+            Inputs::Given(operands) => operands,
+            _ => &[],
+        }
     }
 
     fn fill(&self, first: u64, operands: &mut [Vec<f32>]) {
@@ -143,6 +163,9 @@ pub fn verify(
 ) -> Result<Report, Error> {
     inputs.check(op)?;
     let definition = op.definition();
+    if passes.is_empty() {
+        return Err(Error::NothingWanted { op: definition.name.into() });
+    }
     let count = inputs.count();
     let mut report = Report {
         op: definition.name.into(),
@@ -152,12 +175,17 @@ pub fn verify(
         first: Vec::new(),
     };
     let mut chunk = Chunk::default();
-    while report.checked < count {
-        let len = CHUNK.min((count - report.checked) as usize);
+    for turn in 0.. {
+        let len = chunk_len(count, turn).min(count - report.checked) as usize;
+        if len == 0 {
+            break;
+        }
         chunk.prepare(op, inputs, report.checked, len);
         let mut wrong = vec![false; len];
         for &pass in passes {
-            chunk.compare(runner, op, pass, &mut wrong, &mut report)?;
+            for outputs in outputs(definition, pass, inputs, turn) {
+                chunk.compare(runner, op, outputs, &mut wrong, &mut report)?;
+            }
         }
         report.mismatches += wrong.iter().filter(|w| **w).count() as u64;
         report.checked += len as u64;
@@ -168,13 +196,20 @@ pub fn verify(
     Ok(report)
 }
 
-/// The outputs that a pass is compared on: all of them, aliases too.
-fn outputs(op: &dyn Op, pass: Pass) -> Outputs {
-    let gradients = Outputs::gradients(op.definition());
-    match pass {
-        Pass::Forward => Outputs::Z,
-        Pass::Backward => gradients,
-        Pass::Fused => Outputs::Z | gradients,
+/// Elements of a chunk: by turns a multiple of 4 and not, since these are kernels of their own.
+fn chunk_len(count: u64, turn: u64) -> u64 {
+    let len = CHUNK.min(count.div_ceil(8).next_multiple_of(4));
+    if turn % 4 < 2 { len } else { len - 1 }
+}
+
+/// What a pass is compared on: by turns the outputs that it writes unless told otherwise and all of them, aliases too,
+/// since these are kernels of their own. Given elements may be few, so they are compared on both.
+fn outputs(definition: &Definition, pass: Pass, inputs: &Inputs, turn: u64) -> Vec<Outputs> {
+    let (default, all) = (definition.outputs(pass), definition.all_outputs(pass));
+    match (inputs, turn % 2) {
+        (Inputs::Given(_), _) if default != all => vec![default, all],
+        (Inputs::Given(_), _) | (_, 0) => vec![default],
+        _ => vec![all],
     }
 }
 
@@ -199,18 +234,18 @@ impl Chunk {
         resize(&mut self.expected, definition.write_count());
         resize(&mut self.actual, definition.write_count());
         inputs.fill(first, &mut self.reads);
-        reference(op, &self.reads, &mut self.expected);
+        let reads: Vec<_> = self.reads.iter().map(|r| &r[..]).collect();
+        reference(op, &reads, &mut self.expected);
     }
 
     fn compare(
         &mut self,
         runner: &Runner,
         op: &dyn Op,
-        pass: Pass,
+        outputs: Outputs,
         wrong: &mut [bool],
         report: &mut Report,
     ) -> Result<(), Error> {
-        let outputs = outputs(op, pass);
         // A bit pattern that no output has unless it is written: what a device leaves alone counts as wrong.
         let canary = f32::from_bits(0xffed_cba9);
         self.actual.par_iter_mut().for_each(|actual| actual.fill(canary));
@@ -219,7 +254,7 @@ impl Chunk {
         let reads = (0..).zip(&self.reads).map(|(i, r)| (!forward || i < last).then_some(&r[..])).collect();
         let writes =
             (0..).zip(&mut self.actual).map(|(i, w)| outputs.contains(i).then_some(&mut w[..])).collect();
-        runner.run(Args { op, reads, writes })?;
+        runner.run_here(Args { op, reads, writes })?;
 
         let names = op.definition().write_names();
         for write in outputs.iter() {
@@ -230,7 +265,7 @@ impl Chunk {
                     let reads = op.definition().read_names().zip(&self.reads);
                     report.first.push(Mismatch {
                         element: report.checked + i as u64,
-                        pass,
+                        pass: outputs.pass(),
                         output: names[write].clone(),
                         reads: reads.map(|(name, values)| (name.to_owned(), values[i])).collect(),
                         expected: expected[i],
@@ -244,23 +279,17 @@ impl Chunk {
 }
 
 /// The reference over all elements, on all cores.
-fn reference(op: &dyn Op, reads: &[Vec<f32>], expected: &mut [Vec<f32>]) {
-    const BLOCK: usize = 1 << 14;
-    let mut blocks: Vec<_> = expected.iter_mut().map(|e| e.chunks_mut(BLOCK)).collect();
-    let mut tasks = Vec::new();
-    while let Some(task) = blocks.iter_mut().map(|b| b.next().map(Some)).collect::<Option<Vec<_>>>() {
-        tasks.push(task);
-    }
-    tasks.par_iter_mut().enumerate().for_each(|(block, writes)| {
-        let start = block * BLOCK;
-        let reads: Vec<_> = reads.iter().map(|r| &r[start..r.len().min(start + BLOCK)]).collect();
-        reference_block(op, &reads, writes);
-    });
+pub(crate) fn reference(op: &dyn Op, reads: &[&[f32]], expected: &mut [Vec<f32>]) {
+    let mut expected: Vec<_> = expected.iter_mut().map(|e| Some(&mut e[..])).collect();
+    for_blocks(reads, &mut expected, |block| reference_block(op, &block.reads, &mut block.writes));
 }
 
-/// The elements that differ in any bit.
-fn differing(expected: &[f32], actual: &[f32]) -> Vec<usize> {
+/// The elements that differ in any bit: all of them where the lengths do.
+pub(crate) fn differing(expected: &[f32], actual: &[f32]) -> Vec<usize> {
     const BLOCK: usize = 1 << 14;
+    if expected.len() != actual.len() {
+        return (0..expected.len()).collect();
+    }
     let blocks = expected.par_chunks(BLOCK).zip(actual.par_chunks(BLOCK)).enumerate();
     let differing = blocks.flat_map_iter(|(block, (expected, actual))| {
         let pairs = expected.iter().zip(actual).enumerate();

@@ -549,6 +549,7 @@ fn shader_prints_what_the_library_compiles() {
             for access in ["word", "vec4"] {
                 let args = ["shader", op, "--pass", pass, "--access", access];
                 let source = succeeds(&args);
+                let functions = succeeds(&["shader", op, "--functions", "--pass", pass]);
                 elemgrad::shader::check(op, &source).unwrap();
                 assert!(source.starts_with("// elemgrad") && source.contains(&functions));
                 let report = json(&[&args[..], &["--json"]].concat());

@@ -173,7 +173,7 @@ fn lengths_that_differ() {
     );
     // What is given is checked, though nothing that is wanted needs it.
     let error = noop.error(modulo::Backward { x: &eight, y: &eight, dz: &nine, dx: Some(&z), dy: None });
-    assert_error(&error, length, "mod: x has 8 elements, needs 9, as many as dz");
+    assert_error(&error, length, "mod: dz has 9 elements, needs 8, as many as x");
 }
 
 #[test]

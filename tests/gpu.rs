@@ -7,6 +7,7 @@ mod common;
 use std::{
     collections::HashMap,
     future::Future,
+    ops::ControlFlow,
     pin::pin,
     process::{Command, ExitCode},
     sync::{
@@ -20,18 +21,19 @@ use std::{
 
 use common::{Draw, LENGTHS, Table, bits, compare, drawn, floats, output_sets, vectors};
 use elemgrad::{
-    Args, Error, Op, Outputs, Runner,
+    Args, Choice, Error, Op, Outputs, Runner,
     gpu::{Kernels, Operand, device},
     modulo::Mod,
-    op::{BUILT_IN, Definition},
+    op::{BUILT_IN, Definition, Pass},
     spiky::{self, Spiky},
+    verify::{Inputs, verify},
     wgpu,
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 type Case = fn(&wgpu::Adapter) -> Result<Completion, Failed>;
 
-const CASES: [(&str, Case); 20] = [
+const CASES: [(&str, Case); 23] = [
     ("vectors", |a| done(vectors_in_every_set_of_outputs(a))),
     ("drawn", |a| done(drawn_rows(a))),
     ("lengths", |a| done(lengths(a))),
@@ -48,6 +50,9 @@ const CASES: [(&str, Case); 20] = [
     ("streaming", |a| done(streaming(a))),
     ("any_executor", |a| done(any_executor(a))),
     ("two_threads", |a| done(two_threads(a))),
+    ("owner_polls_too", |a| done(owner_polls_too(a))),
+    ("name_finds_the_adapter", |a| done(name_finds_the_adapter(a))),
+    ("stray_error_is_no_loss", |a| done(stray_error_is_no_loss(a))),
     ("borrowed_device_keeps_its_handlers", |a| done(borrowed_device_keeps_its_handlers(a))),
     ("lost_device", |a| done(lost_device(a))),
     ("lost_in_the_middle", |a| done(lost_in_the_middle(a))),
@@ -723,7 +728,48 @@ fn two_threads(adapter: &wgpu::Adapter) -> Result<(), String> {
     })
 }
 
+/// Whoever polls a device fires the callbacks of all its users: ours must not be taken for lost.
+fn owner_polls_too(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let runner = Runner::on_device(&gpu.device, &gpu.queue);
+    let (finished, x) = (AtomicBool::new(false), [0.25; 100]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !finished.load(SeqCst) {
+                drop(gpu.device.poll(wgpu::PollType::Poll));
+            }
+        });
+        let results: Result<Vec<_>, _> = (0..300).map(|_| runner.forward(&Spiky, &[&x])).collect();
+        finished.store(true, SeqCst);
+        results.map(drop).map_err(text)
+    })
+}
+
+/// The name in a report is one that `--device` takes.
+fn name_finds_the_adapter(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    let again = Runner::open(&Choice::Named(runner.name().into())).map_err(text)?;
+    assert_eq!(again.name(), runner.name());
+    Ok(())
+}
+
 // Errors and loss.
+
+/// A caller's mistake with the device that a runner opened is reported as such, once.
+fn stray_error_is_no_loss(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    let (kernels, queue) = runner.gpu().expect("a GPU");
+    let buffer = kernels.device().create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 4,
+        usage: wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: false,
+    });
+    queue.write_buffer(&buffer, 0, &[0; 4]);
+    let error = runner.forward(&Spiky, &[&[0.25]]).err();
+    assert!(matches!(error, Some(Error::Gpu { .. })), "a stray error gives {error:?}");
+    runner.forward(&Spiky, &[&[0.25]]).map(drop).map_err(text)
+}
 
 fn borrowed_device_keeps_its_handlers(adapter: &wgpu::Adapter) -> Result<(), String> {
     let (gpu, other) = (Gpu::open(adapter), Gpu::open(adapter));
@@ -841,8 +887,13 @@ fn fall_back() -> Result<(), String> {
         let (kernels, _) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
         if lost {
             kernels.device().destroy();
+            // What checks a device must not take the CPU's word for it.
+            let sample = Inputs::Sample { count: 1000, seed: 1 };
+            let report = verify(&runner, &Mod, &sample, &Pass::ALL, &mut |_| ControlFlow::Continue(()));
+            assert!(matches!(report, Err(Error::DeviceLost { .. })), "verify says {report:?}");
         }
         check_slices(&runner, &table, table.len())?;
+        assert_eq!(runner.fell_back(), lost);
     }
     Ok(())
 }

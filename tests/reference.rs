@@ -230,10 +230,12 @@ fn verify_can_fail() -> Result<(), Error> {
         assert_eq!(mismatches(Wrong(|_| {}), pass)?, 0);
         let one_bit = Wrong(|writes| {
             for write in writes.iter_mut().flatten() {
-                write[999] = f32::from_bits(write[999].to_bits() ^ 1);
+                let last = write.len() - 1;
+                write[last] = f32::from_bits(write[last].to_bits() ^ 1);
             }
         });
-        assert_eq!(mismatches(one_bit, pass)?, 1, "{}", pass.name());
+        // One in each of the eight chunks, which take turns in length and outputs.
+        assert_eq!(mismatches(one_bit, pass)?, 8, "{}", pass.name());
         let nothing = Wrong(|writes| writes.iter_mut().flatten().for_each(|w| w.fill(0.0)));
         assert!(mismatches(nothing, pass)? > 500);
         let unwritten =
@@ -244,6 +246,10 @@ fn verify_can_fail() -> Result<(), Error> {
         let [_, Some(dx), Some(dy)] = writes else { return };
         dx.swap_with_slice(dy);
     });
-    assert!(mismatches(swapped, Pass::Backward)? > 500);
+    // Half of the chunks write dx.
+    assert!(mismatches(swapped, Pass::Backward)? > 250);
+    let none =
+        verify(&Runner::cpu(), &modulo::Mod, &Inputs::Exhaustive, &[], &mut |_| ControlFlow::Continue(()));
+    assert!(none.is_err(), "no passes are no success");
     Ok(())
 }

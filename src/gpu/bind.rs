@@ -57,36 +57,23 @@ impl<'a> Request<'a> {
         writes: Vec<Option<O>>,
     ) -> Result<Self, Error> {
         let op = definition.name;
-        crate::op::check_arity(definition, reads.len(), writes.len())?;
-        let outputs = Outputs::present(writes.iter().map(Option::is_some));
-        if outputs.is_empty() {
-            return Err(Error::NothingWanted { op: op.into() });
+        let reads: Vec<Option<Operand>> = reads.into_iter().map(|r| r.map(Into::into)).collect();
+        let writes: Vec<Option<Operand>> = writes.into_iter().map(|w| w.map(Into::into)).collect();
+        let names = definition.read_names().map(str::to_owned).chain(definition.write_names());
+        for (name, range) in names.zip(reads.iter().chain(&writes)) {
+            range.as_ref().map_or(Ok(()), |range| check_range(op, name, range))?;
         }
-        let mut reads: Vec<_> = reads.into_iter().map(|r| r.map(Into::into)).collect();
-        let mut writes: Vec<_> = writes.into_iter().map(|w| w.map(Into::into)).collect();
-        let mut operands = Vec::new();
-        for operand in shader::operands(definition, outputs) {
-            let side = if operand.write { &mut writes } else { &mut reads };
-            let Some(range) = side[operand.index].take() else {
-                return Err(Error::Missing { op: op.into(), argument: operand.name });
-            };
-            check_range(op, &operand, &range)?;
-            operands.push((operand, range));
-        }
-        // An input that is given though no wanted output needs it has the right length all the same.
-        let unused = definition.read_names().zip(reads).filter_map(|(name, r)| Some((name.to_owned(), r?)));
-        let lengths: Vec<_> = operands.iter().map(|(o, r)| (o.name.clone(), *r)).chain(unused).collect();
-        let (first, size) = (&lengths[0].0, lengths[0].1.size);
-        if let Some((name, range)) = lengths.iter().find(|(_, range)| range.size != size) {
-            return Err(Error::Length {
-                op: op.into(),
-                argument: name.clone(),
-                got: range.size / ELEMENT,
-                need: size / ELEMENT,
-                other: first.clone(),
-            });
-        }
-        Ok(Self { op, outputs, operands, len: size / ELEMENT })
+        let len = |operand: &Option<Operand>| operand.map(|range| range.size / ELEMENT);
+        let read_lens: Vec<_> = reads.iter().map(len).collect();
+        let write_lens: Vec<_> = writes.iter().map(|w| len(w).map(Some)).collect();
+        let (outputs, len) = crate::op::check(definition, &read_lens, &write_lens)?;
+        let range = |operand: &KernelOperand| {
+            let side = if operand.write { &writes } else { &reads };
+            side[operand.index]
+        };
+        let operands = shader::operands(definition, outputs).into_iter();
+        let operands = operands.filter_map(|operand| range(&operand).map(|range| (operand, range))).collect();
+        Ok(Self { op, outputs, operands, len })
     }
 
     pub(super) fn plan(&self, limits: &Limits) -> Result<Plan, Error> {
@@ -111,8 +98,8 @@ impl<'a> Request<'a> {
     }
 }
 
-fn check_range(op: &str, operand: &KernelOperand, range: &Operand) -> Result<(), Error> {
-    let (op, argument) = (op.to_owned(), operand.name.clone());
+fn check_range(op: &str, argument: String, range: &Operand) -> Result<(), Error> {
+    let op = op.to_owned();
     if !range.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
         let (got, need) = (range.buffer.usage(), wgpu::BufferUsages::STORAGE);
         return Err(Error::Usage { op, argument, got, need });
@@ -190,10 +177,11 @@ fn dispatches(
         return Vec::new();
     }
     let fields = 2 + request.operands.len();
-    let stride =
-        ((fields * 4) as u64).next_multiple_of(device.limits().min_uniform_buffer_offset_alignment.into());
+    let stride = ((fields * 4) as u64)
+        .next_multiple_of(device.limits().min_uniform_buffer_offset_alignment.max(16).into());
     let params = params_buffer(device, plan, stride, label);
-    let size = wgpu::BufferSize::new((fields * 4) as u64);
+    // std140 rounds a block up to 16 bytes, and GL leaves a smaller range undefined.
+    let size = wgpu::BufferSize::new(((fields * 4) as u64).next_multiple_of(16));
     let groups = plan.windows.iter().zip(0..).map(|(window, i)| {
         let uniform = wgpu::BufferBinding { buffer: &params, offset: i * stride, size };
         let storage =

@@ -1,6 +1,6 @@
 //! Finding adapters and opening devices of our own, for callers who bring none.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
 
@@ -25,7 +25,7 @@ fn adapter_name_from_env() -> Option<String> {
     std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty()).map(|name| name.to_lowercase())
 }
 
-/// Smaller is better.
+/// Smaller is better: hardware before software, Vulkan before GL.
 fn rank(info: &wgpu::AdapterInfo) -> (bool, u8, u8) {
     let integrated_first = wgpu::PowerPreference::from_env() == Some(wgpu::PowerPreference::LowPower);
     let kind = match info.device_type {
@@ -48,9 +48,15 @@ pub fn is_software(info: &wgpu::AdapterInfo) -> bool {
 /// Mesa's software Vulkan calls itself llvmpipe and everyone else calls it lavapipe; both words find it.
 pub fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
     let text = text.to_lowercase();
-    let fields = [&info.name, &info.driver, &info.driver_info].map(|field| field.to_lowercase());
-    fields.iter().any(|f| f.contains(&text))
-        || (text == "lavapipe" && fields.iter().any(|f| f.contains("llvmpipe")))
+    let fields = [&info.name, &info.driver, &info.driver_info, &name(info)].map(|field| field.to_lowercase());
+    !text.is_empty()
+        && (fields.iter().any(|f| f.contains(&text))
+            || (text == "lavapipe" && fields.iter().any(|f| f.contains("llvmpipe"))))
+}
+
+/// What a device is called: the adapter's name and its back end, which tells one GPU's Vulkan from its GL.
+pub fn name(info: &wgpu::AdapterInfo) -> String {
+    format!("{} ({})", info.name, info.backend)
 }
 
 /// An adapter in one line: name, kind, back end, driver.
@@ -61,8 +67,10 @@ pub fn describe(info: &wgpu::AdapterInfo) -> String {
 }
 
 /// Whether `auto` may take the adapter: hardware, or named by `WGPU_ADAPTER_NAME`.
+///
+/// wgpu's back end that does nothing is never taken.
 pub fn auto_takes(info: &wgpu::AdapterInfo) -> bool {
-    !is_software(info) || adapter_name_from_env().is_some()
+    info.backend != wgpu::Backend::Noop && !is_software(info) || adapter_name_from_env().is_some()
 }
 
 /// A device that we created, so that its loss and its errors are ours to report.
@@ -72,21 +80,30 @@ pub(crate) struct OpenDevice {
     pub(crate) lost: Lost,
 }
 
-/// What a lost device said, once it is lost.
+/// What a device of ours said outside of any scope.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lost(Arc<Mutex<Option<String>>>);
+pub(crate) struct Lost(Arc<Mutex<Said>>);
+
+#[derive(Debug, Default)]
+struct Said {
+    /// Why it is lost, once it is.
+    lost: Option<String>,
+    /// An error of the caller's own use of the device: reported once.
+    stray: Option<String>,
+}
 
 impl Lost {
-    pub(crate) fn set(&self, message: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// [`Error::DeviceLost`] from the moment the device is lost.
+    /// [`Error::DeviceLost`] from the moment the device is lost; [`Error::Gpu`] once after a stray error.
     pub(crate) fn check(&self, op: &str) -> Result<(), Error> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(message) => Err(Error::DeviceLost { op: op.into(), message: message.clone() }),
-            None => Ok(()),
+        let mut said = self.said();
+        if let Some(message) = said.lost.clone() {
+            return Err(Error::DeviceLost { op: op.into(), message });
         }
+        said.stray.take().map_or(Ok(()), |message| Err(Error::Gpu { op: op.into(), message }))
     }
 }
 
@@ -95,7 +112,6 @@ pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
     let info = adapter.get_info();
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("elemgrad"),
-        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
         required_limits: adapter.limits(),
         ..Default::default()
     };
@@ -106,10 +122,13 @@ pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
     let lost = Lost::default();
     let on_loss = lost.clone();
     device.set_device_lost_callback(move |reason, message| {
-        on_loss.set(if message.is_empty() { format!("{reason:?}") } else { message });
+        let message = if message.is_empty() { format!("{reason:?}") } else { message };
+        on_loss.said().lost.get_or_insert(message);
     });
-    // Every call of ours has scopes; what still gets here follows from a loss, and must not panic.
+    // Our own calls have scopes, so what gets here is the caller's, or follows from a loss. It must not panic.
     let on_error = lost.clone();
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| on_error.set(error.to_string())));
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        on_error.said().stray.get_or_insert(error.to_string());
+    }));
     Ok(OpenDevice { device, queue, lost })
 }

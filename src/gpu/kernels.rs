@@ -59,7 +59,7 @@ impl Kernels {
     /// # Errors
     /// As [`compile`](Kernels::compile).
     pub async fn compile_async(&self, op: &dyn Op, outputs: Outputs) -> Result<(), Error> {
-        crate::op::check_outputs(op.definition(), outputs)?;
+        op.definition().check(outputs)?;
         let slots = shader::separate_slots(&shader::operands(op.definition(), outputs));
         self.limits.check_kernel(op.definition().name, slots.len())?;
         for access in [Access::Vec4, Access::Word] {

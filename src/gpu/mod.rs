@@ -21,7 +21,7 @@ mod bind;
 pub mod device;
 mod kernels;
 
-mod scope;
+pub(crate) mod scope;
 pub(crate) mod stream;
 
 pub use bind::{Bound, Operand};

@@ -1,5 +1,5 @@
-//! Host slices through a GPU, in windows: upload, compute and read-back of neighbouring windows overlap, and memory is
-//! bounded whatever the length.
+//! Host slices through a GPU, in windows: while the device uploads, computes and reads back one window, the host fills the
+//! next and empties the one before. Memory is bounded whatever the length.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,8 +31,15 @@ pub(crate) struct Streamer {
     idle: Mutex<Option<(Shape, Vec<Stage>)>>,
 }
 
-/// What a ring of stages is made for: op, reads, outputs and elements of a window.
-type Shape = (String, Vec<usize>, Outputs, usize);
+/// What a ring of stages is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shape {
+    op: String,
+    reads: Vec<usize>,
+    outputs: Outputs,
+    /// In elements.
+    window: usize,
+}
 
 impl Streamer {
     pub(crate) fn new(device: &wgpu::Device, queue: &wgpu::Queue, lost: Lost) -> Self {
@@ -62,17 +69,17 @@ impl Streamer {
         done: &mut usize,
     ) -> Result<(), Error> {
         let name = op.definition().name;
-        let wanted = crate::cpu::wanted(writes);
+        let wanted = Outputs::present(writes.iter().map(Option::is_some));
         let needed = op.definition().reads_for(wanted);
-        let len = writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0);
+        let len = crate::cpu::len(writes);
         let limits = plan::Limits::from(&self.kernels.device().limits());
         let max_buffer = self.kernels.device().limits().max_buffer_size;
         let window = plan::stream_window(len, needed.len() + wanted.iter().count(), max_buffer, &limits);
         let windows: Vec<_> = (0..len).step_by(window).map(|start| start..len.min(start + window)).collect();
-        let shape = (name.to_owned(), needed, wanted, window);
+        let shape = Shape { op: name.to_owned(), reads: needed, outputs: wanted, window };
         let mut ring = self.take_ring(&shape);
         while ring.len() < (plan::STREAM_RING as usize).min(windows.len()) {
-            ring.push(Stage::new(self, op, &shape.1, wanted, window).await?);
+            ring.push(Stage::new(self, op, &shape).await?);
         }
         for turn in 0..windows.len() + ring.len() {
             let stage = turn % ring.len();
@@ -97,6 +104,11 @@ impl Streamer {
             stage.bound = None;
         }
         ring
+    }
+
+    /// Frees the buffers that the last call left.
+    pub(crate) fn release(&self) {
+        *self.idle() = None;
     }
 
     fn idle(&self) -> MutexGuard<'_, Option<(Shape, Vec<Stage>)>> {
@@ -131,19 +143,13 @@ struct InFlight {
 }
 
 impl Stage {
-    async fn new(
-        streamer: &Streamer,
-        op: &dyn Op,
-        reads: &[usize],
-        wanted: Outputs,
-        window: usize,
-    ) -> Result<Self, Error> {
+    async fn new(streamer: &Streamer, op: &dyn Op, shape: &Shape) -> Result<Self, Error> {
         let device = streamer.kernels.device();
         let definition = op.definition();
         let (read_names, write_names): (Vec<_>, Vec<_>) =
             (definition.read_names().collect(), definition.write_names());
         let pair = |name: &str, device_usage, host_usage, mapped_at_creation| {
-            let size = window as u64 * ELEMENT;
+            let size = shape.window as u64 * ELEMENT;
             let buffer = |label: &str, usage, mapped_at_creation| {
                 let label = format!("elemgrad {} {name} {label}", definition.name);
                 device.create_buffer(&wgpu::BufferDescriptor {
@@ -159,11 +165,13 @@ impl Stage {
             }
         };
         caught(device, definition.name, || Self {
-            reads: reads
+            reads: shape
+                .reads
                 .iter()
                 .map(|&i| (i, pair(read_names[i], Usage::COPY_DST, Usage::MAP_WRITE | Usage::COPY_SRC, true)))
                 .collect(),
-            writes: wanted
+            writes: shape
+                .outputs
                 .iter()
                 .map(|i| {
                     (i, pair(&write_names[i], Usage::COPY_SRC, Usage::MAP_READ | Usage::COPY_DST, false))
@@ -194,7 +202,7 @@ impl Stage {
             self.bound = Some((range.len(), self.bind(streamer, op, range.len()).await?));
         }
         let Some((_, bound)) = &self.bound else { return Ok(()) };
-        let (sender, receiver) = channel(2 * (self.reads.len() + self.writes.len()));
+        let (sender, receiver) = channel(self.reads.len() + self.writes.len() + 1);
         let submission = caught(streamer.kernels.device(), definition.name, || {
             self.reads.iter().for_each(|(_, pair)| pair.host.unmap());
             let mut encoder =
@@ -266,25 +274,27 @@ impl InFlight {
     async fn wait(self, streamer: &Streamer, op: &str, wait: Wait) -> Result<(), Error> {
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let (device, mappings) = (streamer.kernels.device().clone(), self.mappings);
-            let answer_all = move || {
-                // What went wrong shows in the mappings.
-                drop(wait_for(&device, self.submission, ""));
-                // Every mapping has answered by now; one that has not is answered for, so that nothing hangs.
-                (0..mappings).for_each(|_| drop(self.sender.try_send(false)));
+            let device = streamer.kernels.device().clone();
+            let poll = move || {
+                // Mappings answer from within this or, where the device's owner polls too, from the owner's thread soon
+                // after. Only a failure leaves some without an answer.
+                if wait_for(&device, self.submission, "").is_err() {
+                    drop(self.sender.try_send(false));
+                }
             };
             match wait {
-                Wait::Block => answer_all(),
+                Wait::Block => poll(),
                 Wait::Wake => {
-                    let thread = std::thread::Builder::new().name("elemgrad poll".into()).spawn(answer_all);
+                    let thread = std::thread::Builder::new().name("elemgrad poll".into()).spawn(poll);
                     thread.map_err(|e| Error::Gpu { op: op.into(), message: e.to_string() })?;
                 }
             }
         }
         // On the web the browser's event loop answers.
         #[cfg(target_arch = "wasm32")]
-        let _ = (wait, self.submission, &self.sender);
+        let _ = (wait, self.submission, self.sender);
         for _ in 0..self.mappings {
+            // None: the senders are gone, and with them the mappings.
             if self.receiver.receive().await != Some(true) {
                 streamer.lost.check(op)?;
                 return Err(Error::DeviceLost {
@@ -305,7 +315,7 @@ pub(crate) fn wait_for(
     op: &str,
 ) -> Result<(), Error> {
     let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-    // wgpu panics where the driver reports the loss from here.
+    // wgpu panics where the driver reports the loss from here: the panic hook prints it, and the call reports a loss.
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.poll(wait))) {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Error::Gpu { op: op.into(), message: error.to_string() }),

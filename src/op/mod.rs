@@ -3,10 +3,13 @@
 //! An op has inputs (`x`, `y`), an output `z`, an upstream gradient `dz`, and a gradient for each input (`dx`, `dy`).
 //! Everything else (kernels, CPU path, checks, benches, plots) is derived from its [`Definition`] and its scalar twin.
 
+use crate::Error;
+
 mod args;
 pub mod modulo;
 pub mod spiky;
 
+pub(crate) use args::check;
 pub use args::{Args, IntoArgs};
 
 /// The name of the upstream gradient, an operand of every op.
@@ -83,7 +86,7 @@ pub trait Op: Send + Sync {
 
 /// [`Op::reference`] over a block of elements; a read that is an empty slice counts as zeros.
 pub fn reference_block<O: Op + ?Sized>(op: &O, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-    let len = writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0);
+    let len = crate::cpu::len(writes);
     let (mut r, mut w) = (vec![0.0; reads.len()], vec![0.0; writes.len()]);
     for i in 0..len {
         for (slot, read) in r.iter_mut().zip(reads) {
@@ -121,6 +124,22 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// At most [`MAX_INPUTS`] inputs, a gradient for each, and outputs that the op has, at least one.
+    pub(crate) fn check(&self, outputs: Outputs) -> Result<(), Error> {
+        let op = || self.name.to_owned();
+        let (inputs, writes) = (self.inputs.len(), self.write_count());
+        let last = outputs.iter().last().ok_or_else(|| Error::NothingWanted { op: op() })?;
+        let counts = [
+            ("inputs in its definition", inputs, inputs.min(MAX_INPUTS)),
+            ("gradients in its definition", self.gradients.len(), inputs),
+            ("outputs", (last + 1).max(writes), writes),
+        ];
+        match counts.into_iter().find(|(_, got, need)| got != need) {
+            Some((what, got, need)) => Err(Error::Arity { op: op(), what, got, need }),
+            None => Ok(()),
+        }
+    }
+
     /// The names of all reads: inputs, then the upstream gradient.
     pub fn read_names(&self) -> impl Iterator<Item = &'static str> {
         self.inputs.iter().copied().chain([UPSTREAM])
@@ -172,6 +191,15 @@ impl Definition {
     pub fn lets_for(&self, outputs: Outputs) -> Vec<(&'static str, &'static str)> {
         let used = self.used(outputs);
         self.lets.iter().copied().filter(|(name, _)| used.contains(name)).collect()
+    }
+
+    /// What a pass can write: `z`, or all gradients, aliases too, or both.
+    pub fn all_outputs(&self, pass: Pass) -> Outputs {
+        match pass {
+            Pass::Forward => Outputs::Z,
+            Pass::Backward => Outputs::gradients(self),
+            Pass::Fused => Outputs::Z | Outputs::gradients(self),
+        }
     }
 
     /// `z`, or the gradients that are no alias, or both: what a pass writes unless told otherwise.
@@ -276,42 +304,5 @@ impl std::ops::BitOr for Outputs {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
-    }
-}
-
-/// The NaN that ops compute: quiet, positive, no payload.
-pub(crate) const NAN: f32 = f32::from_bits(0x7fc0_0000);
-
-/// The right number of operands, of an op that has not too many.
-pub(crate) fn check_arity(definition: &Definition, reads: usize, writes: usize) -> Result<(), crate::Error> {
-    let allowed = definition.inputs.len().min(MAX_INPUTS);
-    let counts = [
-        ("inputs in its definition", definition.inputs.len(), allowed),
-        ("inputs", reads, definition.read_count()),
-        ("outputs", writes, definition.write_count()),
-    ];
-    for (what, got, need) in counts {
-        if got != need {
-            return Err(crate::Error::Arity { op: definition.name.into(), what, got, need });
-        }
-    }
-    Ok(())
-}
-
-/// The integer nearest to `v`, a 24-bit number or below 2^28, in arithmetic that every target vectorises.
-#[inline]
-pub(crate) fn round_f64(v: f64) -> f64 {
-    // From 2^51 on a 24-bit number is an integer; below, the sum's unit is 1.
-    const ALIGN: f64 = 1.5 * (1_u64 << 52) as f64;
-    if v.abs() < (1_u64 << 51) as f64 { (v + ALIGN) - ALIGN } else { v }
-}
-
-/// At least one output, and none that the op does not have.
-pub(crate) fn check_outputs(definition: &Definition, outputs: Outputs) -> Result<(), crate::Error> {
-    let (op, need) = (definition.name.to_owned(), definition.write_count());
-    match outputs.iter().last() {
-        None => Err(crate::Error::NothingWanted { op }),
-        Some(last) if last >= need => Err(crate::Error::Arity { op, what: "outputs", got: last + 1, need }),
-        Some(_) => Ok(()),
     }
 }

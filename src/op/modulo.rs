@@ -16,7 +16,8 @@
 //! assert_eq!(modulo::backward(1.2, 1.0, 1.0), (1.0, -1.0));
 //! ```
 
-use super::{Args, Definition, IntoArgs, NAN, Op, round_f64};
+use super::{Args, Definition, IntoArgs, Op};
+use crate::numeric::{NAN, round_f64};
 
 /// The op `mod` (a keyword in Rust, hence the module's name), for calls that take any [`Op`].
 #[derive(Clone, Copy, Debug)]

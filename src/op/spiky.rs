@@ -11,7 +11,8 @@
 //! assert_eq!([0.2, 0.7, 1.2, 1.7].map(|x| spiky::backward(x, 1.0)), [1.0, 0.0, 1.0, 0.0]);
 //! ```
 
-use super::{Args, Definition, IntoArgs, Op, modulo, round_f64};
+use super::{Args, Definition, IntoArgs, Op, modulo};
+use crate::numeric::round_f64;
 
 /// The op `spiky`, for calls that take any [`Op`].
 #[derive(Clone, Copy, Debug)]

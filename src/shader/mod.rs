@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     Op, Outputs,
     op::Definition,
-    plan::{Access, ELEMENTS_PER_WORKGROUP, Slot, WORKGROUP_SIZE},
+    plan::{Access, ELEMENTS_PER_WORKGROUP, MAX_DISPATCH, Slot, WORKGROUP_SIZE},
 };
 
 /// The entry point of every kernel.
@@ -64,9 +64,10 @@ pub fn separate_slots(operands: &[KernelOperand]) -> Vec<Slot> {
     operands.iter().enumerate().map(|(i, o)| Slot { operands: vec![i], write: o.write }).collect()
 }
 
-/// The op's functions, without bindings, for pasting into another shader: an f32 is its bits in a `u32` there.
-pub fn functions(definition: &Definition) -> String {
-    definition.functions.join("\n")
+/// The op's functions and the function `element` that computes `outputs` with them, without bindings, for pasting into
+/// another shader: an f32 is its bits in a `u32` there.
+pub fn functions(definition: &Definition, outputs: Outputs) -> String {
+    definition.functions.join("\n") + &element(definition, outputs)
 }
 
 /// The module that computes `outputs` of `op`, its bindings as `slots` share them.
@@ -102,8 +103,7 @@ pub fn compose(op: &dyn Op, outputs: Outputs, access: Access, slots: &[Slot]) ->
         .collect();
 
     let mut source = header(definition, outputs, access, &bindings, &params);
-    source += &functions(definition);
-    source += &element(definition, outputs, &operands);
+    source += &functions(definition, outputs);
     source += &declarations(&bindings, &params);
     source += &main(&operands, &memory, access);
     Shader { source, bindings, params, access }
@@ -126,7 +126,7 @@ fn bindings(slots: &[Slot], names: &[String], access: Access) -> Vec<Binding> {
 /// How to dispatch a kernel, in words.
 pub fn dispatch_rule() -> String {
     format!(
-        "groups = ceil(len / {ELEMENTS_PER_WORKGROUP}); rows = ceil(groups / max_compute_workgroups_per_dimension); \
+        "len > 0; groups = ceil(len / {ELEMENTS_PER_WORKGROUP}); rows = ceil(groups / max_compute_workgroups_per_dimension); \
          groups_per_row = ceil(groups / rows); dispatch_workgroups(groups_per_row, rows, 1)"
     )
 }
@@ -159,14 +159,15 @@ fn header(
     );
     let _ = writeln!(
         text,
-        "// Workgroup size {WORKGROUP_SIZE}, {ELEMENTS_PER_WORKGROUP} elements a workgroup, at most 2^28 elements a dispatch:\n//   {}\n",
+        "// Workgroup size {WORKGROUP_SIZE}, {ELEMENTS_PER_WORKGROUP} elements a workgroup, at most {MAX_DISPATCH} elements a dispatch:\n//   {}\n",
         dispatch_rule()
     );
     text
 }
 
 /// The function of one element, with what the wanted outputs need and nothing else.
-fn element(definition: &Definition, outputs: Outputs, operands: &[KernelOperand]) -> String {
+fn element(definition: &Definition, outputs: Outputs) -> String {
+    let operands = operands(definition, outputs);
     let reads: Vec<_> = operands.iter().filter(|o| !o.write).map(|o| format!("{}: u32", o.name)).collect();
     let fields = operands
         .iter()
@@ -178,7 +179,7 @@ fn element(definition: &Definition, outputs: Outputs, operands: &[KernelOperand]
         .fold(String::new(), |all, (name, expression)| all + &format!("    let {name} = {expression};\n"));
     let results: Vec<_> = outputs.iter().map(|w| definition.expression(w)).collect();
     format!(
-        "\nstruct Outputs {{\n{fields}}}\n\nfn element({}) -> Outputs {{\n{lets}    return Outputs({});\n}}\n",
+        "\n// The outputs of one element, from the bits of its inputs and of the upstream gradient.\nstruct Outputs {{\n{fields}}}\n\nfn element({}) -> Outputs {{\n{lets}    return Outputs({});\n}}\n",
         reads.join(", "),
         results.join(", ")
     )

@@ -26,7 +26,12 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
         }
     }
     drop(progress);
-    if args.json { print::json(&rows.iter().map(row).collect()) } else { print::out(&table(&rows)) }
+    if args.json {
+        print::json(&rows.iter().map(row).collect())?;
+    } else {
+        print::out(&table(&rows))?;
+    }
+    if rows.iter().any(|m| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
 }
 
 fn row(m: &Measurement) -> serde_json::Value {

@@ -142,7 +142,7 @@ pub(crate) struct Shader {
     /// What the kernel computes
     #[arg(long, value_enum, required_unless_present = "functions")]
     pub(crate) pass: Option<Pass>,
-    /// The op's functions alone, without bindings, for a kernel of your own; they are the same for every pass
+    /// The op's functions alone, without bindings, for a kernel of your own; those of the fused pass unless told
     #[arg(long, conflicts_with_all = ["access", "json"])]
     pub(crate) functions: bool,
     /// How the kernel accesses memory: word takes any length, vec4 multiples of 4

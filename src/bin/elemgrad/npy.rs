@@ -216,10 +216,13 @@ fn check_text(text: &str) -> Result<(), Problem> {
         }
     }
     // The parser multiplies a shape's dimensions, zeros left out here because it multiplies partial products too.
-    let numbers = outside_quotes
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()));
-    let product = numbers.map(|n| n.parse::<u64>().ok()).try_fold(1u64, |all, n| all.checked_mul(n?.max(1)));
+    let words = outside_quotes.split(|c: char| !c.is_ascii_alphanumeric());
+    let numbers: Vec<_> = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit())).collect();
+    if numbers.iter().any(|n| n.contains(|c: char| !c.is_ascii_digit())) {
+        return Err(malformed("a number that is no plain integer"));
+    }
+    let product =
+        numbers.iter().map(|n| n.parse::<u64>().ok()).try_fold(1u64, |all, n| all.checked_mul(n?.max(1)));
     product.map(drop).ok_or(Problem::Shape)
 }
 

@@ -2,7 +2,7 @@
 
 use elemgrad::{Args, Choice, Op, Runner};
 
-use crate::{cli, failure::Failure, interrupt, npy, outputs::Outputs, progress::Progress};
+use crate::{cli, failure::Failure, interrupt, npy, outputs::Outputs, print, progress::Progress};
 
 /// Elements that are in memory at a time, of each operand: 32 MiB.
 const CHUNK: u64 = 8 << 20;
@@ -23,6 +23,12 @@ pub(crate) fn execute(args: &cli::Run, device: &Choice) -> Result<(), Failure> {
     let names: Vec<_> = writes[..wanted].iter().map(|name| format!("{name}.npy")).collect();
     let mut outputs = Outputs::create(&args.out, &names, inputs[0].reader.shape())?;
     stream(op, &runner, &mut inputs, wanted, &mut outputs)?;
+    if runner.fell_back() {
+        print::note(&format!(
+            "elemgrad: {} was lost or ran out of memory, so the CPU took over\n",
+            runner.name()
+        ));
+    }
     outputs.complete()
 }
 

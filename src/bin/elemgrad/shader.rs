@@ -15,10 +15,11 @@ pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure
         Runner::open(device)?;
     }
     let definition = args.op.0.definition();
-    let Some(pass) = args.pass.filter(|_| !args.functions) else {
-        return print::out(&shader::functions(definition));
-    };
-    let outputs = definition.outputs(op::Pass::from(pass));
+    let pass = args.pass.map_or(op::Pass::Fused, op::Pass::from);
+    let outputs = definition.outputs(pass);
+    if args.functions {
+        return print::out(&shader::functions(definition, outputs));
+    }
     let slots = shader::separate_slots(&shader::operands(definition, outputs));
     let shader = shader::compose(args.op.0, outputs, args.access.into(), &slots);
     if !args.json {

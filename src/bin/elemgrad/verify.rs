@@ -26,7 +26,7 @@ pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure
         if args.json {
             print::note(&details);
         } else {
-            print::out(&(summary(&report, inputs) + &details))?;
+            print::out(&(summary(&report, inputs, &passes) + &details))?;
         }
         reports.push(report);
     }
@@ -66,6 +66,12 @@ fn checks(args: &cli::Verify) -> Result<Vec<(&'static dyn Op, Inputs)>, Failure>
             definition.inputs.len()
         )));
     }
+    if args.exhaustive && args.pairs.is_some() {
+        return Err(Failure::Usage(format!(
+            "--pairs says how many inputs of {} to sample, --exhaustive takes all: leave out one of them",
+            definition.name
+        )));
+    }
     let inputs =
         if args.bits.is_empty() { inputs(args, op, args.exhaustive) } else { given(op, &args.bits)? };
     Ok(vec![(op, inputs)])
@@ -102,7 +108,8 @@ fn row(report: &Report) -> serde_json::Value {
     })
 }
 
-fn summary(report: &Report, inputs: &Inputs) -> String {
+fn summary(report: &Report, inputs: &Inputs, passes: &[Pass]) -> String {
+    let passes = passes.iter().map(|pass| pass.name()).collect::<Vec<_>>().join(", ");
     let which = match inputs {
         Inputs::Exhaustive => "all f32".to_owned(),
         Inputs::Sample { seed, .. } => format!("a mix, seed {seed}"),
@@ -110,7 +117,7 @@ fn summary(report: &Report, inputs: &Inputs) -> String {
     };
     let (checked, mismatches) = (print::count(report.checked), print::count(report.mismatches));
     format!(
-        "{} f32 on {}: {checked} inputs ({which}), forward, backward and fused: {mismatches} mismatches\n",
+        "{} f32 on {}: {checked} inputs ({which}), {passes}: {mismatches} mismatches\n",
         report.op, report.device
     )
 }
