@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::op::Op;
+use crate::op::{Op, len};
 
 /// The most elements of one block: its operands stay in a core's cache.
 const BLOCK: usize = 16 * 1024;
@@ -46,9 +46,4 @@ fn blocks<'a>(reads: &[&'a [f32]], writes: &'a mut [Option<&mut [f32]>]) -> Vec<
             Block { start, reads, writes: rest.iter_mut().map(next).collect() }
         })
         .collect()
-}
-
-/// The length of a call: all its writes have it.
-pub(crate) fn len(writes: &[Option<&mut [f32]>]) -> usize {
-    writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0)
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{kernels::Pipeline, scope::caught};
+use super::{pipeline::Pipeline, scope::caught};
 use crate::{
     Error, Outputs,
     op::Definition,

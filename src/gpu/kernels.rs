@@ -5,20 +5,13 @@ use std::{
 
 use super::{
     bind::{Bound, Operand, Request},
-    scope::caught,
+    pipeline::Pipeline,
 };
 use crate::{
     Error, IntoArgs, Op, Outputs,
     plan::{Access, Limits, Slot},
-    shader::{self, Shader},
+    shader,
 };
-
-/// A compiled kernel.
-#[derive(Debug)]
-pub(super) struct Pipeline {
-    pub(super) pipeline: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
-}
 
 /// The kernels of one device: a cache that you own.
 ///
@@ -120,60 +113,7 @@ impl Kernels {
         #[cfg(not(target_arch = "wasm32"))]
         shader::check(name, &shader.source)?;
         let label = format!("elemgrad {name} {}", outputs.pass().name());
-        let pipeline = create_pipeline(&self.device, name, &label, &shader).await?;
+        let pipeline = Pipeline::create(&self.device, name, &label, &shader).await?;
         Ok(cache().entry(shader.source).or_insert_with(|| Arc::new(pipeline)).clone())
     }
-}
-
-async fn create_pipeline(
-    device: &wgpu::Device,
-    op: &str,
-    label: &str,
-    shader: &Shader,
-) -> Result<Pipeline, Error> {
-    let entries: Vec<_> = (0..)
-        .zip(&shader.bindings)
-        .map(|(binding, b)| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: match b.kind {
-                    "uniform" => wgpu::BufferBindingType::Uniform,
-                    kind => wgpu::BufferBindingType::Storage { read_only: kind == "read" },
-                },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        })
-        .collect();
-    caught(device, op, || {
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(label),
-            source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
-        });
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(label),
-            entries: &entries,
-        });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(label),
-            bind_group_layouts: &[Some(&layout)],
-            ..Default::default()
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(label),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(shader::ENTRY_POINT),
-            // Every operand is written before it is read; there is no workgroup memory to clear.
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        Pipeline { pipeline, layout }
-    })
-    .await
 }

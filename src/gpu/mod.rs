@@ -20,7 +20,7 @@
 mod bind;
 pub mod device;
 mod kernels;
-
+mod pipeline;
 pub(crate) mod scope;
 pub(crate) mod stream;
 

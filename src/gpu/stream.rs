@@ -71,7 +71,7 @@ impl Streamer {
         let name = op.definition().name;
         let wanted = Outputs::present(writes.iter().map(Option::is_some));
         let needed = op.definition().reads_for(wanted);
-        let len = crate::cpu::len(writes);
+        let len = crate::op::len(writes);
         let limits = plan::Limits::from(&self.kernels.device().limits());
         let max_buffer = self.kernels.device().limits().max_buffer_size;
         let window = plan::stream_window(len, needed.len() + wanted.iter().count(), max_buffer, &limits);

@@ -86,7 +86,7 @@ pub trait Op: Send + Sync {
 
 /// [`Op::reference`] over a block of elements; a read that is an empty slice counts as zeros.
 pub fn reference_block<O: Op + ?Sized>(op: &O, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-    let len = crate::cpu::len(writes);
+    let len = len(writes);
     let (mut r, mut w) = (vec![0.0; reads.len()], vec![0.0; writes.len()]);
     for i in 0..len {
         for (slot, read) in r.iter_mut().zip(reads) {
@@ -99,6 +99,11 @@ pub fn reference_block<O: Op + ?Sized>(op: &O, reads: &[&[f32]], writes: &mut [O
             }
         }
     }
+}
+
+/// The length of a call: all its writes have it.
+pub(crate) fn len(writes: &[Option<&mut [f32]>]) -> usize {
+    writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0)
 }
 
 /// The names of an op and its WGSL.
