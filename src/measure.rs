@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_intrusive::channel::shared::oneshot_channel;
 use rayon::prelude::*;
 
 use crate::{
@@ -41,7 +42,7 @@ pub struct Measurement {
     pub copy: &'static str,
     /// The copy's bytes per second, reads and writes counted.
     pub copy_bytes_per_second: f64,
-    /// Elements of the timed calls of which any output is not the reference's, to the bit.
+    /// Elements of the last timed call of which any output is not the reference's, to the bit.
     pub mismatches: u64,
 }
 
@@ -78,8 +79,11 @@ pub fn measure(
     elements: u64,
 ) -> Result<Measurement, Error> {
     let definition = op.definition();
+    if elements == 0 {
+        return Err(Error::Arity { op: definition.name.into(), what: "elements", got: 0, need: 1 });
+    }
     if let Some((kernels, _)) = runner.gpu() {
-        check_size(kernels.device(), definition.name, elements * ELEMENT)?;
+        check_size(kernels.device(), definition.name, elements.saturating_mul(ELEMENT))?;
     }
     let sample = Inputs::Sample { count: 1 << 16, seed: 1 };
     let report = verify(runner, op, &sample, &[pass], &mut |_| std::ops::ControlFlow::Continue(()))?;
@@ -262,18 +266,22 @@ impl Gpu<'_> {
 
     fn read_back(&self, buffer: &wgpu::Buffer, range: Range<usize>) -> Result<Vec<f32>, Error> {
         let (start, bytes) = (range.start as u64 * ELEMENT, range.len() as u64 * ELEMENT);
+        let (sender, receiver) = oneshot_channel();
         let (host, submission) = self.caught(|| {
             let host = self.create(range.len(), wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
             let mut encoder = self.encoder();
             encoder.copy_buffer_to_buffer(buffer, start, &host, 0, bytes);
             let submission = self.queue.submit([encoder.finish()]);
-            // What goes wrong shows where the range is asked for.
-            host.map_async(wgpu::MapMode::Read, .., |_| ());
+            host.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
             (host, submission)
         })?;
         wait_for(self.device, submission, self.op)?;
-        let failed = |e: wgpu::MapRangeError| Error::Gpu { op: self.op.into(), message: e.to_string() };
-        let view = host.get_mapped_range(..).map_err(failed)?;
+        let lost = |message: &str| Error::DeviceLost { op: self.op.into(), message: message.into() };
+        // None: the mapping is gone without an answer.
+        let Some(Ok(())) = pollster::block_on(receiver.receive()) else {
+            return Err(lost("a buffer could not be mapped"));
+        };
+        let view = host.get_mapped_range(..).map_err(|e| lost(&e.to_string()))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
     }
 

@@ -27,7 +27,8 @@ pub enum Choice {
     Reference,
     /// A GPU, hardware before software.
     Gpu,
-    /// The first adapter in whose name, driver or driver info the text occurs, whatever its case.
+    /// The first adapter in whose name, driver or driver info the text occurs, whatever its case; also the name with the
+    /// back end behind it, as [`Runner::name`] gives it.
     Named(String),
 }
 
@@ -145,16 +146,16 @@ impl Runner {
     /// [`Error::Open`] where the adapter gives no device.
     pub async fn on_adapter(adapter: &wgpu::Adapter) -> Result<Self, Error> {
         let open = device::open(adapter).await?;
-        Ok(Self::on(&open.device, &open.queue, open.lost))
+        Ok(Self::on(&open.device, &open.queue, open.health))
     }
 
     /// Your own device: its handlers stay as they are.
     pub fn on_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
-        Self::on(device, queue, device::Lost::default())
+        Self::on(device, queue, device::Health::default())
     }
 
-    fn on(device: &wgpu::Device, queue: &wgpu::Queue, lost: device::Lost) -> Self {
-        let engine = Engine::Gpu(Box::new(Streamer::new(device, queue, lost)));
+    fn on(device: &wgpu::Device, queue: &wgpu::Queue, health: device::Health) -> Self {
+        let engine = Engine::Gpu(Box::new(Streamer::new(device, queue, health)));
         let info = device.adapter_info();
         Self { engine, name: device::name(&info), fall_back: false, fell_back: AtomicBool::new(false) }
     }

@@ -23,8 +23,8 @@ use crate::{
     op::{Definition, Pass, reference_block},
 };
 
-/// Elements that are compared at a time.
-const CHUNK: u64 = 1 << 22;
+/// Elements that are compared at a time: one window of a streamed call.
+const CHUNK: u64 = 1 << 20;
 /// Mismatches that a report shows in full.
 const SHOWN: usize = 10;
 
@@ -83,7 +83,16 @@ impl Inputs {
         }
     }
 
-    fn fill(&self, first: u64, operands: &mut [Vec<f32>]) {
+    /// How many neighbours each element becomes, one call after the other. An element that is given alone takes a kernel
+    /// and a vector lane that a long call would not, so it is also compared in company.
+    fn copies(&self) -> &[usize] {
+        match self {
+            Inputs::Given(operands) if operands[0].len() <= 4096 => &[1, 64],
+            _ => &[1],
+        }
+    }
+
+    fn fill(&self, first: u64, copies: usize, operands: &mut [Vec<f32>]) {
         match self {
             Inputs::Exhaustive => {
                 let [x, upstream @ ..] = operands else { return };
@@ -95,8 +104,9 @@ impl Inputs {
             Inputs::Sample { seed, .. } => Data::Mix.fill(*seed, first, operands),
             Inputs::Given(given) => {
                 for (operand, given) in operands.iter_mut().zip(given) {
-                    let len = operand.len();
-                    operand.copy_from_slice(&given[first as usize..][..len]);
+                    for (copies, value) in operand.chunks_mut(copies).zip(&given[first as usize..]) {
+                        copies.fill(*value);
+                    }
                 }
             }
         }
@@ -147,7 +157,8 @@ pub struct Report {
     pub first: Vec<Mismatch>,
 }
 
-/// Compares every output of the passes with the reference on every element, on bits.
+/// Compares the passes with the reference on every element, on bits: every output, but for one that is an alias (`dx` of
+/// `mod`) on every other chunk of elements, since the kernels with it and without it take turns.
 ///
 /// `progress` hears how many elements are done and may break off, which leaves [`Report::checked`] short of the count.
 ///
@@ -166,7 +177,13 @@ pub fn verify(
     if passes.is_empty() {
         return Err(Error::NothingWanted { op: definition.name.into() });
     }
+    for &pass in passes {
+        definition.check(definition.all_outputs(pass))?;
+    }
     let count = inputs.count();
+    if count == 0 {
+        return Err(Error::Arity { op: definition.name.into(), what: "elements", got: 0, need: 1 });
+    }
     let mut report = Report {
         op: definition.name.into(),
         device: runner.name().into(),
@@ -180,11 +197,13 @@ pub fn verify(
         if len == 0 {
             break;
         }
-        chunk.prepare(op, inputs, report.checked, len);
         let mut wrong = vec![false; len];
-        for &pass in passes {
-            for outputs in outputs(definition, pass, inputs, turn) {
-                chunk.compare(runner, op, outputs, &mut wrong, &mut report)?;
+        for &copies in inputs.copies() {
+            chunk.prepare(op, inputs, report.checked, len, copies);
+            for &pass in passes {
+                for outputs in outputs(definition, pass, inputs, turn) {
+                    chunk.compare(runner, op, outputs, &mut wrong, &mut report)?;
+                }
             }
         }
         report.mismatches += wrong.iter().filter(|w| **w).count() as u64;
@@ -216,24 +235,27 @@ fn outputs(definition: &Definition, pass: Pass, inputs: &Inputs, turn: u64) -> V
 /// Operands, expected outputs and actual outputs of some elements.
 #[derive(Default)]
 struct Chunk {
+    /// Neighbours that are one element.
+    copies: usize,
     reads: Vec<Vec<f32>>,
     expected: Vec<Vec<f32>>,
     actual: Vec<Vec<f32>>,
 }
 
 impl Chunk {
-    fn prepare(&mut self, op: &dyn Op, inputs: &Inputs, first: u64, len: usize) {
+    fn prepare(&mut self, op: &dyn Op, inputs: &Inputs, first: u64, len: usize, copies: usize) {
         let definition = op.definition();
+        self.copies = copies;
         let resize = |vectors: &mut Vec<Vec<f32>>, count| {
             vectors.resize(count, Vec::new());
             for vector in vectors {
-                vector.resize(len, 0.0);
+                vector.resize(len * copies, 0.0);
             }
         };
         resize(&mut self.reads, definition.read_count());
         resize(&mut self.expected, definition.write_count());
         resize(&mut self.actual, definition.write_count());
-        inputs.fill(first, &mut self.reads);
+        inputs.fill(first, copies, &mut self.reads);
         let reads: Vec<_> = self.reads.iter().map(|r| &r[..]).collect();
         reference(op, &reads, &mut self.expected);
     }
@@ -246,7 +268,7 @@ impl Chunk {
         wrong: &mut [bool],
         report: &mut Report,
     ) -> Result<(), Error> {
-        // A bit pattern that no output has unless it is written: what a device leaves alone counts as wrong.
+        // A bit pattern that no output has unless it is written: what the CPU path leaves alone counts as wrong.
         let canary = f32::from_bits(0xffed_cba9);
         self.actual.par_iter_mut().for_each(|actual| actual.fill(canary));
         let forward = outputs == Outputs::Z;
@@ -260,11 +282,11 @@ impl Chunk {
         for write in outputs.iter() {
             let (expected, actual) = (&self.expected[write], &self.actual[write]);
             for i in differing(expected, actual) {
-                wrong[i] = true;
-                if report.first.len() < SHOWN {
+                let shown = std::mem::replace(&mut wrong[i / self.copies], true);
+                if !shown && report.first.len() < SHOWN {
                     let reads = op.definition().read_names().zip(&self.reads);
                     report.first.push(Mismatch {
-                        element: report.checked + i as u64,
+                        element: report.checked + (i / self.copies) as u64,
                         pass: outputs.pass(),
                         output: names[write].clone(),
                         reads: reads.map(|(name, values)| (name.to_owned(), values[i])).collect(),

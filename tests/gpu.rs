@@ -884,8 +884,16 @@ fn fall_back() -> Result<(), String> {
     let table = drawn(&Mod, 100_000, 26);
     for lost in [false, true] {
         let runner = Runner::auto();
-        let (kernels, _) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
+        let (kernels, queue) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
         if lost {
+            // Even with an error of ours waiting to be told, the loss is the reason.
+            let buffer = kernels.device().create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 4,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            });
+            queue.write_buffer(&buffer, 0, &[0; 4]);
             kernels.device().destroy();
             // What checks a device must not take the CPU's word for it.
             let sample = Inputs::Sample { count: 1000, seed: 1 };

@@ -216,6 +216,39 @@ impl Op for Wrong {
     }
 }
 
+/// The exclusive or of two inputs, whose gradients are both the upstream gradient.
+struct Xor(Definition);
+
+impl Op for Xor {
+    fn definition(&self) -> &Definition {
+        &self.0
+    }
+
+    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+        writes.copy_from_slice(&[
+            f32::from_bits(reads[0].to_bits() ^ reads[1].to_bits()),
+            reads[2],
+            reads[2],
+        ]);
+    }
+}
+
+/// An op of which every gradient is an alias can be verified, alone and in company.
+#[test]
+fn aliases_alone_are_verified() -> Result<(), Error> {
+    let definition = modulo::Mod.definition().clone();
+    let op = Xor(Definition { name: "xor", z: "x ^ y", gradients: &["dz", "dz"], ..definition });
+    for inputs in [Inputs::Sample { count: 1000, seed: 7 }, Inputs::Given(vec![vec![1.5]; 3])] {
+        let report = verify(&Runner::cpu(), &op, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
+        assert_eq!((report.checked, report.mismatches), (inputs.count(), 0));
+    }
+    let none = verify(&Runner::cpu(), &op, &Inputs::Given(vec![vec![]; 3]), &Pass::ALL, &mut |_| {
+        ControlFlow::Continue(())
+    });
+    assert!(none.is_err(), "no elements are no success");
+    Ok(())
+}
+
 /// `verify`, on which the exhaustive checks stand, sees what it must too.
 #[test]
 fn verify_can_fail() -> Result<(), Error> {

@@ -43,7 +43,7 @@ pub fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu || named.iter().any(|n| name.contains(n))
 }
 
-/// Whether `text` occurs in the adapter's name, driver or driver info, whatever its case.
+/// Whether `text` occurs in the adapter's [`name`], driver or driver info, whatever its case.
 ///
 /// Mesa's software Vulkan calls itself llvmpipe and everyone else calls it lavapipe; both words find it.
 pub fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
@@ -77,33 +77,36 @@ pub fn auto_takes(info: &wgpu::AdapterInfo) -> bool {
 pub(crate) struct OpenDevice {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    pub(crate) lost: Lost,
+    pub(crate) health: Health,
 }
 
 /// What a device of ours said outside of any scope.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lost(Arc<Mutex<Said>>);
+pub(crate) struct Health(Arc<Mutex<Said>>);
 
 #[derive(Debug, Default)]
 struct Said {
     /// Why it is lost, once it is.
-    lost: Option<String>,
+    loss: Option<String>,
     /// An error of the caller's own use of the device: reported once.
     stray: Option<String>,
 }
 
-impl Lost {
+impl Health {
     fn said(&self) -> MutexGuard<'_, Said> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// [`Error::DeviceLost`] from the moment the device is lost; [`Error::Gpu`] once after a stray error.
+    /// [`Error::DeviceLost`] from the moment the device is lost.
+    pub(crate) fn loss(&self, op: &str) -> Option<Error> {
+        let message = self.said().loss.clone()?;
+        Some(Error::DeviceLost { op: op.into(), message })
+    }
+
+    /// What is to be said after work that went well: a loss, or a stray error, once.
     pub(crate) fn check(&self, op: &str) -> Result<(), Error> {
-        let mut said = self.said();
-        if let Some(message) = said.lost.clone() {
-            return Err(Error::DeviceLost { op: op.into(), message });
-        }
-        said.stray.take().map_or(Ok(()), |message| Err(Error::Gpu { op: op.into(), message }))
+        let stray = || self.said().stray.take().map(|message| Error::Gpu { op: op.into(), message });
+        self.loss(op).or_else(stray).map_or(Ok(()), Err)
     }
 }
 
@@ -119,16 +122,16 @@ pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
         .request_device(&descriptor)
         .await
         .map_err(|e| Error::Open { adapter: info.name, message: e.to_string() })?;
-    let lost = Lost::default();
-    let on_loss = lost.clone();
+    let health = Health::default();
+    let on_loss = health.clone();
     device.set_device_lost_callback(move |reason, message| {
         let message = if message.is_empty() { format!("{reason:?}") } else { message };
-        on_loss.said().lost.get_or_insert(message);
+        on_loss.said().loss.get_or_insert(message);
     });
     // Our own calls have scopes, so what gets here is the caller's, or follows from a loss. It must not panic.
-    let on_error = lost.clone();
+    let on_error = health.clone();
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
         on_error.said().stray.get_or_insert(error.to_string());
     }));
-    Ok(OpenDevice { device, queue, lost })
+    Ok(OpenDevice { device, queue, health })
 }

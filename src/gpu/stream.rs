@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_intrusive::channel::shared::{Receiver, Sender, channel};
 use wgpu::BufferUsages as Usage;
 
-use super::{bind::Bound, device::Lost, kernels::Kernels, scope::caught};
+use super::{bind::Bound, device::Health, kernels::Kernels, scope::caught};
 use crate::{
     Args, Error, Op, Outputs,
     plan::{self, ELEMENT},
@@ -26,7 +26,7 @@ pub(crate) enum Wait {
 pub(crate) struct Streamer {
     pub(crate) kernels: Kernels,
     pub(crate) queue: wgpu::Queue,
-    pub(crate) lost: Lost,
+    pub(crate) health: Health,
     /// The last call's buffers: calls of one shape, such as the chunks of a file, allocate once.
     idle: Mutex<Option<(Shape, Vec<Stage>)>>,
 }
@@ -42,8 +42,8 @@ struct Shape {
 }
 
 impl Streamer {
-    pub(crate) fn new(device: &wgpu::Device, queue: &wgpu::Queue, lost: Lost) -> Self {
-        Self { kernels: Kernels::new(device), queue: queue.clone(), lost, idle: Mutex::default() }
+    pub(crate) fn new(device: &wgpu::Device, queue: &wgpu::Queue, health: Health) -> Self {
+        Self { kernels: Kernels::new(device), queue: queue.clone(), health, idle: Mutex::default() }
     }
 
     /// Runs `op`; `done` counts the elements whose outputs are complete, on success and on failure.
@@ -57,7 +57,7 @@ impl Streamer {
     ) -> Result<(), Error> {
         let result = self.stream(op, reads, writes, wait, done).await;
         // Whatever fails on a lost device, the loss is the reason.
-        result.map_err(|error| self.lost.check(op.definition().name).err().unwrap_or(error))
+        result.map_err(|error| self.health.loss(op.definition().name).unwrap_or(error))
     }
 
     async fn stream(
@@ -227,7 +227,7 @@ impl Stage {
             submission
         })
         .await?;
-        streamer.lost.check(definition.name)?;
+        streamer.health.check(definition.name)?;
         let mappings = self.reads.len() + self.writes.len();
         self.in_flight = Some(InFlight { submission, sender, receiver, mappings });
         Ok(())
@@ -258,7 +258,8 @@ impl Stage {
                 bytemuck::cast_slice_mut(&mut write[range.clone()]).copy_from_slice(&view);
             }
             drop(view);
-            pair.host.unmap();
+            // The result is out: what a loss says of this comes too late to matter.
+            drop(caught(streamer.kernels.device(), op, || pair.host.unmap()).await);
         }
         Ok(())
     }
@@ -296,14 +297,13 @@ impl InFlight {
         for _ in 0..self.mappings {
             // None: the senders are gone, and with them the mappings.
             if self.receiver.receive().await != Some(true) {
-                streamer.lost.check(op)?;
                 return Err(Error::DeviceLost {
                     op: op.into(),
                     message: "a buffer could not be mapped".into(),
                 });
             }
         }
-        streamer.lost.check(op)
+        streamer.health.check(op)
     }
 }
 

@@ -207,13 +207,15 @@ impl Definition {
         }
     }
 
-    /// `z`, or the gradients that are no alias, or both: what a pass writes unless told otherwise.
+    /// `z`, or the gradients that are no alias, or both: what a pass writes unless told otherwise. Where all gradients
+    /// are aliases, backward writes them.
     pub fn outputs(&self, pass: Pass) -> Outputs {
         let gradients = (1..self.write_count())
             .filter(|w| self.alias(*w).is_none())
             .fold(Outputs::NONE, |all, w| all | Outputs::gradient(w - 1));
         match pass {
             Pass::Forward => Outputs::Z,
+            Pass::Backward if gradients.is_empty() => self.all_outputs(pass),
             Pass::Backward => gradients,
             Pass::Fused => Outputs::Z | gradients,
         }

@@ -31,6 +31,12 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
     } else {
         print::out(&table(&rows))?;
     }
+    for m in rows.iter().filter(|m| m.mismatches > 0) {
+        let (op, pass, data, wrong) = (&m.op, m.pass.name(), m.data.name(), print::count(m.mismatches));
+        print::note(&format!(
+            "{op} {pass} on {data} data: {wrong} elements are not those of the reference\n"
+        ));
+    }
     if rows.iter().any(|m| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> 
     let headings = ["op", "pass", "device", "elements", "time", "bytes/s", "ratio to a copy", "mismatches"];
     let rows: Vec<_> = measurements.iter().map(row).collect();
     print::out(&format!(
-        "{}Times are medians. Every bit that the timed calls wrote was compared with the scalar reference.\n",
+        "{}Times are medians. Every bit that the last timed call wrote was compared with the scalar reference.\n",
         print::table(&headings, &rows)
     ))?;
     if measurements.iter().any(|m| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
