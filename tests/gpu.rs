@@ -758,17 +758,22 @@ fn name_finds_the_adapter(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 // Errors and loss.
 
-/// A caller's mistake with the device that a runner opened is reported as such, once.
-fn stray_error_is_no_loss(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
-    let (kernels, queue) = runner.gpu().expect("a GPU");
-    let buffer = kernels.device().create_buffer(&wgpu::BufferDescriptor {
+/// Writes to a buffer that is not for writing.
+fn make_a_mistake(device: &wgpu::Device, queue: &wgpu::Queue) {
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
         label: None,
         size: 4,
         usage: wgpu::BufferUsages::STORAGE,
         mapped_at_creation: false,
     });
     queue.write_buffer(&buffer, 0, &[0; 4]);
+}
+
+/// A caller's mistake with the device that a runner opened is reported as such, once.
+fn stray_error_is_no_loss(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    let (kernels, queue) = runner.gpu().expect("a GPU");
+    make_a_mistake(kernels.device(), queue);
     let error = runner.forward(&Spiky, &[&[0.25]]).err();
     assert!(matches!(error, Some(Error::Gpu { .. })), "a stray error gives {error:?}");
     runner.forward(&Spiky, &[&[0.25]]).map(drop).map_err(text)
@@ -890,13 +895,7 @@ fn fall_back() -> Result<(), String> {
         let (kernels, queue) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
         if lost {
             // Even with an error of ours waiting to be told, the loss is the reason.
-            let buffer = kernels.device().create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size: 4,
-                usage: wgpu::BufferUsages::STORAGE,
-                mapped_at_creation: false,
-            });
-            queue.write_buffer(&buffer, 0, &[0; 4]);
+            make_a_mistake(kernels.device(), queue);
             kernels.device().destroy();
             // What checks a device must not take the CPU's word for it.
             let sample = Inputs::Sample { count: 1000, seed: 1 };
