@@ -34,8 +34,8 @@ pub fn probe(runner: &Runner) -> Result<Probes, Error> {
     let product = bits(&MULTIPLY, &[&[least], &[0.5]])?;
     let flushes_subnormals = sum != [2, 0x0080_0001] || product != [0x0040_0000];
 
-    // (1 + e)(1 - e) - 1 = -e^2 in one rounding, 0 in two.
-    let e = f32::EPSILON.sqrt();
+    // (1 + e)(1 - e) - 1 is -e^2 in one rounding; in two, the product is nearer to 1 than to its neighbour, and it is 0.
+    let e = 1.0 / 8192.0;
     let [x, y, w]: [&[f32]; 3] = [&[1.0 + e], &[1.0 - e], &[-1.0]];
     let once = [(-e * e).to_bits()];
     let fma_is_fused = bits(&FMA, &[x, y, w])? == once;
@@ -94,19 +94,42 @@ const fn probe_op(
 
 const TWO: &[&str] = &["x", "y"];
 const THREE: &[&str] = &["x", "y", "w"];
-// There is no gradient to ask for; the operands are the op's shape.
-const NONE: &[&str] = &["0u", "0u", "0u"];
+// A definition has a gradient for each input; nobody asks for these.
+const TWO_UNUSED: &[&str] = &["0u"; 2];
+const THREE_UNUSED: &[&str] = &["0u"; 3];
 
-static ADD: Probe = probe_op(TWO, NONE, "bitcast<u32>(bitcast<f32>(x) + bitcast<f32>(y))", |r| r[0] + r[1]);
+static ADD: Probe =
+    probe_op(TWO, TWO_UNUSED, "bitcast<u32>(bitcast<f32>(x) + bitcast<f32>(y))", |r| r[0] + r[1]);
 static MULTIPLY: Probe =
-    probe_op(TWO, NONE, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y))", |r| r[0] * r[1]);
+    probe_op(TWO, TWO_UNUSED, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y))", |r| r[0] * r[1]);
 static DIVIDE: Probe =
-    probe_op(TWO, NONE, "bitcast<u32>(bitcast<f32>(x) / bitcast<f32>(y))", |r| r[0] / r[1]);
-static FMA: Probe =
-    probe_op(THREE, NONE, "bitcast<u32>(fma(bitcast<f32>(x), bitcast<f32>(y), bitcast<f32>(w)))", |r| {
-        r[0].mul_add(r[1], r[2])
-    });
+    probe_op(TWO, TWO_UNUSED, "bitcast<u32>(bitcast<f32>(x) / bitcast<f32>(y))", |r| r[0] / r[1]);
+static FMA: Probe = probe_op(
+    THREE,
+    THREE_UNUSED,
+    "bitcast<u32>(fma(bitcast<f32>(x), bitcast<f32>(y), bitcast<f32>(w)))",
+    |r| r[0].mul_add(r[1], r[2]),
+);
 static MULTIPLY_ADD: Probe =
-    probe_op(THREE, NONE, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y) + bitcast<f32>(w))", |r| {
+    probe_op(THREE, THREE_UNUSED, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y) + bitcast<f32>(w))", |r| {
         r[0] * r[1] + r[2]
     });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reference computes as IEEE says and fuses what is to be fused, so the probes' verdict on it is known.
+    #[test]
+    fn the_reference_is_ieee() -> Result<(), Error> {
+        let ieee = Probes {
+            flushes_subnormals: false,
+            fma_is_fused: true,
+            contracts: false,
+            rounds_to_nearest_even: true,
+            division_error_ulp: 0,
+        };
+        assert_eq!(probe(&Runner::reference())?, ieee);
+        Ok(())
+    }
+}

@@ -48,7 +48,8 @@ impl FromStr for Choice {
 
 /// Runs ops on host slices of any size.
 ///
-/// On a GPU, data is streamed in windows: memory is bounded, and upload, compute and read-back overlap.
+/// On a GPU, data is streamed in windows: memory is bounded, and the host fills and empties
+/// windows while the device works on another.
 ///
 /// ```
 /// use elemgrad::{Runner, modulo};

@@ -163,7 +163,8 @@ pub struct Report {
 /// `progress` hears how many elements are done and may break off, which leaves [`Report::checked`] short of the count.
 ///
 /// # Errors
-/// [`Error::Arity`] for inputs that are not the op's (an exhaustive check of two f32 among them), and what the device
+/// [`Error::Arity`] for inputs that are not the op's (an exhaustive check of two f32 among them) and for none;
+/// [`Error::Length`] for given operands of different lengths, [`Error::NothingWanted`] for no passes, and what the device
 /// reports.
 pub fn verify(
     runner: &Runner,

@@ -33,7 +33,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 type Case = fn(&wgpu::Adapter) -> Result<Completion, Failed>;
 
-const CASES: [(&str, Case); 23] = [
+const CASES: [(&str, Case); 24] = [
     ("vectors", |a| done(vectors_in_every_set_of_outputs(a))),
     ("drawn", |a| done(drawn_rows(a))),
     ("lengths", |a| done(lengths(a))),
@@ -51,6 +51,7 @@ const CASES: [(&str, Case); 23] = [
     ("any_executor", |a| done(any_executor(a))),
     ("two_threads", |a| done(two_threads(a))),
     ("owner_polls_too", |a| done(owner_polls_too(a))),
+    ("probes", |a| done(probes(a))),
     ("name_finds_the_adapter", |a| done(name_finds_the_adapter(a))),
     ("stray_error_is_no_loss", |a| done(stray_error_is_no_loss(a))),
     ("borrowed_device_keeps_its_handlers", |a| done(borrowed_device_keeps_its_handlers(a))),
@@ -746,6 +747,12 @@ fn owner_polls_too(adapter: &wgpu::Adapter) -> Result<(), String> {
         finished.store(true, SeqCst);
         results.map(drop).map_err(text)
     })
+}
+
+/// The probes run, whatever they find.
+fn probes(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    elemgrad::probe::probe(&runner).map(drop).map_err(text)
 }
 
 /// The name in a report is one that `--device` takes.

@@ -1,4 +1,4 @@
-//! Kernels on your own device, and the only place that touches one.
+//! Kernels on your own device.
 //!
 //! [`Kernels`] compiles and caches, [`Kernels::bind`] checks and allocates, [`Bound::record`] records.
 //!
