@@ -158,6 +158,12 @@ pub enum Error {
         /// What there is, a line each.
         found: Vec<String>,
     },
+    /// No type of elements has that name.
+    #[error("no type is named '{wanted}'; there are: f32, f16, bf16")]
+    NoDType {
+        /// What was asked for.
+        wanted: String,
+    },
     /// An adapter that was found gives no device.
     #[error("the adapter {adapter} gives no device: {message}")]
     Open {

@@ -29,6 +29,7 @@
 
 mod cpu;
 pub mod data;
+mod dtype;
 mod error;
 pub mod gpu;
 #[cfg(not(target_arch = "wasm32"))]
@@ -41,7 +42,9 @@ mod run;
 pub mod shader;
 pub mod verify;
 
+pub use dtype::{DType, Element};
 pub use error::Error;
+pub use half;
 pub use op::{Args, IntoArgs, Op, Outputs, modulo, spiky};
 pub use run::{Choice, Output, Runner};
 pub use wgpu;

@@ -1,0 +1,254 @@
+//! The types that storage holds, and their exact conversions from and to f32.
+
+use std::str::FromStr;
+
+use half::{bf16, f16};
+
+use crate::Error;
+
+/// What an operand's elements are in memory. Everything is computed in f32, or as if.
+///
+/// ```
+/// use elemgrad::DType;
+///
+/// let f16: DType = "f16".parse()?;
+/// assert_eq!((f16.name(), f16.size()), ("f16", 2));
+/// assert_eq!(f16.round(0.1), 0x2e66);
+/// assert_eq!(f16.widen(0x2e66), 0.099975586);
+/// assert_eq!(f16.round(65520.0), 0x7c00, "halfway to 2^16 is infinity");
+/// assert_eq!(DType::Bf16.round(f32::from_bits(1 << 15)), 0, "a tie goes to the even one");
+/// # Ok::<(), elemgrad::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// IEEE's binary32.
+    #[default]
+    F32,
+    /// IEEE's binary16: 5 bits of exponent, 10 of fraction.
+    F16,
+    /// The upper half of an f32: 8 bits of exponent, 7 of fraction.
+    Bf16,
+}
+
+impl DType {
+    /// All types.
+    pub const ALL: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
+
+    /// Its name: `f32`, `f16`, `bf16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::Bf16 => "bf16",
+        }
+    }
+
+    /// The bytes of an element.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::F16 | DType::Bf16 => 2,
+        }
+    }
+
+    /// The f32 equal to the element of these bits, which are in the low half for a type of 2 bytes. A NaN keeps its sign
+    /// and payload, and a signalling one stays so.
+    pub fn widen(self, bits: u32) -> f32 {
+        let Some(Format { fraction_bits, least_exponent }) = self.format() else {
+            return f32::from_bits(bits);
+        };
+        let sign = bits << 16 & SIGN;
+        let field = (bits & 0x7fff) >> fraction_bits;
+        let fraction = bits & ((1 << fraction_bits) - 1);
+        if field == self.last_field() {
+            return f32::from_bits(sign | F32_INF | fraction << (F32_FRACTION_BITS - fraction_bits));
+        }
+        // Below 2^11 units, and an f32 holds each unit: exact.
+        let (units, unit_exponent) = match field {
+            0 => (fraction, least_exponent - fraction_bits as i32),
+            _ => (fraction | 1 << fraction_bits, least_exponent + field as i32 - 1 - fraction_bits as i32),
+        };
+        let magnitude = f64::from(units) * power_of_two(unit_exponent);
+        f32::from_bits(sign | (magnitude as f32).to_bits())
+    }
+
+    /// The bits of the element nearest to `value`, ties to even, in the low half for a type of 2 bytes. What is too large
+    /// gives infinity, and what is small a subnormal number or a zero of `value`'s sign.
+    ///
+    /// A NaN keeps its sign and the top of its payload; where nothing is left of that, the payload is 1. So rounding what
+    /// was [widened](Self::widen) gives back the same bits, whatever they are.
+    pub fn round(self, value: f32) -> u32 {
+        let bits = value.to_bits();
+        let Some(Format { fraction_bits, least_exponent }) = self.format() else { return bits };
+        let (sign, magnitude) = ((bits & SIGN) >> 16, bits & !SIGN);
+        let infinity = self.last_field() << fraction_bits;
+        if magnitude > F32_INF {
+            let payload = (magnitude - F32_INF) >> (F32_FRACTION_BITS - fraction_bits);
+            return sign | infinity | payload.max(1);
+        }
+        // In units of the result's last place: exact, as a scaling by a power of two that f64 has room for.
+        let exponent = ((magnitude >> F32_FRACTION_BITS) as i32 - 127).max(least_exponent);
+        let units = f64::from(f32::from_bits(magnitude)) * power_of_two(fraction_bits as i32 - exponent);
+        // The leading one of a normal result adds 1 to the exponent's field, and so does a carry.
+        let number = ((exponent - least_exponent) as u32) << fraction_bits;
+        sign | number.saturating_add(units.round_ties_even() as u32).min(infinity)
+    }
+
+    /// What an element of 2 bytes is made of.
+    const fn format(self) -> Option<Format> {
+        match self {
+            DType::F32 => None,
+            DType::F16 => Some(Format { fraction_bits: 10, least_exponent: -14 }),
+            DType::Bf16 => Some(Format { fraction_bits: 7, least_exponent: -126 }),
+        }
+    }
+
+    /// The exponent's field of infinity and NaN.
+    const fn last_field(self) -> u32 {
+        match self {
+            DType::F32 | DType::Bf16 => 0xff,
+            DType::F16 => 0x1f,
+        }
+    }
+}
+
+const SIGN: u32 = 0x8000_0000;
+const F32_INF: u32 = 0x7f80_0000;
+const F32_FRACTION_BITS: u32 = 23;
+
+/// The layout of a type of 2 bytes: a sign, an exponent's field, a fraction.
+struct Format {
+    fraction_bits: u32,
+    /// Of the least normal number; subnormal ones have its unit.
+    least_exponent: i32,
+}
+
+/// 2^n, a normal number.
+fn power_of_two(n: i32) -> f64 {
+    f64::from_bits(((1023 + n) as u64) << 52)
+}
+
+impl FromStr for DType {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|dtype| dtype.name() == name);
+        found.ok_or_else(|| Error::NoDType { wanted: name.into() })
+    }
+}
+
+/// A Rust type that is a [`DType`]: `f32`, [`half::f16`] or [`half::bf16`].
+pub trait Element: sealed::Sealed + bytemuck::Pod + Send + Sync {
+    /// The type in memory.
+    const DTYPE: DType;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! elements {
+    ($($ty:ty: $dtype:ident),*) => {$(
+        impl sealed::Sealed for $ty {}
+
+        impl Element for $ty {
+            const DTYPE: DType = DType::$dtype;
+        }
+    )*};
+}
+
+elements!(f32: F32, f16: F16, bf16: Bf16);
+
+#[cfg(test)]
+mod tests {
+    use super::{DType, Element, Error, F32_INF, SIGN, bf16, f16};
+
+    const HALVES: [DType; 2] = [DType::F16, DType::Bf16];
+
+    /// The crate `half`, for what is no NaN.
+    fn half_round(dtype: DType, value: f32) -> u32 {
+        match dtype {
+            DType::F32 => value.to_bits(),
+            DType::F16 => f16::from_f32(value).to_bits().into(),
+            DType::Bf16 => bf16::from_f32(value).to_bits().into(),
+        }
+    }
+
+    fn half_widen(dtype: DType, bits: u32) -> f32 {
+        match dtype {
+            DType::F32 => f32::from_bits(bits),
+            DType::F16 => f16::from_bits(bits as u16).to_f32(),
+            DType::Bf16 => bf16::from_bits(bits as u16).to_f32(),
+        }
+    }
+
+    #[test]
+    fn every_element_survives_widening_and_rounding() {
+        for dtype in HALVES {
+            for bits in 0..=0xffff {
+                let wide = dtype.widen(bits);
+                assert_eq!(dtype.round(wide), bits, "{dtype:?} {bits:04x}");
+                if !wide.is_nan() {
+                    assert_eq!(wide.to_bits(), half_widen(dtype, bits).to_bits(), "{dtype:?} {bits:04x}");
+                }
+            }
+        }
+        for bits in [0, SIGN, 1, F32_INF, F32_INF | 1, 0x7fc0_0000, u32::MAX] {
+            assert_eq!(DType::F32.round(DType::F32.widen(bits)), bits);
+        }
+    }
+
+    #[test]
+    fn rounding_agrees_with_half() {
+        let check = |dtype: DType, bits| {
+            let value = f32::from_bits(bits);
+            if !value.is_nan() {
+                assert_eq!(dtype.round(value), half_round(dtype, value), "{dtype:?} {bits:08x}");
+            }
+        };
+        for dtype in HALVES {
+            // Around every number, and around every tie: halfway to the next.
+            for bits in 0..=0xffff {
+                let [here, next] = [bits, bits + 1].map(|bits| dtype.widen(bits));
+                for near in -2..=2 {
+                    check(dtype, here.to_bits().wrapping_add_signed(near));
+                    check(dtype, here.midpoint(next).to_bits().wrapping_add_signed(near));
+                }
+            }
+            // To infinity, that is halfway to the power of two which would come next.
+            for near in -2..=2 {
+                check(dtype, 65520_f32.to_bits().wrapping_add_signed(near));
+                check(dtype, 0x7f7f_8000_u32.wrapping_add_signed(near));
+            }
+            for i in 0..1 << 22 {
+                check(dtype, i * 1021);
+            }
+        }
+    }
+
+    #[test]
+    fn a_nan_stays_one() {
+        for (dtype, infinity, last) in [(DType::F16, 0x7c00, 0x7fff), (DType::Bf16, 0x7f80, 0x7fff)] {
+            let round = |bits| dtype.round(f32::from_bits(bits));
+            assert_eq!(round(F32_INF), infinity);
+            assert_eq!(round(F32_INF | 1), infinity | 1);
+            assert_eq!(round(F32_INF | 1 | SIGN), infinity | 1 | 0x8000);
+            assert_eq!(round(0x7fff_ffff), last);
+        }
+        assert_eq!(DType::F16.round(f32::from_bits(0x7fc0_0000)), 0x7e00);
+        assert_eq!(DType::Bf16.round(f32::from_bits(0x7fc0_0000)), 0x7fc0);
+    }
+
+    #[test]
+    fn names_and_sizes() {
+        fn is<E: Element>(name: &str) {
+            assert_eq!(E::DTYPE.name(), name);
+            assert_eq!(name.parse(), Ok(E::DTYPE));
+            assert_eq!(E::DTYPE.size(), size_of::<E>());
+        }
+        is::<f32>("f32");
+        is::<f16>("f16");
+        is::<bf16>("bf16");
+        assert_eq!("F32".parse::<DType>(), Err(Error::NoDType { wanted: "F32".into() }));
+    }
+}
