@@ -34,13 +34,16 @@ fn shift_right_sticky(m: u32, k: u32) -> u32 {
 // where m is 2^26 or more. Overflow gives infinity; below 2^-126 the result is subnormal.
 fn f32_round(m: u32, e: i32) -> u32 {
     let n = select(m, shift_right_sticky(m, u32(1 - e)), e < 1);
-    let biased = u32(max(e, 1));
+    return select(f32_pack(n, u32(max(e, 1))), 0u, n == 0u);
+}
+
+// f32_round where m is not 0 and e is at least 1: a few instructions instead of many.
+fn f32_pack(m: u32, e: u32) -> u32 {
     // A normal result has its leading one at bit 31 after the shift; a subnormal one stops at exponent 1.
-    let shift = min(countLeadingZeros(n), biased);
-    let scaled = n << (shift & 31u);
+    let shift = min(countLeadingZeros(m), e);
+    let scaled = m << (shift & 31u);
     let kept = scaled >> 8u;
     let round_up = u32((scaled & 0xffu) + (kept & 1u) > 0x80u);
     // The leading one of `kept` adds 1 to the exponent field, and so does a carry out of the rounding.
-    let bits = ((biased - shift) << 23u) + kept + round_up;
-    return select(min(bits, F32_INF), 0u, n == 0u);
+    return min(((e - shift) << 23u) + kept + round_up, F32_INF);
 }
