@@ -1,0 +1,12 @@
+// Storage that holds f32: the bits are those that are computed with.
+
+// The largest number below 0.5.
+const BELOW_HALF: u32 = 0x3effffffu;
+
+fn storage_widen(h: u32) -> u32 {
+    return h;
+}
+
+fn storage_round(v: u32) -> u32 {
+    return v;
+}
