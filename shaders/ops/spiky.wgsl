@@ -11,8 +11,8 @@ fn spiky(x: u32) -> Spiky {
     let negative = x >= F32_SIGN;
     if (e < 126u) {
         // |x| < 0.5. Positive: r is x itself. Negative: r = 1 - |x| > 0.5, but for -0, whose r is +0, and for the
-        // number just above -0.5, whose r is a tie that rounds to 0.5.
-        let tie = magnitude == F32_HALF - 1u;
+        // number of the storage type just above -0.5, whose r is a tie that rounds to 0.5. No other r is rounded to 0.5.
+        let tie = magnitude == BELOW_HALF;
         let zero = magnitude == 0u;
         return Spiky(select(x, select(0u, F32_HALF, tie), negative), !negative || tie || zero);
     }

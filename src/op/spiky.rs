@@ -23,6 +23,7 @@ const DEFINITION: Definition = Definition {
     inputs: &["x"],
     functions: &[
         include_str!("../../shaders/numeric/f32.wgsl"),
+        include_str!("../../shaders/storage/f32.wgsl"),
         include_str!("../../shaders/ops/spiky.wgsl"),
     ],
     lets: &[("s", "spiky(x)")],
