@@ -9,6 +9,13 @@ device=${DEVICE:-gpu}
 mkdir -p "$out"
 
 "$elemgrad" info --device "$device" --json > "$out/info.json"
+"$elemgrad" bench --elements 268435456 --device "$device" --json | tee "$out/bench.json"
+"$elemgrad" bench --elements 268435456 --dtype all --layout all --extra all --data ordinary --device "$device" --json |
+    tee "$out/bench-all.json"
 "$elemgrad" verify spiky --exhaustive --device "$device" --json | tee "$out/verify-spiky.json"
 "$elemgrad" verify mod --pairs 1000000000 --device "$device" --json | tee "$out/verify-mod.json"
-"$elemgrad" bench --elements 268435456 --device "$device" --json | tee "$out/bench.json"
+for dtype in f16 bf16; do
+    for op in spiky mod; do
+        "$elemgrad" verify "$op" --dtype "$dtype" --exhaustive --device "$device" --json | tee "$out/verify-$op-$dtype.json"
+    done
+done

@@ -1,12 +1,11 @@
-//! op × pass × device × size in bytes per second, with a copy beside each.
+//! op × pass × storage type × layout × options × device × size in bytes per second, with a copy beside each.
 //!
-//! `cargo bench`, or `cargo bench -- --quick`; a filter names a group, as in `cargo bench -- mod/fused/cpu`. Devices are
-//! the CPU and every hardware adapter, and software adapters where `ELEMGRAD_BENCH_SOFTWARE` is set. Each pass is
-//! compared with the reference before it is timed.
+//! `cargo bench`, or `cargo bench -- --quick`; a filter names a group, as in `cargo bench -- mod/fused/f32`. Devices are
+//! the CPU and every hardware adapter, and software adapters where `ELEMGRAD_BENCH_SOFTWARE` is set; a GPU is timed by its
+//! own clock where it has one. Every case is compared with the reference before it is timed.
 
 use std::{
     hint::black_box,
-    ops::ControlFlow,
     time::{Duration, Instant},
 };
 
@@ -15,45 +14,65 @@ use criterion::{
     measurement::WallTime,
 };
 use elemgrad::{
-    Args, Error, Op, Runner,
+    DType, Runner,
     data::Data,
-    gpu::{Bound, Kernels, device},
-    measure::{bytes_per_element, copy_like},
+    gpu::{Kernels, device},
+    measure::{Case, Extra, Prepared, Shapes},
+    modulo,
     op::{BUILT_IN, Pass},
-    verify::{Inputs, verify},
-    wgpu,
+    spiky, wgpu,
 };
-use rayon::prelude::*;
 
 /// Small enough for a core's cache, around the last cache's size, and past it.
-const ELEMENTS: [usize; 3] = [1 << 12, 1 << 20, 1 << 24];
-/// Elements that a plain copy is faster for than waking other cores.
-const SMALL: usize = 1 << 16;
-/// Dispatches in one submission: enough that its own cost counts little, few enough that none takes long.
-const DISPATCHES: u64 = 64;
+const ELEMENTS: [u64; 3] = [1 << 12, 1 << 20, 1 << 24];
+/// The size at which storage types, layouts and options other than the usual are timed.
+const USUAL: u64 = 1 << 20;
 
-criterion_group!(benches, ops);
+criterion_group!(benches, ops, small, recording);
 criterion_main!(benches);
 
 fn ops(criterion: &mut Criterion) {
     for (device, runner) in devices() {
-        for op in BUILT_IN {
-            for pass in Pass::ALL {
-                check(&runner, op, pass);
-                let name = format!("{}/{}/{device}", op.definition().name, pass.name());
-                let mut group = criterion.benchmark_group(name);
-                group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-                for elements in ELEMENTS {
-                    match runner.gpu() {
-                        None => on_cpu(&mut group, &runner, op, pass, elements),
-                        Some((kernels, queue)) => on_gpu(&mut group, kernels, queue, op, pass, elements),
-                    }
-                    .expect("a pass that has just been right");
-                }
-                group.finish();
+        for case in cases() {
+            let definition = case.op.definition();
+            let (dtype, shapes, extra) = (case.dtype.name(), case.shapes.name(), case.extra.name());
+            let name = [&definition.name, case.pass.name(), dtype, shapes, extra, &device];
+            let name: Vec<&str> = name.into_iter().filter(|part| !part.is_empty()).collect();
+            let mut group = criterion.benchmark_group(name.join("/"));
+            group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+            let usual =
+                (case.dtype, case.shapes, case.extra) == (DType::F32, Shapes::Contiguous, Extra::None);
+            for elements in ELEMENTS.into_iter().filter(|elements| usual || *elements == USUAL) {
+                time(&mut group, &runner, &Case { elements, ..case });
+            }
+            group.finish();
+        }
+    }
+}
+
+/// Every combination that the ops have; of storage type, layout and options at most one is not the usual.
+fn cases() -> Vec<Case<'static>> {
+    let mut cases = Vec::new();
+    for op in BUILT_IN {
+        for pass in Pass::ALL {
+            let usual = Case {
+                op,
+                pass,
+                extra: Extra::None,
+                dtype: DType::F32,
+                shapes: Shapes::Contiguous,
+                data: Data::Ordinary,
+                elements: 0,
+            };
+            cases.extend(DType::ALL.map(|dtype| Case { dtype, ..usual }));
+            let extras = Extra::ALL.into_iter().skip(1).filter(|e| e.fits(op.definition(), pass));
+            cases.extend(extras.map(|extra| Case { extra, ..usual }));
+            if op.definition().inputs.len() > 1 {
+                cases.extend(Shapes::ALL.into_iter().skip(1).map(|shapes| Case { shapes, ..usual }));
             }
         }
     }
+    cases
 }
 
 fn devices() -> Vec<(String, Runner)> {
@@ -71,109 +90,123 @@ fn devices() -> Vec<(String, Runner)> {
     devices
 }
 
-fn check(runner: &Runner, op: &dyn Op, pass: Pass) {
-    let sample = Inputs::Sample { count: 1 << 18, seed: 1 };
-    let report = verify(runner, op, &sample, &[pass], &mut |_| ControlFlow::Continue(()));
-    let report = report.expect("a device that works");
-    assert!(report.mismatches == 0, "{} on {}: {:?}", report.op, report.device, report.first);
-}
-
-fn random(op: &dyn Op, elements: usize) -> Vec<Vec<f32>> {
-    let mut reads = vec![vec![0.0; elements]; op.definition().read_count()];
-    Data::Ordinary.fill(1, 0, &mut reads);
-    reads
-}
-
-/// Host slices; the copy is a plain one of one operand, on all cores unless it is small.
-fn on_cpu(
-    group: &mut BenchmarkGroup<WallTime>,
-    runner: &Runner,
-    op: &dyn Op,
-    pass: Pass,
-    elements: usize,
-) -> Result<(), Error> {
-    let definition = op.definition();
-    let outputs = definition.outputs(pass);
-    let reads = random(op, elements);
-    let mut writes: Vec<_> =
-        (0..definition.write_count()).map(|i| outputs.contains(i).then(|| vec![0.0; elements])).collect();
-    let mut result = Ok(());
-    group.throughput(Throughput::Bytes(elements as u64 * bytes_per_element(definition, outputs)));
+fn time(group: &mut BenchmarkGroup<WallTime>, runner: &Runner, case: &Case) {
+    let mut prepared = Prepared::new(runner, case).expect("a device that works");
+    assert_eq!(prepared.mismatches().expect("a device that works"), 0, "the reference says otherwise");
+    let traffic = prepared.traffic();
+    let elements = prepared.elements();
+    group.throughput(Throughput::Bytes(traffic.read + traffic.written));
     group.bench_function(BenchmarkId::new("op", elements), |b| {
-        b.iter(|| {
-            let reads = reads.iter().map(|r| Some(&r[..])).collect();
-            let writes = writes.iter_mut().map(|w| w.as_deref_mut()).collect();
-            result = runner.run(Args { op, reads, writes });
-        });
+        b.iter_custom(|calls| in_parts(calls, |calls| prepared.calls(calls).expect("as before")));
     });
-    result?;
-
-    let mut copy = vec![0.0_f32; elements];
-    let part = elements.div_ceil(rayon::current_num_threads());
-    group.throughput(Throughput::Bytes(8 * elements as u64));
-    group.bench_function(BenchmarkId::new("copy", elements), |b| {
-        b.iter(|| {
-            let from = black_box(&reads[0]);
-            if elements < SMALL {
-                copy.copy_from_slice(from);
-            } else {
-                let parts = copy.par_chunks_mut(part).zip(from.par_chunks(part));
-                parts.for_each(|(to, from)| to.copy_from_slice(from));
-            }
-        });
-    });
-    Ok(())
-}
-
-/// Buffers that stay on the device; the copy is a kernel that reads and writes as many operands.
-fn on_gpu(
-    group: &mut BenchmarkGroup<WallTime>,
-    kernels: &Kernels,
-    queue: &wgpu::Queue,
-    op: &dyn Op,
-    pass: Pass,
-    elements: usize,
-) -> Result<(), Error> {
-    let (device, definition) = (kernels.device(), op.definition());
-    let outputs = definition.outputs(pass);
-    let buffer = || {
-        device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("bench"),
-            size: 4 * elements as u64,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
-    };
-    let reads: Vec<_> = random(op, elements)
-        .iter()
-        .map(|data| {
-            let buffer = buffer();
-            queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
-            buffer
-        })
-        .collect();
-    let writes: Vec<_> = (0..definition.write_count()).map(|_| buffer()).collect();
-    group.throughput(Throughput::Bytes(elements as u64 * bytes_per_element(definition, outputs)));
-    for (name, op) in [("op", op), ("copy", copy_like(definition))] {
-        let reads = reads.iter().map(Some).collect();
-        let writes = (0..).zip(&writes).map(|(i, w)| outputs.contains(i).then_some(w)).collect();
-        let bound = kernels.bind(Args { op, reads, writes })?;
+    group.throughput(Throughput::Bytes(prepared.copy_bytes()));
+    for kind in 0..prepared.copy_kinds() {
+        let name = ["copy", "copy on all cores", "copy past the caches"][kind];
         group.bench_function(BenchmarkId::new(name, elements), |b| {
-            b.iter_custom(|calls| time(device, queue, &bound, calls));
+            b.iter_custom(|calls| in_parts(calls, |calls| prepared.copies(kind, calls).expect("as before")));
         });
     }
-    Ok(())
 }
 
-fn time(device: &wgpu::Device, queue: &wgpu::Queue, bound: &Bound, mut calls: u64) -> Duration {
-    let start = Instant::now();
+/// Submissions of so many calls that their own cost counts little, and so few that none takes long.
+fn in_parts(mut calls: u64, mut time: impl FnMut(u32) -> Duration) -> Duration {
+    let mut sum = Duration::ZERO;
     while calls > 0 {
-        let some = calls.min(DISPATCHES);
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        (0..some).for_each(|_| bound.encode(&mut encoder));
-        queue.submit([encoder.finish()]);
-        device.poll(wgpu::PollType::wait_indefinitely()).expect("a device that is not lost");
+        let some = calls.min(64);
+        sum += time(some as u32);
         calls -= some;
     }
-    start.elapsed()
+    sum
+}
+
+/// Small slices on the CPU path, beside a loop over the scalar functions.
+fn small(criterion: &mut Criterion) {
+    let runner = Runner::cpu();
+    for elements in [64, 256, 1024, 4000] {
+        let x: Vec<f32> = (0..elements).map(|i| i as f32 * 0.37 - 50.0).collect();
+        let y: Vec<f32> = (0..elements).map(|i| (i % 13) as f32 * 0.5 + 0.75).collect();
+        let mut z = vec![0.0; elements];
+        let mut group = criterion.benchmark_group(format!("small/{elements}"));
+        group.bench_function("spiky", |b| {
+            b.iter(|| runner.run(spiky::Forward { x: black_box(&x), z: &mut z[..] }).expect("it is right"));
+        });
+        group.bench_function("spiky by a scalar loop", |b| {
+            b.iter(|| black_box(&mut z).iter_mut().zip(&x).for_each(|(z, x)| *z = spiky::forward(*x)));
+        });
+        group.bench_function("mod", |b| {
+            b.iter(|| {
+                runner.run(modulo::Forward { x: black_box(&x), y: &y, z: &mut z[..] }).expect("it is right");
+            });
+        });
+        group.bench_function("mod by a scalar loop", |b| {
+            let xy = x.iter().zip(&y);
+            b.iter(|| {
+                black_box(&mut z)
+                    .iter_mut()
+                    .zip(xy.clone())
+                    .for_each(|(z, (x, y))| *z = modulo::forward(*x, *y));
+            });
+        });
+        group.finish();
+    }
+}
+
+/// A recording beside one by hand of the same dispatch, on wgpu's back end that does nothing.
+fn recording(criterion: &mut Criterion) {
+    let (device, _queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+    let buffer = |size, usage| {
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+        device.create_buffer(&descriptor)
+    };
+    let [x, z] = [0; 2].map(|_| buffer(1 << 20, wgpu::BufferUsages::STORAGE));
+    let bound = Kernels::new(&device).bind(spiky::Forward { x: &x, z: &z }).expect("it is right");
+    let params = buffer(1 << 10, wgpu::BufferUsages::UNIFORM);
+    let (pipeline, bind_group) = by_hand(&device, [&params, &x, &z]);
+
+    let pass = |record: &dyn Fn(&mut wgpu::ComputePass), calls: u32| {
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        let start = Instant::now();
+        (0..calls).for_each(|_| record(&mut pass));
+        start.elapsed()
+    };
+    let mut group = criterion.benchmark_group("recording");
+    let mut bench = |name: &str, record: &dyn Fn(&mut wgpu::ComputePass)| {
+        group.bench_function(name, |b| b.iter_custom(|calls| in_parts(calls, |calls| pass(record, calls))));
+    };
+    bench("ours", &|pass| bound.record(pass));
+    bench("by hand", &|pass| {
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &bind_group, &[]);
+        pass.dispatch_workgroups(256, 1, 1);
+    });
+    group.finish();
+}
+
+fn by_hand(device: &wgpu::Device, buffers: [&wgpu::Buffer; 3]) -> (wgpu::ComputePipeline, wgpu::BindGroup) {
+    let source = "
+        @group(0) @binding(0) var<uniform> params: vec4<u32>;
+        @group(0) @binding(1) var<storage, read> x: array<u32>;
+        @group(0) @binding(2) var<storage, read_write> z: array<u32>;
+        @compute @workgroup_size(1) fn main() { z[params.x] = x[0]; }
+    ";
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: None,
+        layout: None,
+        module: &module,
+        entry_point: None,
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    });
+    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[(0, buffers[0]), (1, buffers[1]), (2, buffers[2])]
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }),
+    });
+    (pipeline, bind_group)
 }

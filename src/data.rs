@@ -1,7 +1,7 @@
 //! Test and bench data: every element follows from its number and a seed, so that any one of them can be made again,
 //! alone and on any thread.
 
-use crate::cpu::for_blocks;
+use crate::{DType, cpu::for_blocks};
 
 /// Kinds of operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,55 +25,65 @@ impl Data {
     }
 
     /// Fills the operands of elements `first..`: some inputs and, last, the upstream gradient.
-    pub fn fill(self, seed: u64, first: u64, operands: &mut [Vec<f32>]) {
+    ///
+    /// They are f32 that the storage type holds exactly.
+    pub fn fill(self, dtype: DType, seed: u64, first: u64, operands: &mut [Vec<f32>]) {
         let mut operands: Vec<_> = operands.iter_mut().map(|o| Some(&mut o[..])).collect();
         for_blocks(&[], &mut operands, |block| {
             let mut operands: Vec<_> = block.writes.iter_mut().flatten().collect();
             let Some((upstream, inputs)) = operands.split_last_mut() else { return };
             for i in 0..upstream.len() {
                 let mut random = Random::new(seed, first + (block.start + i) as u64);
-                self.inputs(&mut random, inputs.iter_mut().map(|input| &mut input[i]));
-                upstream[i] = self.upstream(&mut random);
+                self.inputs(dtype, &mut random, inputs.iter_mut().map(|input| &mut input[i]));
+                upstream[i] = self.upstream(dtype, &mut random);
             }
         });
     }
 
-    fn inputs<'a>(self, random: &mut Random, mut inputs: impl Iterator<Item = &'a mut f32>) {
+    fn inputs<'a>(self, dtype: DType, random: &mut Random, mut inputs: impl Iterator<Item = &'a mut f32>) {
         let Some(x) = inputs.next() else { return };
         let kind = match self {
             Data::Ordinary => 0,
             Data::Extreme => 1,
             Data::Mix => random.below(6),
         };
+        // Exponents of the least and of the greatest number.
+        let (least, greatest) = match dtype {
+            DType::F32 => (-149, 128),
+            DType::F16 => (-24, 16),
+            DType::Bf16 => (-133, 128),
+        };
+        let rounded = |v: f32| dtype.widen(dtype.round(v));
         let mut y = 1.0;
         for input in inputs {
             y = match kind {
-                0 | 2 => random.magnitude(-6, 6),
-                1 => random.magnitude(-149, -20),
-                3 => f32::from_bits(random.bits()),
-                4 => random.subnormal_or_any(),
-                _ => random.special(),
+                0 | 2 => rounded(random.magnitude(-6, 6)),
+                1 => rounded(random.magnitude(least, (-20).max(least + 4))),
+                3 => random.any(dtype),
+                4 => random.subnormal_or_any(dtype),
+                _ => rounded(random.special()),
             };
             *input = y;
         }
         *x = match kind {
-            0 => random.magnitude(-6, 14),
-            1 => random.magnitude(0, 128),
-            2 => random.near_multiple(y),
-            3 => f32::from_bits(random.bits()),
-            4 => random.subnormal_or_any(),
-            _ => random.special(),
+            0 => rounded(random.magnitude(-6, 14)),
+            1 => rounded(random.magnitude(0, greatest)),
+            2 => random.near_multiple(dtype, y),
+            3 => random.any(dtype),
+            4 => random.subnormal_or_any(dtype),
+            _ => rounded(random.special()),
         };
     }
 
-    fn upstream(self, random: &mut Random) -> f32 {
+    fn upstream(self, dtype: DType, random: &mut Random) -> f32 {
+        let rounded = |v: f32| dtype.widen(dtype.round(v));
         match self {
-            Data::Ordinary | Data::Extreme => random.magnitude(-4, 4),
+            Data::Ordinary | Data::Extreme => rounded(random.magnitude(-4, 4)),
             Data::Mix => match random.below(4) {
-                0 => random.special(),
-                1 => random.magnitude(-4, 4),
-                2 => random.subnormal_or_any(),
-                _ => f32::from_bits(random.bits()),
+                0 => rounded(random.special()),
+                1 => rounded(random.magnitude(-4, 4)),
+                2 => random.subnormal_or_any(dtype),
+                _ => random.any(dtype),
             },
         }
     }
@@ -123,17 +133,27 @@ impl Random {
     }
 
     /// At most two steps from a multiple of `y`.
-    fn near_multiple(&mut self, y: f32) -> f32 {
+    fn near_multiple(&mut self, dtype: DType, y: f32) -> f32 {
         let range = [6, 11, 24][self.below(3) as usize];
         let multiple = f64::from(y) * f64::from(self.bits() >> (32 - range));
-        let bits = (multiple as f32).to_bits();
-        let near = (bits & 0x7fff_ffff).wrapping_add(self.below(5)).saturating_sub(2);
-        f32::from_bits(near | (self.bits() & 0x8000_0000))
+        let sign = 1 << (8 * dtype.size() - 1);
+        let near = (dtype.round(multiple as f32) & !sign).wrapping_add(self.below(5)).saturating_sub(2);
+        dtype.widen(near | (self.bits() >> (32 - 8 * dtype.size()) & sign))
     }
 
-    fn subnormal_or_any(&mut self) -> f32 {
-        let bits = self.bits();
-        f32::from_bits(if self.below(3) == 0 { bits } else { bits & 0x807f_ffff })
+    /// Any bits of the storage type.
+    fn any(&mut self, dtype: DType) -> f32 {
+        dtype.widen(self.bits() >> (32 - 8 * dtype.size()))
+    }
+
+    fn subnormal_or_any(&mut self, dtype: DType) -> f32 {
+        let any = dtype.round(self.any(dtype));
+        let subnormal = match dtype {
+            DType::F32 => 0x807f_ffff,
+            DType::F16 => 0x83ff,
+            DType::Bf16 => 0x807f,
+        };
+        dtype.widen(if self.below(3) == 0 { any } else { any & subnormal })
     }
 
     fn special(&mut self) -> f32 {

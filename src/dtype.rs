@@ -44,7 +44,7 @@ impl DType {
     }
 
     /// The bytes of an element.
-    pub const fn size(self) -> usize {
+    pub const fn size(self) -> u64 {
         match self {
             DType::F32 => 4,
             DType::F16 | DType::Bf16 => 2,
@@ -53,6 +53,7 @@ impl DType {
 
     /// The f32 equal to the element of these bits, which are in the low half for a type of 2 bytes. A NaN keeps its sign
     /// and payload, and a signalling one stays so.
+    #[inline]
     pub fn widen(self, bits: u32) -> f32 {
         let Some(Format { fraction_bits, least_exponent }) = self.format() else {
             return f32::from_bits(bits);
@@ -77,6 +78,7 @@ impl DType {
     ///
     /// A NaN keeps its sign and the top of its payload; where nothing is left of that, the payload is 1. So rounding what
     /// was [widened](Self::widen) gives back the same bits, whatever they are.
+    #[inline]
     pub fn round(self, value: f32) -> u32 {
         let bits = value.to_bits();
         let Some(Format { fraction_bits, least_exponent }) = self.format() else { return bits };
@@ -91,7 +93,7 @@ impl DType {
         let units = f64::from(f32::from_bits(magnitude)) * power_of_two(fraction_bits as i32 - exponent);
         // The leading one of a normal result adds 1 to the exponent's field, and so does a carry.
         let number = ((exponent - least_exponent) as u32) << fraction_bits;
-        sign | number.saturating_add(units.round_ties_even() as u32).min(infinity)
+        sign | number.saturating_add(nearest(units)).min(infinity)
     }
 
     /// What an element of 2 bytes is made of.
@@ -123,8 +125,16 @@ struct Format {
     least_exponent: i32,
 }
 
+/// The integer nearest to a number below 2^24, ties to even: f64 has no place behind the point from 2^52 on.
+#[inline]
+fn nearest(v: f64) -> u32 {
+    const ALIGN: f64 = (1_u64 << 52) as f64;
+    ((v + ALIGN) - ALIGN) as u32
+}
+
 /// 2^n, a normal number.
-fn power_of_two(n: i32) -> f64 {
+#[inline]
+pub(crate) fn power_of_two(n: i32) -> f64 {
     f64::from_bits(((1023 + n) as u64) << 52)
 }
 
@@ -244,7 +254,7 @@ mod tests {
         fn is<E: Element>(name: &str) {
             assert_eq!(E::DTYPE.name(), name);
             assert_eq!(name.parse(), Ok(E::DTYPE));
-            assert_eq!(E::DTYPE.size(), size_of::<E>());
+            assert_eq!(E::DTYPE.size(), size_of::<E>() as u64);
         }
         is::<f32>("f32");
         is::<f16>("f16");

@@ -1,5 +1,7 @@
 //! The one error type.
 
+use crate::Layout;
+
 /// What went wrong, naming the op, the argument, what it got and what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -43,6 +45,75 @@ pub enum Error {
         need: u64,
         /// The operand that sets the length.
         other: String,
+    },
+    /// Shapes do not broadcast to each other, or an operand has not the shape that it must have.
+    #[error("{op}: {argument} has the shape {}, which does not fit {} of {other}", tuple(.got), tuple(.need))]
+    Shape {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+        /// Its shape.
+        got: Vec<u64>,
+        /// The shape that it must fit.
+        need: Vec<u64>,
+        /// What has that shape.
+        other: String,
+    },
+    /// A shape has more elements than can be counted.
+    #[error("{op}: the shape {} has too many elements", tuple(.shape))]
+    TooMany {
+        /// The op.
+        op: String,
+        /// The shape to which the inputs broadcast.
+        shape: Vec<u64>,
+    },
+    /// A layout reaches outside of its operand's range.
+    #[error(
+        "{op}: {argument} has {len} elements, and its shape {}, strides {:?} and offset {} reach outside of them",
+        tuple(.layout.shape()), .layout.strides(), .layout.offset()
+    )]
+    Layout {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+        /// How many elements its range has.
+        len: u64,
+        /// The layout.
+        layout: Box<Layout>,
+    },
+    /// An output that is no gradient was to be added to what is there.
+    #[error("{op}: {argument} is no gradient: only gradients can be accumulated")]
+    Accumulate {
+        /// The op.
+        op: String,
+        /// The output.
+        argument: String,
+    },
+    /// Slices of one call hold different storage types.
+    #[error("{op}: {argument} holds {got}, needs {need}: every operand of a call has one storage type")]
+    Type {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+        /// What it holds.
+        got: &'static str,
+        /// What the call needs.
+        need: &'static str,
+    },
+    /// An operand lies so that the device's bindings would cut the call into very many small dispatches.
+    #[error(
+        "{op}: {argument} lies so that dispatches within the device's largest binding of {limit} bytes would be too small: copy it into contiguous memory first"
+    )]
+    NeedsCopy {
+        /// The op.
+        op: String,
+        /// The operand that reaches too far.
+        argument: String,
+        /// The device's largest storage binding in bytes.
+        limit: u64,
     },
     /// A byte offset or size is no whole number of elements.
     #[error(
@@ -96,6 +167,19 @@ pub enum Error {
         /// The output.
         argument: String,
         /// The operand it overlaps.
+        other: String,
+    },
+    /// 16-bit outputs at even and at odd elements, or one at an odd element and a mask, each in place of what the other
+    /// needs: they are two dispatches, of which neither can be first.
+    #[error(
+        "{op}: {argument} and {other} start within and at words and are both written in place: move one of them by an element"
+    )]
+    InPlace {
+        /// The op.
+        op: String,
+        /// The first output.
+        argument: String,
+        /// The second output.
         other: String,
     },
     /// The device's limits do not allow the kernel.
@@ -172,6 +256,14 @@ pub enum Error {
         /// wgpu's message.
         message: String,
     },
+}
+
+/// A shape as Python writes it.
+fn tuple(shape: &[u64]) -> String {
+    match shape {
+        [one] => format!("({one},)"),
+        _ => format!("({})", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn list(found: &[String]) -> String {

@@ -1,55 +1,161 @@
-//! Speed: a kernel's bytes per second beside a copy in the same run.
+//! Speed: a call's bytes per second beside a copy in the same run.
 
-use std::{
-    ops::Range,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use futures_intrusive::channel::shared::oneshot_channel;
 use rayon::prelude::*;
 
 use crate::{
-    Args, Error, Op, Outputs, Runner,
+    Args, DType, Error, Layout, Op, Outputs, Runner, Traffic, View,
+    cpu::copy_past_caches,
     data::Data,
-    gpu::{Bound, Kernels, scope::caught, stream::wait_for},
-    op::{Definition, Pass},
-    plan::ELEMENT,
-    verify::{Inputs, differing, reference, verify},
+    gpu::{Bound, Kernels, Operand, timing::Timer},
+    host::Column,
+    op::{Definition, OutputDefinition, Pass, mask_words},
+    verify::{Inputs, reference, verify},
 };
 
 /// Timed rounds; the figures are medians.
 const ROUNDS: usize = 9;
+/// Elements of a row, and of a channel.
+const ROW: u64 = 1024;
+/// Channels.
+const CHANNELS: u64 = 64;
+
+/// How the inputs after the first lie to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Shapes {
+    /// All inputs have the same shape.
+    #[default]
+    Contiguous,
+    /// One element for all.
+    Scalar,
+    /// `[rows, 1024]` and `[1024]`.
+    Row,
+    /// `[rows, 1024]` and `[rows, 1]`.
+    Column,
+    /// `[batch, 64, 1024]` and `[1, 64, 1]`.
+    Channel,
+}
+
+impl Shapes {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Contiguous, Self::Scalar, Self::Row, Self::Column, Self::Channel];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Contiguous => "contiguous",
+            Self::Scalar => "scalar",
+            Self::Row => "row",
+            Self::Column => "column",
+            Self::Channel => "channel",
+        }
+    }
+
+    /// The shape of the first input, of at most so many elements, and of the others.
+    fn of(self, elements: u64) -> [Vec<u64>; 2] {
+        let rows = (elements / ROW).max(1);
+        match self {
+            Self::Contiguous => [vec![elements], vec![elements]],
+            Self::Scalar => [vec![elements], vec![]],
+            Self::Row => [vec![rows, ROW], vec![ROW]],
+            Self::Column => [vec![rows, ROW], vec![rows, 1]],
+            Self::Channel => [vec![(rows / CHANNELS).max(1), CHANNELS, ROW], vec![1, CHANNELS, 1]],
+        }
+    }
+}
+
+/// What a pass does besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Extra {
+    /// Nothing.
+    #[default]
+    None,
+    /// Forward saves the mask, or backward reads it.
+    Mask,
+    /// Forward also writes the op's further numbers (`q` of `mod`).
+    Values,
+    /// Gradients are added to what is there.
+    Accumulate,
+}
+
+impl Extra {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::None, Self::Mask, Self::Values, Self::Accumulate];
+
+    /// Its name; empty for none.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Mask => "mask",
+            Self::Values => "values",
+            Self::Accumulate => "accumulate",
+        }
+    }
+
+    /// Whether an op's pass has it.
+    pub fn fits(self, definition: &Definition, pass: Pass) -> bool {
+        match self {
+            Self::None => true,
+            Self::Mask => definition.mask().is_some() && pass != Pass::Fused,
+            Self::Values => pass == Pass::Forward && !further(definition).is_empty(),
+            Self::Accumulate => pass == Pass::Backward,
+        }
+    }
+}
+
+/// The numbers that an op gives besides `z`.
+fn further(definition: &Definition) -> Outputs {
+    let all = definition.all_outputs(Pass::Forward).iter();
+    all.filter(|w| *w != 0 && definition.mask() != Some(*w))
+        .fold(Outputs::NONE, |all, w| all | Outputs::of(w))
+}
+
+/// What is measured: an op × pass × storage type × layout × options.
+#[derive(Clone, Copy)]
+pub struct Case<'o> {
+    /// The op.
+    pub op: &'o dyn Op,
+    /// The pass, with the outputs that it writes unless told otherwise.
+    pub pass: Pass,
+    /// What it does besides.
+    pub extra: Extra,
+    /// The storage type.
+    pub dtype: DType,
+    /// How the inputs lie to each other.
+    pub shapes: Shapes,
+    /// What the operands hold.
+    pub data: Data,
+    /// Elements of `z`, at most.
+    pub elements: u64,
+}
 
 /// One measurement.
 #[derive(Clone, Debug)]
 pub struct Measurement {
-    /// The op's name.
-    pub op: String,
-    /// The pass, with the outputs that it writes unless told otherwise.
-    pub pass: Pass,
-    /// What the operands held.
-    pub data: Data,
     /// The device's name.
     pub device: String,
-    /// Elements of one call.
+    /// Elements of `z`.
     pub elements: u64,
-    /// Bytes that an element reads and writes.
-    pub bytes_per_element: u64,
+    /// What a call reads and writes.
+    pub traffic: Traffic,
     /// Of one call, the median.
     pub seconds: f64,
-    /// What the kernel is compared with: `plain` (the fastest plain copy, on the CPU) or `same-mix` (a kernel that reads
-    /// and writes as many operands, on a GPU).
+    /// What the call is compared with: `plain` (the fastest plain copy, on the CPU) or `same-mix` (a kernel that reads and
+    /// writes as many operands, on a GPU).
     pub copy: &'static str,
     /// The copy's bytes per second, reads and writes counted.
     pub copy_bytes_per_second: f64,
-    /// Elements of the last timed call of which any output is not the reference's, to the bit.
+    /// Whether a GPU's own clock gave the figures.
+    pub timestamps: bool,
+    /// Elements of any output that are not the reference's, to the bit.
     pub mismatches: u64,
 }
 
 impl Measurement {
     /// Reads and writes counted.
     pub fn bytes_per_second(&self) -> f64 {
-        (self.elements * self.bytes_per_element) as f64 / self.seconds
+        (self.traffic.read + self.traffic.written) as f64 / self.seconds
     }
 
     /// Bytes per second over the copy's.
@@ -58,251 +164,360 @@ impl Measurement {
     }
 }
 
-/// Bytes that one element reads and writes.
-pub fn bytes_per_element(definition: &Definition, outputs: Outputs) -> u64 {
-    (definition.reads_for(outputs).len() + outputs.iter().count()) as u64 * ELEMENT
-}
-
-/// Measures a pass on data that lies where the device computes: host slices on the CPU, buffers on a GPU.
+/// Measures a call on data that lies where the device computes: host slices on the CPU, buffers on a GPU.
 ///
-/// It first checks the pass on a sample of all kinds of data; kernel and copy take turns; what the last timed call wrote is
-/// compared with the reference, every element.
+/// It first checks the pass on a sample of all kinds of data; call and copy take turns; what the call writes is compared
+/// with the reference, every element.
 ///
 /// # Errors
-/// [`Error::Wrong`] where the sample is not right to the bit, [`Error::Limit`] where a GPU's buffers do not hold so many
-/// elements, and what the device reports.
-pub fn measure(
-    runner: &Runner,
-    op: &dyn Op,
-    pass: Pass,
-    data: Data,
-    elements: u64,
-) -> Result<Measurement, Error> {
-    let definition = op.definition();
-    if elements == 0 {
-        return Err(Error::Arity { op: definition.name.into(), what: "elements", got: 0, need: 1 });
-    }
-    if let Some((kernels, _)) = runner.gpu() {
-        check_size(kernels.device(), definition.name, elements.saturating_mul(ELEMENT))?;
-    }
-    let sample = Inputs::Sample { count: 1 << 16, seed: 1 };
-    let report = verify(runner, op, &sample, &[pass], &mut |_| std::ops::ControlFlow::Continue(()))?;
-    if let Some(mismatch) = report.first.first() {
-        return Err(Error::Wrong { op: report.op, device: report.device, message: mismatch.to_string() });
-    }
-    let outputs = definition.outputs(pass);
-    let mut reads = vec![vec![0.0; elements as usize]; definition.read_count()];
-    data.fill(1, 0, &mut reads);
-    let case = Case { op, outputs, reads: &reads };
-    let (times, copy, copied) = match runner.gpu() {
-        None => (case.on_cpu(runner)?, "plain", 2 * ELEMENT),
-        Some((kernels, queue)) => {
-            (case.on_gpu(kernels, queue)?, "same-mix", bytes_per_element(definition, outputs))
+/// As [`Prepared::new`], and what the device reports.
+pub fn measure(runner: &Runner, case: &Case) -> Result<Measurement, Error> {
+    let mut prepared = Prepared::new(runner, case)?;
+    let mismatches = prepared.mismatches()?;
+    // The first calls are not timed; on a GPU one submission holds enough of them that its own cost does not count.
+    prepared.calls(1)?;
+    let once = prepared.copies(0, 1)?.as_secs_f64();
+    let repeat = if runner.gpu().is_some() { (0.02 / once).ceil().clamp(1.0, 64.0) as u32 } else { 1 };
+    let (mut calls, mut copies) = (Vec::new(), vec![Vec::new(); prepared.copy_kinds()]);
+    for _ in 0..ROUNDS {
+        for (kind, times) in copies.iter_mut().enumerate() {
+            times.push(prepared.copies(kind, repeat)?.as_secs_f64() / f64::from(repeat));
         }
-    };
+        calls.push(prepared.calls(repeat)?.as_secs_f64() / f64::from(repeat));
+    }
+    let fastest = copies.into_iter().map(median).fold(f64::INFINITY, f64::min);
     Ok(Measurement {
-        op: definition.name.to_owned(),
-        pass,
-        data,
         device: runner.name().to_owned(),
-        elements,
-        bytes_per_element: bytes_per_element(definition, outputs),
-        seconds: times.kernel,
-        copy,
-        copy_bytes_per_second: (elements * copied) as f64 / times.copy,
-        mismatches: times.mismatches,
+        elements: prepared.elements(),
+        traffic: prepared.traffic(),
+        seconds: median(calls),
+        copy: if runner.gpu().is_some() { "same-mix" } else { "plain" },
+        copy_bytes_per_second: prepared.copy_bytes() as f64 / fastest,
+        timestamps: prepared.has_timestamps(),
+        mismatches,
     })
 }
 
-fn check_size(device: &wgpu::Device, op: &str, need: u64) -> Result<(), Error> {
-    let (limit, got) = ("max_buffer_size", device.limits().max_buffer_size);
-    if need > got { Err(Error::Limit { op: op.into(), limit, got, need }) } else { Ok(()) }
+/// A case whose operands lie where the device computes, beside a copy: what is timed.
+pub struct Prepared<'a> {
+    call: Call<'a>,
+    place: Place<'a>,
 }
 
-/// Seconds of a call and of its copy, and how many elements of the call are wrong.
-struct Times {
-    kernel: f64,
-    copy: f64,
-    mismatches: u64,
+enum Place<'a> {
+    Cpu { runner: &'a Runner, results: Vec<Option<Column>>, copy: PlainCopy },
+    Gpu { timer: Timer<'a>, results: Vec<Option<wgpu::Buffer>>, bound: Bound, copy: Bound, copy_bytes: u64 },
 }
 
-/// Elements that are uploaded, read back or compared at a time.
-const PIECE: usize = 16 << 20;
-
-/// What is measured.
-struct Case<'a> {
-    op: &'a dyn Op,
-    outputs: Outputs,
-    reads: &'a [Vec<f32>],
-}
-
-impl Case<'_> {
-    fn len(&self) -> usize {
-        self.reads[0].len()
-    }
-
-    fn name(&self) -> &'static str {
-        self.op.definition().name
-    }
-
-    /// Beside the fastest plain copy of as many elements.
-    fn on_cpu(&self, runner: &Runner) -> Result<Times, Error> {
-        let len = self.len();
-        let wanted = |i: usize| if self.outputs.contains(i) { len } else { 0 };
-        let mut results: Vec<_> =
-            (0..self.op.definition().write_count()).map(|i| vec![0.0; wanted(i)]).collect();
-        let mut copy = vec![0.0; len];
-        let (mut kernel, mut one, mut all) = (Vec::new(), Vec::new(), Vec::new());
-        let part = len.div_ceil(rayon::current_num_threads()).max(1);
-        // One round more, since the first touches memory for the first time.
-        for _ in 0..=ROUNDS {
-            one.push(time(|| copy.copy_from_slice(&self.reads[0])));
-            all.push(time(|| {
-                let parts = copy.par_chunks_mut(part).zip(self.reads[0].par_chunks(part));
-                parts.for_each(|(to, from)| to.copy_from_slice(from));
-            }));
-            let reads = self.reads.iter().map(|r| Some(&r[..])).collect();
-            let writes = (0..).zip(&mut results);
-            let writes = writes.map(|(i, w)| self.outputs.contains(i).then_some(&mut w[..])).collect();
-            let mut result = Ok(());
-            kernel.push(time(|| result = runner.run_here(Args { op: self.op, reads, writes })));
-            result?;
+impl<'a> Prepared<'a> {
+    /// Checks the pass on a sample, and places the operands.
+    ///
+    /// # Errors
+    /// [`Error::Wrong`] where the sample is not right to the bit, [`Error::Limit`] where a GPU's buffers do not hold so many
+    /// elements, and what the device reports.
+    pub fn new(runner: &'a Runner, case: &'a Case) -> Result<Self, Error> {
+        let definition = case.op.definition();
+        let op = || definition.name.to_string();
+        if case.elements == 0 {
+            return Err(Error::Arity { op: op(), what: "elements", got: 0, need: 1 });
         }
-        let mismatches = self.mismatches(|write, range| Ok(results[write][range].to_vec()))?;
-        Ok(Times { kernel: median(kernel), copy: median(one).min(median(all)), mismatches })
-    }
-
-    /// Beside a kernel that reads and writes as much.
-    fn on_gpu(&self, kernels: &Kernels, queue: &wgpu::Queue) -> Result<Times, Error> {
-        let (name, definition) = (self.name(), self.op.definition());
-        let gpu = Gpu { device: kernels.device(), queue, op: name };
-        let needed = definition.reads_for(self.outputs);
-        let inputs =
-            (0..).zip(self.reads).map(|(i, r)| needed.contains(&i).then(|| gpu.upload(r)).transpose());
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let result = |i| self.outputs.contains(i).then(|| gpu.buffer(self.len())).transpose();
-        let results = (0..definition.write_count()).map(result).collect::<Result<Vec<_>, _>>()?;
-        let bind = |op: &dyn Op| {
-            let reads = inputs.iter().map(Option::as_ref).collect();
-            let writes = results.iter().map(Option::as_ref).collect();
-            kernels.bind(Args { op, reads, writes })
-        };
-        let (kernel, copy) = (bind(self.op)?, bind(copy_like(definition))?);
-        // The first runs are not timed; one submission holds enough dispatches that its own cost does not count.
-        gpu.time(&kernel, 1)?;
-        gpu.time(&copy, 1)?;
-        let repeat = (0.02 / gpu.time(&copy, 1)?).ceil().clamp(1.0, 64.0) as u32;
-        let (mut kernel_times, mut copy_times) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            copy_times.push(gpu.time(&copy, repeat)?);
-            kernel_times.push(gpu.time(&kernel, repeat)?);
-        }
-        let mismatches = self.mismatches(|write, range| {
-            results[write].as_ref().map_or(Ok(Vec::new()), |buffer| gpu.read_back(buffer, range))
+        let sample = Inputs::Sample { count: 1 << 16, seed: 1 };
+        let report = verify(runner, case.op, case.dtype, &sample, &[case.pass], &mut |_| {
+            std::ops::ControlFlow::Continue(())
         })?;
-        Ok(Times { kernel: median(kernel_times), copy: median(copy_times), mismatches })
+        if let Some(mismatch) = report.first.first() {
+            return Err(Error::Wrong { op: op(), device: report.device, message: mismatch.to_string() });
+        }
+        let call = Call::new(case)?;
+        let place = match runner.gpu() {
+            None => {
+                let words = (call.len() * case.dtype.size() / 4).max(1);
+                Place::Cpu { runner, results: call.before.clone(), copy: PlainCopy::new(words as usize) }
+            }
+            Some((kernels, queue)) => {
+                let timer = Timer::new(kernels.device(), queue, &definition.name)?;
+                call.on_gpu(kernels, timer)?
+            }
+        };
+        Ok(Self { call, place })
     }
 
-    /// How many elements of the results are not the reference's.
-    fn mismatches(
-        &self,
-        mut result: impl FnMut(usize, Range<usize>) -> Result<Vec<f32>, Error>,
-    ) -> Result<u64, Error> {
-        let mut mismatches = 0;
-        for start in (0..self.len()).step_by(PIECE) {
-            let range = start..self.len().min(start + PIECE);
-            let reads: Vec<_> = self.reads.iter().map(|r| &r[range.clone()]).collect();
-            let mut expected = vec![vec![0.0; range.len()]; self.op.definition().write_count()];
-            reference(self.op, &reads, &mut expected);
-            let mut wrong = vec![false; range.len()];
-            for write in self.outputs.iter() {
-                for i in differing(&expected[write], &result(write, range.clone())?) {
-                    wrong[i] = true;
+    /// Elements of `z`.
+    pub fn elements(&self) -> u64 {
+        self.call.len()
+    }
+
+    /// What a call reads and writes.
+    pub fn traffic(&self) -> Traffic {
+        self.call.traffic
+    }
+
+    /// The bytes that a copy reads and writes.
+    pub fn copy_bytes(&self) -> u64 {
+        match &self.place {
+            Place::Cpu { copy, .. } => copy.bytes(),
+            Place::Gpu { copy_bytes, .. } => *copy_bytes,
+        }
+    }
+
+    /// How many kinds of copy there are: the fastest is what to compare with.
+    pub fn copy_kinds(&self) -> usize {
+        match &self.place {
+            Place::Cpu { .. } => PlainCopy::KINDS,
+            Place::Gpu { .. } => 1,
+        }
+    }
+
+    /// Whether the times are those of a GPU's own clock.
+    pub fn has_timestamps(&self) -> bool {
+        matches!(&self.place, Place::Gpu { timer, .. } if timer.has_timestamps())
+    }
+
+    /// The time of so many calls.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn calls(&mut self, count: u32) -> Result<Duration, Error> {
+        match &mut self.place {
+            Place::Cpu { runner, results, .. } => {
+                let start = Instant::now();
+                for _ in 0..count {
+                    self.call.run(runner, results)?;
                 }
+                Ok(start.elapsed())
             }
-            mismatches += wrong.iter().filter(|w| **w).count() as u64;
+            Place::Gpu { timer, bound, .. } => timer.time(bound, count),
         }
-        Ok(mismatches)
-    }
-}
-
-/// A device and what its errors are named by.
-struct Gpu<'a> {
-    device: &'a wgpu::Device,
-    queue: &'a wgpu::Queue,
-    op: &'a str,
-}
-
-impl Gpu<'_> {
-    fn caught<T>(&self, f: impl FnOnce() -> T) -> Result<T, Error> {
-        pollster::block_on(caught(self.device, self.op, f))
     }
 
-    fn create(&self, len: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
-        let (label, size) = (Some("elemgrad measure"), len as u64 * ELEMENT);
-        self.device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
-    }
-
-    fn encoder(&self) -> wgpu::CommandEncoder {
-        let label = Some("elemgrad measure");
-        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
-    }
-
-    fn buffer(&self, len: usize) -> Result<wgpu::Buffer, Error> {
-        use wgpu::BufferUsages as Usage;
-        self.caught(|| self.create(len, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC))
-    }
-
-    fn upload(&self, data: &[f32]) -> Result<wgpu::Buffer, Error> {
-        let buffer = self.buffer(data.len())?;
-        self.caught(|| {
-            for (at, part) in (0..).step_by(PIECE * ELEMENT as usize).zip(data.chunks(PIECE)) {
-                self.queue.write_buffer(&buffer, at, bytemuck::cast_slice(part));
-                self.queue.submit([]);
+    /// The time of so many copies of a kind.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn copies(&mut self, kind: usize, count: u32) -> Result<Duration, Error> {
+        match &mut self.place {
+            Place::Cpu { copy, .. } => {
+                let start = Instant::now();
+                (0..count).for_each(|_| copy.copy(kind));
+                Ok(start.elapsed())
             }
-        })?;
-        Ok(buffer)
+            Place::Gpu { timer, copy, .. } => timer.time(copy, count),
+        }
     }
 
-    fn read_back(&self, buffer: &wgpu::Buffer, range: Range<usize>) -> Result<Vec<f32>, Error> {
-        let (start, bytes) = (range.start as u64 * ELEMENT, range.len() as u64 * ELEMENT);
-        let (sender, receiver) = oneshot_channel();
-        let (host, submission) = self.caught(|| {
-            let host = self.create(range.len(), wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
-            let mut encoder = self.encoder();
-            encoder.copy_buffer_to_buffer(buffer, start, &host, 0, bytes);
-            let submission = self.queue.submit([encoder.finish()]);
-            host.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-            (host, submission)
-        })?;
-        wait_for(self.device, submission, self.op)?;
-        let lost = |message: &str| Error::DeviceLost { op: self.op.into(), message: message.into() };
-        // None: the mapping is gone without an answer.
-        let Some(Ok(())) = pollster::block_on(receiver.receive()) else {
-            return Err(lost("a buffer could not be mapped"));
+    /// How many elements of the outputs of one call are not the reference's, to the bit. It is to be the first call, since
+    /// gradients may be added to what is there.
+    ///
+    /// # Errors
+    /// What the device reports.
+    pub fn mismatches(&mut self) -> Result<u64, Error> {
+        let expected = self.call.expected()?;
+        self.calls(1)?;
+        let got = match &self.place {
+            Place::Cpu { results, .. } => results.clone(),
+            Place::Gpu { timer, results, .. } => {
+                let mut columns = self.call.before.clone();
+                for (buffer, column) in results.iter().zip(&mut columns) {
+                    if let (Some(buffer), Some(column)) = (buffer, column) {
+                        timer.read_back(buffer, column.slice_mut().bytes())?;
+                    }
+                }
+                columns
+            }
         };
-        let view = host.get_mapped_range(..).map_err(|e| lost(&e.to_string()))?;
-        Ok(bytemuck::pod_collect_to_vec(&view))
-    }
-
-    /// Seconds of one call, from a submission of `repeat`.
-    fn time(&self, bound: &Bound, repeat: u32) -> Result<f64, Error> {
-        let start = Instant::now();
-        let submission = self.caught(|| {
-            let mut encoder = self.encoder();
-            (0..repeat).for_each(|_| bound.encode(&mut encoder));
-            self.queue.submit([encoder.finish()])
-        })?;
-        wait_for(self.device, submission, self.op)?;
-        Ok(start.elapsed().as_secs_f64() / f64::from(repeat))
+        let wrong = |(expected, actual): (&Option<Column>, &Option<Column>)| match (expected, actual) {
+            (Some(expected), Some(actual)) => expected.differing(actual).len() as u64,
+            (None, None) => 0,
+            (Some(one), None) | (None, Some(one)) => one.len() as u64,
+        };
+        Ok(expected.iter().zip(&got).map(wrong).sum())
     }
 }
 
-fn time(run: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    run();
-    // A clock too coarse for a tiny call still leaves a figure that can be divided by.
-    start.elapsed().max(Duration::from_nanos(1)).as_secs_f64()
+/// A case with its operands.
+struct Call<'a> {
+    case: &'a Case<'a>,
+    outputs: Outputs,
+    shape: Vec<u64>,
+    /// Those that the call needs, each with its layout.
+    reads: Vec<Option<(Column, Layout)>>,
+    /// What outputs hold before.
+    before: Vec<Option<Column>>,
+    traffic: Traffic,
+}
+
+impl<'a> Call<'a> {
+    fn new(case: &'a Case) -> Result<Self, Error> {
+        let definition = case.op.definition();
+        let dtype = Some(case.dtype);
+        let [shape, other] = case.shapes.of(case.elements);
+        let shapes: Vec<&[u64]> =
+            (0..definition.inputs.len()).map(|i| if i == 0 { &shape[..] } else { &other[..] }).collect();
+        let len = shape.iter().product::<u64>() as usize;
+        let from_mask = case.extra == Extra::Mask && case.pass == Pass::Backward;
+        let mut outputs = definition.outputs(case.pass);
+        match (case.extra, definition.mask()) {
+            (Extra::Mask, Some(w)) if !from_mask => outputs = outputs | Outputs::of(w),
+            (Extra::Values, _) => outputs = outputs | further(definition),
+            _ => {}
+        }
+        let mut values = vec![vec![0.0; len]; definition.upstream() + 1];
+        case.data.fill(case.dtype, 1, 0, &mut values);
+        for (values, shape) in values.iter_mut().zip(&shapes) {
+            values.truncate(shape.iter().product::<u64>() as usize);
+        }
+        let needed = definition.reads_for(outputs, from_mask);
+        let layout = |i: usize| Layout::contiguous(shapes.get(i).copied().unwrap_or(&shape));
+        let read = |(i, values): (usize, &Vec<f32>)| {
+            needed.contains(&i).then(|| (Column::of(dtype, values), layout(i)))
+        };
+        let mut reads: Vec<_> = values.iter().enumerate().map(read).collect();
+        if let Some(w) = definition.mask().filter(|_| from_mask) {
+            let mask = reference(case.op, case.dtype, &values, len).swap_remove(w);
+            reads.push(Some((mask, Layout::contiguous(&shape))));
+        }
+        let write_len =
+            |w: usize| definition.gradient_of(w).map_or(len, |i| layout(i).len().unwrap_or(0) as usize);
+        let before = (0..definition.write_count()).map(|w| {
+            let kind = if definition.mask() == Some(w) { None } else { dtype };
+            outputs.contains(w).then(|| Column::zeros(kind, write_len(w)))
+        });
+        let mut call = Self {
+            case,
+            outputs,
+            shape: shape.clone(),
+            reads,
+            before: before.collect(),
+            traffic: Traffic::default(),
+        };
+        call.traffic = call.traffic(definition, &shapes, from_mask)?;
+        Ok(call)
+    }
+
+    fn len(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    fn traffic(&self, definition: &Definition, shapes: &[&[u64]], from_mask: bool) -> Result<Traffic, Error> {
+        let mut traffic = definition.traffic(self.outputs, self.case.dtype, shapes)?;
+        let bytes = self.len() * self.case.dtype.size();
+        if from_mask {
+            traffic.read = bytes + 4 * mask_words(self.len());
+        }
+        if self.case.extra == Extra::Accumulate {
+            traffic.read += traffic.written;
+        }
+        Ok(traffic)
+    }
+
+    /// The outputs of the first call, by the reference: on all cores where each element stands for itself.
+    fn expected(&self) -> Result<Vec<Option<Column>>, Error> {
+        let case = self.case;
+        let mut expected = self.before.clone();
+        if case.shapes != Shapes::Contiguous || case.extra != Extra::None {
+            self.run(&Runner::reference(), &mut expected)?;
+            return Ok(expected);
+        }
+        let values =
+            self.reads.iter().map(|read| read.as_ref().map_or_else(Vec::new, |(column, _)| column.values()));
+        let all = reference(case.op, case.dtype, &values.collect::<Vec<_>>(), self.len() as usize);
+        Ok((0..).zip(all).map(|(w, column)| self.outputs.contains(w).then_some(column)).collect())
+    }
+
+    fn args<'b, O>(&'b self, writes: Vec<Option<O>>) -> Args<'b, View<'b>, O> {
+        let view = |(i, read): (usize, &'b Option<(Column, Layout)>)| {
+            let (column, layout) = read.as_ref()?;
+            let is_mask = i > self.case.op.definition().upstream();
+            Some(if is_mask { column.view() } else { column.view().with(layout.clone()) })
+        };
+        let reads = self.reads.iter().enumerate().map(view).collect();
+        Args { dtype: Some(self.case.dtype), ..Args::new(self.case.op, reads, writes) }
+    }
+
+    fn adds(&self, w: usize) -> bool {
+        self.case.extra == Extra::Accumulate && self.case.op.definition().gradient_of(w).is_some()
+    }
+
+    /// One call on host slices.
+    fn run(&self, runner: &Runner, results: &mut [Option<Column>]) -> Result<(), Error> {
+        let writes = results.iter_mut().enumerate().map(|(w, column)| {
+            let output = column.as_mut()?.output();
+            Some(if self.adds(w) { output.accumulate() } else { output })
+        });
+        runner.run_here(self.args(writes.collect()))
+    }
+
+    /// The operands in buffers of a GPU.
+    fn on_gpu<'t>(&self, kernels: &Kernels, timer: Timer<'t>) -> Result<Place<'t>, Error> {
+        let definition = self.case.op.definition();
+        let upload = |column: &Column| timer.upload(column.slice().bytes());
+        let inputs = self.reads.iter().map(|r| r.as_ref().map(|(c, _)| upload(c)).transpose());
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let results = self.before.iter().map(|c| c.as_ref().map(upload).transpose());
+        let results = results.collect::<Result<Vec<_>, _>>()?;
+        let reads = (0..).zip(&inputs).zip(&self.reads).map(|((i, buffer), read)| {
+            let (buffer, (column, layout)) = (buffer.as_ref()?, read.as_ref()?);
+            let operand = Operand::new(buffer, 0, column.slice().len() as u64);
+            Some(if i > definition.upstream() { operand } else { operand.layout(layout.clone()) })
+        });
+        let writes = (0..).zip(&results).zip(&self.before).map(|((w, buffer), column)| {
+            let operand = Operand::new(buffer.as_ref()?, 0, column.as_ref()?.slice().len() as u64);
+            Some(if self.adds(w) { operand.accumulate() } else { operand })
+        });
+        let args: Args<Operand, Operand> = Args::new(self.case.op, reads.collect(), writes.collect());
+        let bound = kernels.bind(Args { dtype: Some(self.case.dtype), ..args })?;
+        let (copy, copy_bytes) = self.copy(kernels, &timer)?;
+        Ok(Place::Gpu { timer, results, bound, copy, copy_bytes })
+    }
+
+    /// A copy of the same mix of reads and writes, and the bytes that it moves.
+    fn copy(&self, kernels: &Kernels, timer: &Timer) -> Result<(Bound, u64), Error> {
+        let bytes = self.len() * self.case.dtype.size();
+        let whole = |moved: u64| ((moved as f64 / bytes as f64).round() as usize).clamp(1, MAX_COPIED);
+        let (reads, writes) = (whole(self.traffic.read), whole(self.traffic.written));
+        let copy = Copy::new(reads.max(writes - 1));
+        let words = bytes.div_ceil(4).next_multiple_of(4);
+        let random = Column::of(Some(DType::F32), &vec![1.5; words as usize]);
+        let buffer = || timer.upload(random.slice().bytes());
+        let inputs = (0..copy.0.inputs.len()).map(|_| buffer()).collect::<Result<Vec<_>, _>>()?;
+        let outputs = (0..writes).map(|_| buffer()).collect::<Result<Vec<_>, _>>()?;
+        let operand = |buffer| Some(Operand::new(buffer, 0, words));
+        let args: Args<Operand, Operand> =
+            Args::new(&copy, inputs.iter().map(operand).collect(), outputs.iter().map(operand).collect());
+        let moved = (inputs.len() + outputs.len()) as u64 * words * 4;
+        Ok((kernels.bind(args)?, moved))
+    }
+}
+
+/// Plain copies of host memory, of which the fastest counts.
+struct PlainCopy {
+    from: Vec<f32>,
+    to: Vec<f32>,
+}
+
+impl PlainCopy {
+    /// By one thread, by all, and by all past the caches.
+    const KINDS: usize = 3;
+
+    fn new(len: usize) -> Self {
+        Self { from: (0..len).map(|i| i as f32).collect(), to: vec![0.0; len] }
+    }
+
+    fn bytes(&self) -> u64 {
+        8 * self.from.len() as u64
+    }
+
+    fn copy(&mut self, kind: usize) {
+        match kind {
+            0 => self.to.copy_from_slice(&self.from),
+            1 => {
+                let part = self.from.len().div_ceil(rayon::current_num_threads());
+                let parts = self.to.par_chunks_mut(part).zip(self.from.par_chunks(part));
+                parts.for_each(|(to, from)| to.copy_from_slice(from));
+            }
+            _ => copy_past_caches(&self.from, &mut self.to),
+        }
+    }
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -310,48 +525,39 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// A kernel that reads and writes what a kernel of the op does and computes next to nothing.
-///
-/// It has the op's inputs, and every output but an alias reads all of them, as those of the built-in ops do.
-pub fn copy_like(definition: &Definition) -> &'static dyn Op {
-    &COPIES[usize::from(definition.inputs.len() > 1)]
+/// The most operands that a copy reads, and that it writes.
+const MAX_COPIED: usize = 4;
+
+/// An op that computes next to nothing: every output is the exclusive or of all inputs.
+pub struct Copy(Definition);
+
+impl Copy {
+    /// With so many inputs, 1 to 4; it can write one output more.
+    pub fn new(inputs: usize) -> Self {
+        let names = ["x", "y", "w", "v"];
+        let names = &names[..inputs.clamp(1, MAX_COPIED)];
+        let mixed = names.join(" ^ ");
+        let gradients =
+            names.iter().map(|name| OutputDefinition::gradient(name, mixed.clone(), "all inputs, mixed"));
+        Self(Definition {
+            name: "copy".into(),
+            inputs: names.iter().map(|name| (*name).into()).collect(),
+            functions: Vec::new(),
+            lets: Vec::new(),
+            outputs: std::iter::once(OutputDefinition::z(mixed.clone(), "all inputs, mixed"))
+                .chain(gradients)
+                .collect(),
+        })
+    }
 }
-
-struct Copy(Definition);
-
-static COPIES: [Copy; 2] = [
-    Copy(Definition {
-        name: "copy",
-        inputs: &["x"],
-        functions: &[],
-        lets: &[],
-        z: "x",
-        gradients: &["x ^ dz"],
-        formulas: &[("z", "x"), ("dx", "x ^ dz, the bits")],
-    }),
-    Copy(Definition {
-        name: "copy",
-        inputs: &["x", "y"],
-        functions: &[],
-        lets: &[],
-        z: "x ^ y",
-        gradients: &["dz", "x ^ y ^ dz"],
-        formulas: &[("z", "x ^ y, the bits"), ("dx", "dz"), ("dy", "x ^ y ^ dz, the bits")],
-    }),
-];
 
 impl Op for Copy {
     fn definition(&self) -> &Definition {
         &self.0
     }
 
-    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
-        let (dz, inputs) = (reads[reads.len() - 1], &reads[..reads.len() - 1]);
-        let mixed = inputs.iter().fold(0, |all, x| all ^ x.to_bits());
-        writes.fill(f32::from_bits(mixed ^ dz.to_bits()));
-        writes[0] = f32::from_bits(mixed);
-        if inputs.len() > 1 {
-            writes[1] = dz;
-        }
+    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
+        let inputs = &reads[..self.0.inputs.len()];
+        writes.fill(f32::from_bits(inputs.iter().fold(0, |all, x| all ^ x.to_bits())));
     }
 }

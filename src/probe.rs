@@ -2,7 +2,11 @@
 //!
 //! Each probe is an op of one float operation, run like any other op and compared with IEEE arithmetic.
 
-use crate::{Error, Op, Runner, data::Data, op::Definition};
+use crate::{
+    DType, Error, Op, Runner,
+    data::Data,
+    op::{Definition, OutputDefinition},
+};
 
 /// What the probes found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,23 +34,23 @@ pub fn probe(runner: &Runner) -> Result<Probes, Error> {
     };
     // A subnormal operand and a normal one whose sum would show it; two normal factors of a subnormal product.
     let (tiny, least) = (f32::from_bits(1), f32::MIN_POSITIVE);
-    let sum = bits(&ADD, &[&[tiny, least], &[tiny, tiny]])?;
-    let product = bits(&MULTIPLY, &[&[least], &[0.5]])?;
+    let sum = bits(&add(), &[&[tiny, least], &[tiny, tiny]])?;
+    let product = bits(&multiply(), &[&[least], &[0.5]])?;
     let flushes_subnormals = sum != [2, 0x0080_0001] || product != [0x0040_0000];
 
     // (1 + e)(1 - e) - 1 is -e^2 in one rounding; in two, the product is nearer to 1 than to its neighbour, and it is 0.
     let e = 1.0 / 8192.0;
     let [x, y, w]: [&[f32]; 3] = [&[1.0 + e], &[1.0 - e], &[-1.0]];
     let once = [(-e * e).to_bits()];
-    let fma_is_fused = bits(&FMA, &[x, y, w])? == once;
-    let contracts = bits(&MULTIPLY_ADD, &[x, y, w])? == once;
+    let fma_is_fused = bits(&fma(), &[x, y, w])? == once;
+    let contracts = bits(&multiply_add(), &[x, y, w])? == once;
 
     let (x, y) = normal_operands();
     let expected =
         |f: fn(f32, f32) -> f32| x.iter().zip(&y).map(|(x, y)| f(*x, *y).to_bits()).collect::<Vec<_>>();
-    let rounds_to_nearest_even = bits(&ADD, &[&x, &y])? == expected(|x, y| x + y)
-        && bits(&MULTIPLY, &[&x, &y])? == expected(|x, y| x * y);
-    let quotients = bits(&DIVIDE, &[&x, &y])?;
+    let rounds_to_nearest_even = bits(&add(), &[&x, &y])? == expected(|x, y| x + y)
+        && bits(&multiply(), &[&x, &y])? == expected(|x, y| x * y);
+    let quotients = bits(&divide(), &[&x, &y])?;
     let errors = quotients.iter().zip(expected(|x, y| x / y)).map(|(q, exact)| q.abs_diff(exact));
     let division_error_ulp = errors.max().unwrap_or(0);
     Ok(Probes { flushes_subnormals, fma_is_fused, contracts, rounds_to_nearest_even, division_error_ulp })
@@ -55,7 +59,7 @@ pub fn probe(runner: &Runner) -> Result<Probes, Error> {
 /// Random normal numbers whose sums, products and quotients are normal, and ties.
 fn normal_operands() -> (Vec<f32>, Vec<f32>) {
     let mut operands = vec![vec![0.0; 1 << 16]; 3];
-    Data::Ordinary.fill(1, 0, &mut operands);
+    Data::Ordinary.fill(DType::F32, 1, 0, &mut operands);
     let (mut x, mut y) = (operands.swap_remove(0), operands.swap_remove(1));
     let half = f32::EPSILON / 2.0;
     for one in [1.0, 1.0 + f32::EPSILON, -1.0, -1.0 - f32::EPSILON] {
@@ -75,45 +79,49 @@ impl Op for Probe {
         &self.definition
     }
 
-    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
         writes.fill(0.0);
         writes[0] = (self.exact)(reads);
     }
 }
 
-const fn probe_op(
-    inputs: &'static [&'static str],
-    gradients: &'static [&'static str],
-    z: &'static str,
-    exact: fn(&[f32]) -> f32,
-) -> Probe {
-    let definition =
-        Definition { name: "probe", inputs, functions: &[], lets: &[], z, gradients, formulas: &[] };
+fn probe_op(inputs: &[&'static str], z: &'static str, exact: fn(&[f32]) -> f32) -> Probe {
+    // A definition has a gradient for each input; nobody asks for these.
+    let unused = inputs.iter().map(|input| OutputDefinition::gradient(input, "0u", "0"));
+    let definition = Definition {
+        name: "probe".into(),
+        inputs: inputs.iter().map(|input| (*input).into()).collect(),
+        functions: Vec::new(),
+        lets: Vec::new(),
+        outputs: std::iter::once(OutputDefinition::z(z, z)).chain(unused).collect(),
+    };
     Probe { definition, exact }
 }
 
 const TWO: &[&str] = &["x", "y"];
 const THREE: &[&str] = &["x", "y", "w"];
-// A definition has a gradient for each input; nobody asks for these.
-const TWO_UNUSED: &[&str] = &["0u"; 2];
-const THREE_UNUSED: &[&str] = &["0u"; 3];
 
-static ADD: Probe =
-    probe_op(TWO, TWO_UNUSED, "bitcast<u32>(bitcast<f32>(x) + bitcast<f32>(y))", |r| r[0] + r[1]);
-static MULTIPLY: Probe =
-    probe_op(TWO, TWO_UNUSED, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y))", |r| r[0] * r[1]);
-static DIVIDE: Probe =
-    probe_op(TWO, TWO_UNUSED, "bitcast<u32>(bitcast<f32>(x) / bitcast<f32>(y))", |r| r[0] / r[1]);
-static FMA: Probe = probe_op(
-    THREE,
-    THREE_UNUSED,
-    "bitcast<u32>(fma(bitcast<f32>(x), bitcast<f32>(y), bitcast<f32>(w)))",
-    |r| r[0].mul_add(r[1], r[2]),
-);
-static MULTIPLY_ADD: Probe =
-    probe_op(THREE, THREE_UNUSED, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y) + bitcast<f32>(w))", |r| {
-        r[0] * r[1] + r[2]
-    });
+fn add() -> Probe {
+    probe_op(TWO, "bitcast<u32>(bitcast<f32>(x) + bitcast<f32>(y))", |r| r[0] + r[1])
+}
+
+fn multiply() -> Probe {
+    probe_op(TWO, "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y))", |r| r[0] * r[1])
+}
+
+fn divide() -> Probe {
+    probe_op(TWO, "bitcast<u32>(bitcast<f32>(x) / bitcast<f32>(y))", |r| r[0] / r[1])
+}
+
+fn fma() -> Probe {
+    let z = "bitcast<u32>(fma(bitcast<f32>(x), bitcast<f32>(y), bitcast<f32>(w)))";
+    probe_op(THREE, z, |r| r[0].mul_add(r[1], r[2]))
+}
+
+fn multiply_add() -> Probe {
+    let z = "bitcast<u32>(bitcast<f32>(x) * bitcast<f32>(y) + bitcast<f32>(w))";
+    probe_op(THREE, z, |r| r[0] * r[1] + r[2])
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,13 +6,17 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use smallvec::SmallVec;
+
 use crate::{
-    Args, Error, IntoArgs, Op, Outputs, cpu,
+    Args, DType, Error, IntoArgs, Op, Outputs, cpu,
     gpu::{
         device,
-        stream::{Streamer, Wait},
+        stream::{Done, Streamer, Wait},
     },
-    op::{Pass, check, reference_block},
+    host::{Output, Slice, SliceMut, View},
+    op::{Call, Given, Operands, Pass, check},
+    reference::{self, Job},
 };
 
 /// Which device to take.
@@ -194,16 +198,14 @@ impl Runner {
 
     /// Runs one call and waits for it.
     ///
-    /// Inputs are anything that is a slice of f32; outputs are slices of the same length, or vectors, which get it.
+    /// Inputs are anything that turns into a [`View`]: slices of f32, f16 or bf16, one type for all, with one axis unless
+    /// they are given a [`Layout`](crate::Layout). They broadcast by NumPy's rules, and the gradient of one that was
+    /// broadcast is summed. Outputs are contiguous: slices of the right length, or vectors, which get it.
     ///
     /// # Errors
-    /// A length that differs, a missing argument, and whatever the GPU reports; a loss is [`Error::DeviceLost`]. A call
+    /// Shapes that do not fit, a missing argument, and whatever the GPU reports; a loss is [`Error::DeviceLost`]. A call
     /// whose arguments are wrong touches nothing; after a failure on the way, vectors are empty and slices hold no result.
-    pub fn run<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<(), Error>
-    where
-        I: AsRef<[f32]>,
-        O: Into<Output<'a>>,
-    {
+    pub fn run<'a, 'b, 'o>(&self, args: impl IntoArgs<'o, View<'a>, Output<'b>>) -> Result<(), Error> {
         pollster::block_on(self.run_any(args.into_args(), Wait::Block, self.fall_back))
     }
 
@@ -211,28 +213,36 @@ impl Runner {
     ///
     /// # Errors
     /// As [`run`](Runner::run).
-    pub async fn run_async<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<(), Error>
-    where
-        I: AsRef<[f32]>,
-        O: Into<Output<'a>>,
-    {
-        self.run_any(args.into_args(), Wait::Wake, self.fall_back).await
+    pub fn run_async<'a, 'b, 'o>(
+        &self,
+        args: impl IntoArgs<'o, View<'a>, Output<'b>>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        self.run_any(args.into_args(), Wait::Wake, self.fall_back)
     }
 
     /// The output `z` of any op.
     ///
     /// # Errors
     /// As [`run`](Runner::run).
-    pub fn forward(&self, op: &dyn Op, inputs: &[&[f32]]) -> Result<Vec<f32>, Error> {
-        let (z, _) = self.vectors(op, inputs, None, op.definition().outputs(Pass::Forward))?;
+    pub fn forward<'a>(
+        &self,
+        op: &dyn Op,
+        inputs: &[impl Into<View<'a>> + Clone],
+    ) -> Result<Vec<f32>, Error> {
+        let (z, _) = self.vectors(op, inputs, None::<&[f32]>, op.definition().outputs(Pass::Forward))?;
         Ok(z)
     }
 
-    /// The gradients of any op, one for each input, given the upstream gradient `dz`.
+    /// The gradients of any op, one for each input and of its shape, given the upstream gradient `dz`.
     ///
     /// # Errors
     /// As [`run`](Runner::run).
-    pub fn backward(&self, op: &dyn Op, inputs: &[&[f32]], dz: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
+    pub fn backward<'a>(
+        &self,
+        op: &dyn Op,
+        inputs: &[impl Into<View<'a>> + Clone],
+        dz: impl Into<View<'a>>,
+    ) -> Result<Vec<Vec<f32>>, Error> {
         let (_, gradients) =
             self.vectors(op, inputs, Some(dz), op.definition().all_outputs(Pass::Backward))?;
         Ok(gradients)
@@ -242,79 +252,130 @@ impl Runner {
     ///
     /// # Errors
     /// As [`run`](Runner::run).
-    pub fn fused(
+    pub fn fused<'a>(
         &self,
         op: &dyn Op,
-        inputs: &[&[f32]],
-        dz: &[f32],
+        inputs: &[impl Into<View<'a>> + Clone],
+        dz: impl Into<View<'a>>,
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>), Error> {
-        self.vectors(op, inputs, Some(dz), op.definition().all_outputs(Pass::Fused))
+        let outputs = Outputs::Z | op.definition().all_outputs(Pass::Backward);
+        self.vectors(op, inputs, Some(dz), outputs)
     }
 
-    fn vectors(
+    fn vectors<'a>(
         &self,
         op: &dyn Op,
-        inputs: &[&[f32]],
-        dz: Option<&[f32]>,
+        inputs: &[impl Into<View<'a>> + Clone],
+        dz: Option<impl Into<View<'a>>>,
         outputs: Outputs,
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>), Error> {
-        let mut vectors = vec![Vec::new(); op.definition().write_count()];
+        let mut vectors = vec![Vec::new(); 1 + op.definition().inputs.len()];
         let writes = vectors.iter_mut().enumerate().map(|(i, v)| outputs.contains(i).then_some(v)).collect();
-        let reads = inputs.iter().copied().map(Some).chain([dz]).collect();
-        self.run(Args { op, reads, writes })?;
+        let reads: Vec<Option<View>> =
+            inputs.iter().cloned().map(|i| Some(i.into())).chain([dz.map(Into::into)]).collect();
+        self.run(Args::new(op, reads, writes))?;
         let gradients = vectors.split_off(1);
         Ok((vectors.remove(0), gradients))
     }
 
     /// [`run`](Runner::run) on this device alone: what checks or times a device must not hear of another.
-    pub(crate) fn run_here<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<(), Error>
-    where
-        I: AsRef<[f32]>,
-        O: Into<Output<'a>>,
-    {
+    pub(crate) fn run_here<'a, 'b, 'o>(
+        &self,
+        args: impl IntoArgs<'o, View<'a>, Output<'b>>,
+    ) -> Result<(), Error> {
         pollster::block_on(self.run_any(args.into_args(), Wait::Block, false))
     }
 
-    async fn run_any<'a, I, O>(&self, args: Args<'_, I, O>, wait: Wait, fall_back: bool) -> Result<(), Error>
-    where
-        I: AsRef<[f32]>,
-        O: Into<Output<'a>>,
-    {
-        let op = args.op;
-        let reads: Vec<Option<&[f32]>> = args.reads.iter().map(|r| r.as_ref().map(AsRef::as_ref)).collect();
-        let outputs: Vec<Option<Output>> = args.writes.into_iter().map(|w| w.map(Into::into)).collect();
-        let read_lens: Vec<_> = reads.iter().map(|r| r.map(|r| r.len() as u64)).collect();
-        let write_lens: Vec<_> = outputs.iter().map(|w| w.as_ref().map(Output::fixed_len)).collect();
-        let (_, len) = check(op.definition(), &read_lens, &write_lens)?;
-        let reads: Vec<&[f32]> = reads.into_iter().map(Option::unwrap_or_default).collect();
-        let mut outputs = Incomplete(outputs);
-        let mut writes: Vec<_> =
-            outputs.0.iter_mut().map(|o| o.as_mut().map(|o| o.slice(len as usize))).collect();
+    async fn run_any(
+        &self,
+        args: Args<'_, View<'_>, Output<'_>>,
+        wait: Wait,
+        fall_back: bool,
+    ) -> Result<(), Error> {
+        let (job, mut outputs) = job(args)?;
+        for (output, write) in outputs.0.iter_mut().zip(&job.call.writes) {
+            if let (Some(output), Some(write)) = (output, write)
+                && !output.reserve(write.len)
+            {
+                let (op, shape) = (job.op.definition().name.to_string(), job.call.shape.to_vec());
+                return Err(Error::TooMany { op, shape });
+            }
+        }
+        let targets = outputs.0.iter_mut().zip(&job.call.writes);
+        let mut writes: Operands<SliceMut> =
+            targets.map(|(o, w)| Some(o.as_mut()?.slice(w.as_ref()?.len as usize))).collect();
+        writes.resize_with(job.call.writes.len(), || None);
         match &self.engine {
-            Engine::Cpu => cpu::run(op, &reads, &mut writes),
-            Engine::Reference => reference_block(op, &reads, &mut writes),
-            Engine::Gpu(_) if fall_back && self.fell_back() => cpu::run(op, &reads, &mut writes),
+            Engine::Cpu => cpu::run(&job, &mut writes),
+            Engine::Reference => reference::run(&job, &mut writes),
+            Engine::Gpu(_) if fall_back && self.fell_back() => cpu::run(&job, &mut writes),
             Engine::Gpu(streamer) => {
-                let mut done = 0;
-                match streamer.run(op, &reads, &mut writes, wait, &mut done).await {
+                let mut done = Done::default();
+                match streamer.run(&job, &mut writes, wait, &mut done).await {
                     Err(Error::DeviceLost { .. } | Error::OutOfMemory { .. }) if fall_back => {
                         self.fell_back.store(true, Ordering::Relaxed);
-                        finish_on_cpu(op, &reads, &mut writes, done);
+                        finish_on_cpu(&job, &mut writes, done);
                     }
                     result => result?,
                 }
             }
         }
+        drop(writes);
         outputs.complete();
         Ok(())
     }
 }
 
-/// The elements from `done` on.
-fn finish_on_cpu(op: &dyn Op, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>], done: usize) {
-    let reads: Vec<&[f32]> = reads.iter().map(|r| r.get(done..).unwrap_or_default()).collect();
-    let mut rest: Vec<_> = writes.iter_mut().map(|w| w.as_mut().map(|w| &mut w[done..])).collect();
-    cpu::run(op, &reads, &mut rest);
+/// What is not done.
+fn finish_on_cpu(job: &Job, writes: &mut [Option<SliceMut>], done: Done) {
+    if !done.sums {
+        cpu::sums(job, writes);
+    }
+    cpu::elementwise(job, writes, done.elements);
+}
+
+/// A call whose arguments fit, and its outputs.
+fn job<'o, 'a, 'b>(args: Args<'o, View<'a>, Output<'b>>) -> Result<(Job<'o, 'a>, Incomplete<'b>), Error> {
+    let Args { op, dtype, reads, writes } = args;
+    let definition = op.definition();
+    let mut given_reads: Operands<Given> = reads.iter().map(|r| r.as_ref().map(View::given)).collect();
+    let given_writes: Operands<Given> = writes.iter().map(|w| w.as_ref().map(Output::given)).collect();
+    given_reads.resize(given_reads.len().max(definition.inputs.len()), None);
+    let call = check(definition, &given_reads, &given_writes)?;
+    let dtype = check_types(&call, op, dtype, &reads, &writes)?;
+    let mut reads: Vec<Option<Slice>> = reads.into_iter().map(|r| r.map(|view| view.data)).collect();
+    reads.resize(definition.read_count(), None);
+    Ok((Job { op, dtype, call, reads }, Incomplete(writes)))
+}
+
+/// Every operand holds the call's storage type, a mask words.
+fn check_types(
+    call: &Call,
+    op: &dyn Op,
+    dtype: Option<DType>,
+    reads: &[Option<View>],
+    writes: &[Option<Output>],
+) -> Result<DType, Error> {
+    let definition = op.definition();
+    let is_mask = |w: usize| Some(w) == definition.mask();
+    let reads = definition
+        .read_names()
+        .zip(reads)
+        .enumerate()
+        .filter_map(|(i, (name, r))| Some((name, r.as_ref()?.data.dtype(), i > definition.upstream())));
+    let writes = writes.iter().enumerate().filter(|(w, _)| call.outputs.contains(*w));
+    let writes = writes.filter_map(|(w, o)| Some((definition.write_name(w), o.as_ref()?.kind(), is_mask(w))));
+    let all: SmallVec<[_; 8]> = reads.chain(writes).collect();
+    let dtype = dtype.or_else(|| all.iter().find_map(|(_, dtype, _)| *dtype)).unwrap_or_default();
+    let name = |dtype: Option<DType>| dtype.map_or("words of a mask (u32)", DType::name);
+    for (argument, got, is_mask) in all {
+        let need = if is_mask { None } else { Some(dtype) };
+        if got != need {
+            let (op, argument) = (definition.name.to_string(), argument.to_owned());
+            return Err(Error::Type { op, argument, got: name(got), need: name(need) });
+        }
+    }
+    Ok(dtype)
 }
 
 /// The outputs of a call under way: vectors are emptied where it fails or its future is dropped.
@@ -329,58 +390,6 @@ impl Incomplete<'_> {
 impl Drop for Incomplete<'_> {
     fn drop(&mut self) {
         self.0.iter_mut().flatten().for_each(Output::discard);
-    }
-}
-
-/// Where an output goes: a slice of the right length, or a vector that gets it.
-#[derive(Debug)]
-pub enum Output<'a> {
-    /// A slice of the inputs' length.
-    Slice(&'a mut [f32]),
-    /// A vector, which gets the inputs' length.
-    Vec(&'a mut Vec<f32>),
-}
-
-impl Output<'_> {
-    fn fixed_len(&self) -> Option<u64> {
-        match self {
-            Output::Slice(slice) => Some(slice.len() as u64),
-            Output::Vec(_) => None,
-        }
-    }
-
-    fn slice(&mut self, len: usize) -> &mut [f32] {
-        match self {
-            Output::Slice(slice) => slice,
-            Output::Vec(vec) => {
-                vec.resize(len, 0.0);
-                vec
-            }
-        }
-    }
-
-    fn discard(&mut self) {
-        if let Output::Vec(vec) = self {
-            vec.clear();
-        }
-    }
-}
-
-impl<'a> From<&'a mut [f32]> for Output<'a> {
-    fn from(slice: &'a mut [f32]) -> Self {
-        Output::Slice(slice)
-    }
-}
-
-impl<'a, const N: usize> From<&'a mut [f32; N]> for Output<'a> {
-    fn from(array: &'a mut [f32; N]) -> Self {
-        Output::Slice(array)
-    }
-}
-
-impl<'a> From<&'a mut Vec<f32>> for Output<'a> {
-    fn from(vec: &'a mut Vec<f32>) -> Self {
-        Output::Vec(vec)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Comparing a device with the scalar reference, bit for bit.
 //!
 //! ```
-//! use elemgrad::{Runner, modulo, op::Pass, verify::{Inputs, verify}};
+//! use elemgrad::{DType, Runner, modulo, op::Pass, verify::{Inputs, verify}};
 //! use std::ops::ControlFlow;
 //!
 //! # fn main() -> Result<(), elemgrad::Error> {
 //! let inputs = Inputs::Sample { count: 10_000, seed: 1 };
-//! let report = verify(&Runner::cpu(), &modulo::Mod, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
+//! let go_on = &mut |_| ControlFlow::Continue(());
+//! let report = verify(&Runner::cpu(), &modulo::Mod, DType::F32, &inputs, &Pass::ALL, go_on)?;
 //! assert_eq!((report.checked, report.mismatches), (10_000, 0));
 //! # Ok(())
 //! # }
@@ -17,9 +18,10 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 
 use crate::{
-    Args, Error, Op, Outputs, Runner,
+    Args, DType, Error, Op, Outputs, Runner, View,
     cpu::for_blocks,
     data::Data,
+    host::Column,
     op::{Definition, Pass, reference_block},
 };
 
@@ -31,7 +33,7 @@ const SHOWN: usize = 10;
 /// What to compare on.
 #[derive(Clone, Debug)]
 pub enum Inputs {
-    /// Every f32, for an op of one input.
+    /// Every input: all f32 for an op of one input; of the types of 2 bytes also all pairs for an op of two.
     Exhaustive,
     /// [`Data::Mix`].
     Sample {
@@ -46,32 +48,36 @@ pub enum Inputs {
 
 impl Inputs {
     /// How many elements there are.
-    pub fn count(&self) -> u64 {
+    pub fn count(&self, definition: &Definition, dtype: DType) -> u64 {
         match self {
-            Inputs::Exhaustive => 1 << 32,
+            Inputs::Exhaustive => 1 << exhaustive_bits(definition, dtype).min(32),
             Inputs::Sample { count, .. } => *count,
             Inputs::Given(operands) => operands.first().map_or(0, |o| o.len() as u64),
         }
     }
 
-    fn check(&self, op: &dyn Op) -> Result<(), Error> {
+    fn check(&self, op: &dyn Op, dtype: DType) -> Result<(), Error> {
         let definition = op.definition();
         let (what, got, need) = match self {
-            Inputs::Exhaustive => ("inputs in an exhaustive check", definition.inputs.len(), 1),
+            Inputs::Exhaustive => {
+                let bits = exhaustive_bits(definition, dtype) as usize;
+                ("bits of inputs in an exhaustive check", bits, bits.min(32))
+            }
             Inputs::Sample { .. } => return Ok(()),
-            Inputs::Given(operands) => ("inputs", operands.len(), definition.read_count()),
+            Inputs::Given(operands) => ("inputs", operands.len(), definition.upstream() + 1),
         };
-        let op = || definition.name.to_owned();
+        let op = || definition.name.to_string();
         if got != need {
             return Err(Error::Arity { op: op(), what, got, need });
         }
         let names: Vec<_> = definition.read_names().collect();
         let lens = self.given().iter().map(|operand| operand.len() as u64);
-        match names.iter().zip(lens).find(|(_, len)| *len != self.count()) {
+        let need = self.count(definition, dtype);
+        match names.iter().zip(lens).find(|(_, len)| *len != need) {
             None => Ok(()),
             Some((name, got)) => {
                 let (argument, other) = ((*name).to_owned(), names[0].to_owned());
-                Err(Error::Length { op: op(), argument, got, need: self.count(), other })
+                Err(Error::Length { op: op(), argument, got, need, other })
             }
         }
     }
@@ -92,16 +98,19 @@ impl Inputs {
         }
     }
 
-    fn fill(&self, first: u64, copies: usize, operands: &mut [Vec<f32>]) {
+    fn fill(&self, dtype: DType, first: u64, copies: usize, operands: &mut [Vec<f32>]) {
         match self {
             Inputs::Exhaustive => {
-                let [x, upstream @ ..] = operands else { return };
-                x.par_iter_mut()
-                    .enumerate()
-                    .for_each(|(i, x)| *x = f32::from_bits((first + i as u64) as u32));
-                Data::Mix.fill(1, first, upstream);
+                let Some((upstream, inputs)) = operands.split_last_mut() else { return };
+                let width = 8 * dtype.size();
+                for (place, input) in (0..).zip(inputs) {
+                    let element = |i: usize| ((first + i as u64) >> (place * width)) as u32;
+                    let mask = u32::MAX >> (32 - width);
+                    input.par_iter_mut().enumerate().for_each(|(i, v)| *v = dtype.widen(element(i) & mask));
+                }
+                Data::Mix.fill(dtype, 1, first, std::slice::from_mut(upstream));
             }
-            Inputs::Sample { seed, .. } => Data::Mix.fill(*seed, first, operands),
+            Inputs::Sample { seed, .. } => Data::Mix.fill(dtype, *seed, first, operands),
             Inputs::Given(given) => {
                 for (operand, given) in operands.iter_mut().zip(given) {
                     for (copies, value) in operand.chunks_mut(copies).zip(&given[first as usize..]) {
@@ -113,9 +122,16 @@ impl Inputs {
     }
 }
 
+/// How many bits all inputs have.
+fn exhaustive_bits(definition: &Definition, dtype: DType) -> u64 {
+    definition.inputs.len() as u64 * 8 * dtype.size()
+}
+
 /// One output that is not the reference's.
 #[derive(Clone, Debug)]
 pub struct Mismatch {
+    /// The storage type.
+    pub dtype: DType,
     /// The element's number.
     pub element: u64,
     /// The pass.
@@ -124,21 +140,21 @@ pub struct Mismatch {
     pub output: String,
     /// Every input and the upstream gradient, by name.
     pub reads: Vec<(String, f32)>,
-    /// What the reference says.
-    pub expected: f32,
-    /// What the device said.
-    pub actual: f32,
+    /// The bits that the reference says: of a type of 2 bytes the low half, of a mask the lowest.
+    pub expected: u32,
+    /// The bits that the device said.
+    pub actual: u32,
 }
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let digits = 2 * self.dtype.size() as usize;
+        let show = |bits: u32| format!("{:e} ({bits:0digits$x})", self.dtype.widen(bits));
         write!(f, "element {}, {}:", self.element, self.pass.name())?;
         for (name, value) in &self.reads {
-            write!(f, " {name} = {value:e} ({:08x})", value.to_bits())?;
+            write!(f, " {name} = {}", show(self.dtype.round(*value)))?;
         }
-        let (expected, actual) = (self.expected, self.actual);
-        write!(f, ": {} is {actual:e} ({:08x}), ", self.output, actual.to_bits())?;
-        write!(f, "expected {expected:e} ({:08x})", expected.to_bits())
+        write!(f, ": {} is {}, expected {}", self.output, show(self.actual), show(self.expected))
     }
 }
 
@@ -147,6 +163,8 @@ impl std::fmt::Display for Mismatch {
 pub struct Report {
     /// The op's name.
     pub op: String,
+    /// The storage type.
+    pub dtype: DType,
     /// The device's name.
     pub device: String,
     /// Elements compared.
@@ -157,8 +175,9 @@ pub struct Report {
     pub first: Vec<Mismatch>,
 }
 
-/// Compares the passes with the reference on every element, on bits: every output, but for one that is an alias (`dx` of
-/// `mod`) on every other chunk of elements, since the kernels with it and without it take turns.
+/// Compares the passes with the reference on every element, on bits: every output, but for those that a pass does not write
+/// unless told (`dx` of `mod`, which is an alias, its `q`, the mask of `spiky`) on every other chunk of elements, since the
+/// kernels with them and without them take turns.
 ///
 /// `progress` hears how many elements are done and may break off, which leaves [`Report::checked`] short of the count.
 ///
@@ -169,30 +188,31 @@ pub struct Report {
 pub fn verify(
     runner: &Runner,
     op: &dyn Op,
+    dtype: DType,
     inputs: &Inputs,
     passes: &[Pass],
     progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Report, Error> {
-    inputs.check(op)?;
     let definition = op.definition();
+    inputs.check(op, dtype)?;
     if passes.is_empty() {
-        return Err(Error::NothingWanted { op: definition.name.into() });
+        return Err(Error::NothingWanted { op: definition.name.to_string() });
     }
     for &pass in passes {
         definition.check(definition.all_outputs(pass))?;
     }
-    let count = inputs.count();
+    let count = inputs.count(definition, dtype);
     if count == 0 {
-        return Err(Error::Arity { op: definition.name.into(), what: "elements", got: 0, need: 1 });
+        return Err(Error::Arity { op: definition.name.to_string(), what: "elements", got: 0, need: 1 });
     }
     let mut report = Report {
-        op: definition.name.into(),
+        op: definition.name.to_string(),
+        dtype,
         device: runner.name().into(),
         checked: 0,
         mismatches: 0,
         first: Vec::new(),
     };
-    let mut chunk = Chunk::default();
     for turn in 0.. {
         let len = chunk_len(count, turn).min(count - report.checked) as usize;
         if len == 0 {
@@ -200,10 +220,10 @@ pub fn verify(
         }
         let mut wrong = vec![false; len];
         for &copies in inputs.copies() {
-            chunk.prepare(op, inputs, report.checked, len, copies);
+            let chunk = Chunk::new(op, dtype, inputs, report.checked, len, copies);
             for &pass in passes {
-                for outputs in outputs(definition, pass, inputs, turn) {
-                    chunk.compare(runner, op, outputs, &mut wrong, &mut report)?;
+                for (outputs, from_mask) in outputs(definition, pass, inputs, count, turn) {
+                    chunk.compare(runner, outputs, from_mask, &mut wrong, &mut report)?;
                 }
             }
         }
@@ -222,77 +242,82 @@ fn chunk_len(count: u64, turn: u64) -> u64 {
     if turn % 4 < 2 { len } else { len - 1 }
 }
 
-/// What a pass is compared on: by turns the outputs that it writes unless told otherwise and all of them, aliases too,
-/// since these are kernels of their own. Given elements may be few, so they are compared on both.
-fn outputs(definition: &Definition, pass: Pass, inputs: &Inputs, turn: u64) -> Vec<Outputs> {
+/// What a pass is compared on: by turns the outputs that it writes unless told otherwise and all of them, since these are
+/// kernels of their own. Given elements may be few, so they are compared on both. Backward is also done from the saved
+/// mask, where the op has one.
+fn outputs(
+    definition: &Definition,
+    pass: Pass,
+    inputs: &Inputs,
+    count: u64,
+    turn: u64,
+) -> Vec<(Outputs, bool)> {
     let (default, all) = (definition.outputs(pass), definition.all_outputs(pass));
-    match (inputs, turn % 2) {
+    let sets = match (inputs, turn % 2) {
+        // Few elements.
         (Inputs::Given(_), _) if default != all => vec![default, all],
+        (Inputs::Exhaustive, _) if count <= 1 << 16 => vec![default, all],
         (Inputs::Given(_), _) | (_, 0) => vec![default],
         _ => vec![all],
-    }
+    };
+    let from_mask = pass == Pass::Backward && definition.mask().is_some();
+    sets.iter().map(|set| (*set, false)).chain(from_mask.then_some((all, true))).collect()
 }
 
-/// Operands, expected outputs and actual outputs of some elements.
-#[derive(Default)]
-struct Chunk {
+/// Operands and expected outputs of some elements.
+struct Chunk<'a> {
+    op: &'a dyn Op,
+    dtype: DType,
     /// Neighbours that are one element.
     copies: usize,
-    reads: Vec<Vec<f32>>,
-    expected: Vec<Vec<f32>>,
-    actual: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+    reads: Vec<Column>,
+    expected: Vec<Column>,
 }
 
-impl Chunk {
-    fn prepare(&mut self, op: &dyn Op, inputs: &Inputs, first: u64, len: usize, copies: usize) {
-        let definition = op.definition();
-        self.copies = copies;
-        let resize = |vectors: &mut Vec<Vec<f32>>, count| {
-            vectors.resize(count, Vec::new());
-            for vector in vectors {
-                vector.resize(len * copies, 0.0);
-            }
-        };
-        resize(&mut self.reads, definition.read_count());
-        resize(&mut self.expected, definition.write_count());
-        resize(&mut self.actual, definition.write_count());
-        inputs.fill(first, copies, &mut self.reads);
-        let reads: Vec<_> = self.reads.iter().map(|r| &r[..]).collect();
-        reference(op, &reads, &mut self.expected);
+impl<'a> Chunk<'a> {
+    fn new(op: &'a dyn Op, dtype: DType, inputs: &Inputs, first: u64, len: usize, copies: usize) -> Self {
+        let mut values = vec![vec![0.0; len * copies]; op.definition().upstream() + 1];
+        inputs.fill(dtype, first, copies, &mut values);
+        let reads = values.iter().map(|v| Column::of(Some(dtype), v)).collect();
+        let expected = reference(op, dtype, &values, len * copies);
+        Self { op, dtype, copies, values, reads, expected }
     }
 
     fn compare(
-        &mut self,
+        &self,
         runner: &Runner,
-        op: &dyn Op,
         outputs: Outputs,
+        from_mask: bool,
         wrong: &mut [bool],
         report: &mut Report,
     ) -> Result<(), Error> {
-        // A bit pattern that no output has unless it is written: what the CPU path leaves alone counts as wrong.
-        let canary = f32::from_bits(0xffed_cba9);
-        self.actual.par_iter_mut().for_each(|actual| actual.fill(canary));
-        let forward = outputs == Outputs::Z;
-        let last = self.reads.len() - 1;
-        let reads = (0..).zip(&self.reads).map(|(i, r)| (!forward || i < last).then_some(&r[..])).collect();
-        let writes =
-            (0..).zip(&mut self.actual).map(|(i, w)| outputs.contains(i).then_some(&mut w[..])).collect();
-        runner.run_here(Args { op, reads, writes })?;
+        let definition = self.op.definition();
+        let needed = definition.reads_for(outputs, from_mask);
+        let mut reads: Vec<Option<View>> =
+            (0..).zip(&self.reads).map(|(i, r)| needed.contains(&i).then(|| r.view())).collect();
+        reads.extend(definition.mask().filter(|_| from_mask).map(|w| Some(self.expected[w].view())));
+        let mut actual: Vec<Option<Column>> = (0..)
+            .zip(&self.expected)
+            .map(|(w, expected)| outputs.contains(w).then(|| unwritten(expected)))
+            .collect();
+        let writes = actual.iter_mut().map(|w| w.as_mut().map(Column::output)).collect();
+        runner.run_here(Args { dtype: Some(self.dtype), ..Args::new(self.op, reads, writes) })?;
 
-        let names = op.definition().write_names();
-        for write in outputs.iter() {
-            let (expected, actual) = (&self.expected[write], &self.actual[write]);
-            for i in differing(expected, actual) {
+        for (w, actual) in actual.iter().enumerate() {
+            let (Some(actual), expected) = (actual, &self.expected[w]) else { continue };
+            for i in expected.differing(actual) {
                 let shown = std::mem::replace(&mut wrong[i / self.copies], true);
                 if !shown && report.first.len() < SHOWN {
-                    let reads = op.definition().read_names().zip(&self.reads);
+                    let reads = definition.read_names().zip(&self.values);
                     report.first.push(Mismatch {
+                        dtype: self.dtype,
                         element: report.checked + (i / self.copies) as u64,
-                        pass: outputs.pass(),
-                        output: names[write].clone(),
+                        pass: definition.pass(outputs),
+                        output: definition.write_name(w).to_owned(),
                         reads: reads.map(|(name, values)| (name.to_owned(), values[i])).collect(),
-                        expected: expected[i],
-                        actual: actual[i],
+                        expected: expected.bits(i),
+                        actual: actual.bits(i),
                     });
                 }
             }
@@ -301,23 +326,25 @@ impl Chunk {
     }
 }
 
-/// The reference over all elements, on all cores.
-pub(crate) fn reference(op: &dyn Op, reads: &[&[f32]], expected: &mut [Vec<f32>]) {
-    let mut expected: Vec<_> = expected.iter_mut().map(|e| Some(&mut e[..])).collect();
-    for_blocks(reads, &mut expected, |block| reference_block(op, &block.reads, &mut block.writes));
+/// Bit patterns that no output has unless it is written: what a device leaves alone counts as wrong.
+fn unwritten(expected: &Column) -> Column {
+    let mut column = expected.clone();
+    match &mut column {
+        Column::F32(values) => values.fill(f32::from_bits(0xffed_cba9)),
+        Column::Half(DType::F16, values) => values.fill(0xfeab),
+        Column::Half(_, values) => values.fill(0xffab),
+        Column::Bits(_, words) => words.iter_mut().for_each(|word| *word = !*word),
+    }
+    column
 }
 
-/// The elements that differ in any bit: all of them where the lengths do.
-pub(crate) fn differing(expected: &[f32], actual: &[f32]) -> Vec<usize> {
-    const BLOCK: usize = 1 << 14;
-    if expected.len() != actual.len() {
-        return (0..expected.len()).collect();
-    }
-    let blocks = expected.par_chunks(BLOCK).zip(actual.par_chunks(BLOCK)).enumerate();
-    let differing = blocks.flat_map_iter(|(block, (expected, actual))| {
-        let pairs = expected.iter().zip(actual).enumerate();
-        let differ = pairs.filter(|(_, (e, a))| e.to_bits() != a.to_bits());
-        differ.map(|(i, _)| block * BLOCK + i).collect::<Vec<_>>()
-    });
-    differing.collect()
+/// The reference over so many elements, on all cores: every output.
+pub(crate) fn reference(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize) -> Vec<Column> {
+    let definition = op.definition();
+    let mut values = vec![vec![0.0; len]; definition.write_count()];
+    let slices: Vec<_> = reads.iter().map(Vec::as_slice).collect();
+    let mut targets: Vec<_> = values.iter_mut().map(|e| Some(&mut e[..])).collect();
+    for_blocks(&slices, &mut targets, |block| reference_block(op, dtype, &block.reads, &mut block.writes));
+    let kind = |w: usize| if definition.mask() == Some(w) { None } else { Some(dtype) };
+    values.iter().enumerate().map(|(w, values)| Column::of(kind(w), values)).collect()
 }

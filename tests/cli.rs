@@ -7,7 +7,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use elemgrad::{Runner, modulo, spiky};
+use elemgrad::{
+    Args, Element, Runner, View,
+    half::{bf16, f16},
+    modulo, spiky,
+};
 use serde_json::Value;
 
 fn command(args: &[&str]) -> Command {
@@ -119,15 +123,21 @@ fn file(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An output file's header text and values.
+/// An output file's header text and data.
 #[track_caller]
-fn read(path: &Path) -> (String, Vec<f32>) {
+fn read_bytes(path: &Path) -> (String, Vec<u8>) {
     let bytes = fs::read(path).unwrap();
     assert!(bytes.starts_with(b"\x93NUMPY\x01\x00"));
     let (text, data) = bytes[10..].split_at(usize::from(u16::from_le_bytes([bytes[8], bytes[9]])));
     assert_eq!((text.len() + 10) % 64, 0);
-    let values = data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    (str::from_utf8(text).unwrap().trim_end().to_owned(), values)
+    (str::from_utf8(text).unwrap().trim_end().to_owned(), data.to_vec())
+}
+
+/// An output file's header text and values.
+#[track_caller]
+fn read(path: &Path) -> (String, Vec<f32>) {
+    let (text, data) = read_bytes(path);
+    (text, data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -200,8 +210,14 @@ fn run_goes_on_after_the_first_chunk() {
     // Two chunks and three elements.
     let x: Vec<f32> = (0..(16 << 20) + 3).map(|i| i as f32 * 0.37 - 1e6).collect();
     let file = dir.f32s("x.npy", &format!("({},)", x.len()), &x);
-    succeeds(&["run", "spiky", "--device", "cpu", "--x", &file, "--grad", &file, "--out", &dir.text("")]);
+    let out = dir.text("");
+    succeeds(&["run", "spiky", "--device", "cpu", "--x", &file, "--grad", &file, "--mask", "--out", &out]);
     let (z, dx) = Runner::cpu().fused(&spiky::Spiky, &[&x], &x).unwrap();
+    let (mut same_z, mut mask) = (Vec::<f32>::new(), Vec::<u32>::new());
+    Runner::cpu().run(spiky::ForwardSaving { x: &x, z: &mut same_z, mask: &mut mask }).unwrap();
+    let (text, words) = read_bytes(&dir.path("mask.npy"));
+    assert_same_header(&text, &header("'<u4'", false, &format!("({},)", mask.len())));
+    assert!(words == bytemuck::cast_slice::<u32, u8>(&mask), "mask.npy differs");
     for (name, expected) in [("z.npy", &z), ("dx.npy", &dx[0])] {
         assert!(bits(&read(&dir.path(name)).1) == bits(expected), "{name} differs");
     }
@@ -231,6 +247,207 @@ fn run_rounds_doubles_when_told() {
     let rounded = [0.2_f32, 0.25, 0.25 + f32::EPSILON / 2.0, 0.0, 0.0];
     assert_eq!(bits(&read(&dir.path("z.npy")).1), bits(&rounded));
     assert_same_header(&read(&dir.path("dx.npy")).0, &header("'<f4'", false, "(5,)"));
+}
+
+/// All bits of a 16-bit type, NaN payloads and subnormals among them, through `run` as through the library.
+fn sixteen_bits<E: Element>(descr: &str, options: &[&str]) {
+    let dir = Directory::new();
+    let words: Vec<u16> = (0..=u16::MAX).collect();
+    let [x, y, g] =
+        [1, 40503, 25717].map(|step| words.iter().map(|w| w.wrapping_mul(step)).collect::<Vec<u16>>());
+    let shape = "(2, 32768)";
+    let file =
+        |name: &str, data: &[u16]| dir.write(name, &npy(descr, false, shape, bytemuck::cast_slice(data)));
+    let (fx, fy, fg) = (file("x", &x), file("y", &y), file("g", &g));
+    let same = |name: &str, expected: &[E]| {
+        let (text, data) = read_bytes(&dir.path(&format!("{name}.npy")));
+        assert_same_header(&text, &header(descr, false, shape));
+        assert!(data == bytemuck::cast_slice::<E, u8>(expected), "{name} of {descr} differs");
+    };
+    let cast = |data: &[u16]| -> Vec<E> { bytemuck::cast_slice(data).to_vec() };
+    let (x, y, g) = (cast(&x), cast(&y), cast(&g));
+    let out = || vec![E::zeroed(); x.len()];
+    let (mut z, mut dx, mut dy, mut q) = (out(), out(), out(), out());
+    let run = |op: &str, more: &[&str]| {
+        let args = ["run", op, "--device", "cpu", "--x", &fx, "--grad", &fg, "--out", &dir.text("")];
+        succeeds(&[&args[..], options, more].concat());
+    };
+
+    run("spiky", &["--mask"]);
+    let mut mask = vec![0; x.len() / 32];
+    let fused = spiky::Fused { x: &x[..], dz: &g[..], z: &mut z[..], dx: &mut dx[..] };
+    Runner::reference().run(fused).unwrap();
+    same("z", &z);
+    same("dx", &dx);
+    let saving = spiky::ForwardSaving { x: &x[..], z: &mut z[..], mask: &mut mask[..] };
+    Runner::reference().run(saving).unwrap();
+    assert_eq!(read_bytes(&dir.path("mask.npy")).1, bytemuck::cast_slice::<u32, u8>(&mask));
+
+    run("mod", &["--y", &fy, "--quotient"]);
+    let fused =
+        modulo::Fused { x: &x[..], y: &y[..], dz: &g[..], z: &mut z[..], dx: None, dy: Some(&mut dy[..]) };
+    Runner::reference().run(fused).unwrap();
+    Runner::reference().run(modulo::DivMod { x: &x[..], y: &y[..], z: None, q: &mut q[..] }).unwrap();
+    for (name, expected) in [("z", &z), ("dx", &g), ("dy", &dy), ("q", &q)] {
+        same(name, expected);
+    }
+}
+
+#[test]
+fn run_keeps_the_bits_of_16_bit_types() {
+    sixteen_bits::<f16>("'<f2'", &[]);
+    sixteen_bits::<f16>("'<f2'", &["--dtype", "f16"]);
+    sixteen_bits::<bf16>("'<u2'", &["--dtype", "bf16"]);
+}
+
+/// A shape and what is in it.
+type Array<'a> = (&'a str, &'a [f32]);
+
+#[test]
+fn run_broadcasts() {
+    let dir = Directory::new();
+    let out = dir.text("out");
+    let small = [1.0, 2.0, 3.0, 4.0, 5.0, 7.0];
+    let g = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    // x, y, z, dx and dy, worked out by hand.
+    let cases: [[Array; 5]; 6] = [
+        [
+            ("(2, 3)", &small),
+            ("(3,)", &[2.0, 3.0, 5.0]),
+            ("(2, 3)", &[1.0, 2.0, 3.0, 0.0, 2.0, 2.0]),
+            ("(2, 3)", &g),
+            ("(3,)", &[-8.0, -5.0, -6.0]),
+        ],
+        [
+            ("(2, 3)", &small),
+            ("()", &[2.0]),
+            ("(2, 3)", &[1.0, 0.0, 1.0, 0.0, 1.0, 1.0]),
+            ("(2, 3)", &g),
+            ("()", &[-41.0]),
+        ],
+        [
+            ("(3,)", &small[..3]),
+            ("(2, 1)", &[2.0, 3.0]),
+            ("(2, 3)", &[1.0, 0.0, 1.0, 1.0, 2.0, 0.0]),
+            ("(3,)", &[5.0, 7.0, 9.0]),
+            ("(2, 1)", &[-5.0, -6.0]),
+        ],
+        // One shape is as good as the other: no sum.
+        [
+            ("(1, 6)", &small),
+            ("(6,)", &[2.0; 6]),
+            ("(1, 6)", &[1.0, 0.0, 1.0, 0.0, 1.0, 1.0]),
+            ("(1, 6)", &g),
+            ("(6,)", &[-0.0, -2.0, -3.0, -8.0, -10.0, -18.0]),
+        ],
+        // The sum of nothing is +0, and is written.
+        [("(0,)", &[]), ("(1,)", &[2.0]), ("(0,)", &[]), ("(0,)", &[]), ("(1,)", &[0.0])],
+        [("(4, 0)", &[]), ("(0,)", &[]), ("(4, 0)", &[]), ("(4, 0)", &[]), ("(0,)", &[])],
+    ];
+    for [(x_shape, x), (y_shape, y), z, dx, dy] in cases {
+        let (fx, fy) = (dir.f32s("x", x_shape, x), dir.f32s("y", y_shape, y));
+        let fg = dir.f32s("g", z.0, &g[..z.1.len()]);
+        for device in ["cpu", "reference", "auto"] {
+            let args = ["run", "mod", "--device", device, "--x", &fx, "--y", &fy, "--out", &out];
+            for with_gradients in [false, true] {
+                let more: &[&str] = if with_gradients { &["--grad", &fg] } else { &[] };
+                succeeds(&[&args[..], more].concat());
+                let files = [("z", z), ("dx", dx), ("dy", dy)];
+                for (name, (shape, expected)) in &files[..if with_gradients { 3 } else { 1 }] {
+                    let (text, values) = read(&dir.path(&format!("out/{name}.npy")));
+                    assert_same_header(&text, &header("'<f4'", false, shape));
+                    assert_eq!(
+                        bits(&values),
+                        bits(expected),
+                        "{name} of {x_shape} and {y_shape} on {device}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What is broadcast, over the end of a chunk, as the library has it.
+#[test]
+fn run_broadcasts_in_chunks() {
+    let dir = Directory::new();
+    let (rows, row) = ((8 << 20) / 7 + 10, 7);
+    let x: Vec<f32> = (0..rows * row).map(|i| i as f32 * 0.37 - 1e6).collect();
+    let y: Vec<f32> = (0..rows).map(|i| i as f32 * 0.01 + 0.5).collect();
+    let (x_shape, out) = (format!("({rows}, {row})"), dir.text(""));
+    let fx = dir.f32s("x", &x_shape, &x);
+    for (text, shape) in
+        [(format!("({rows}, 1)"), vec![rows as u64, 1]), ("(7,)".into(), vec![7]), ("()".into(), vec![])]
+    {
+        let y = &y[..shape.iter().product::<u64>() as usize];
+        let fy = dir.f32s("y", &text, y);
+        succeeds(&["run", "mod", "--device", "cpu", "--x", &fx, "--y", &fy, "--quotient", "--out", &out]);
+        let (mut z, mut q) = (Vec::<f32>::new(), Vec::<f32>::new());
+        let reads =
+            vec![Some(View::from(&x).shape(&[rows as u64, row as u64])), Some(View::from(y).shape(&shape))];
+        let writes = vec![Some((&mut z).into()), None, None, Some((&mut q).into())];
+        Runner::cpu().run(Args::<View, elemgrad::Output>::new(&modulo::Mod, reads, writes)).unwrap();
+        for (name, expected) in [("z.npy", &z), ("q.npy", &q)] {
+            let (header_text, values) = read(&dir.path(name));
+            assert_same_header(&header_text, &header("'<f4'", false, &x_shape));
+            assert!(bits(&values) == bits(expected), "{name} of y {text} differs");
+        }
+    }
+}
+
+#[test]
+fn run_rounds_to_16_bits_when_told() {
+    let dir = Directory::new();
+    let out = dir.text("");
+    // Just above the tie between 0.25 and the next f16, by less than an f32 can tell: rounded once, it goes up.
+    let double = 0.25 + f64::from(f16::EPSILON) / 8.0 + 1e-12;
+    let x8 = dir.write("x8", &npy("'<f8'", false, "(2,)", &[double, 1e9].map(f64::to_le_bytes).concat()));
+    let x4 = dir.f32s("x4", "(2,)", &[0.1, f32::from_bits(0x7f80_0001)]);
+    let x2 = dir.write("x2", &npy("'<f2'", false, "(2,)", &[0, 0x38, 1, 0x7c]));
+    let run = |x: &str, g: &str, dtype: &str| {
+        let args =
+            ["run", "spiky", "--device", "cpu", "--x", x, "--grad", g, "--dtype", dtype, "--out", &out];
+        succeeds(&[&args[..], &["--cast"]].concat());
+        ["z.npy", "dx.npy"].map(|name| {
+            let (text, data) = read_bytes(&dir.path(name));
+            assert_same_header(&text, &header(if dtype == "f16" { "'<f2'" } else { "'<u2'" }, false, "(2,)"));
+            data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(run(&x8, &x4, "f16"), [[0x3401, 0], [0x2e66, 0]]);
+    assert_eq!(run(&x2, &x2, "f16"), [[0x3800, 0], [0x3800, 0]]);
+    assert_eq!(run(&x4, &x8, "bf16"), [[0x3dcd, 0], [0x3e80, 0]]);
+}
+
+#[test]
+fn run_refuses_mixed_types() {
+    let dir = Directory::new();
+    let write = |name: &str, descr: &str, size: usize| {
+        dir.write(name, &npy(descr, false, "(3,)", &vec![0; 3 * size]))
+    };
+    let [f2, u2, f4, f8] = [("f2", "'<f2'", 2), ("u2", "'<u2'", 2), ("f4", "'<f4'", 4), ("f8", "'<f8'", 8)]
+        .map(|(name, descr, size)| write(name, descr, size));
+    let cases: [(&str, &str, &[&str], &[&str]); 14] = [
+        (&u2, &u2, &[], &["--x", "'<u2'", "--dtype bf16"]),
+        (&f4, &u2, &[], &["--y", "'<u2'", "--x holds f32", "one type"]),
+        (&f4, &f2, &[], &["--y", "f16", "--x holds f32", "one type"]),
+        (&f4, &f2, &["--cast"], &["--y", "f16", "--x holds f32", "one type"]),
+        (&f2, &f4, &["--cast"], &["--y", "f32", "--x holds f16", "--dtype f16 and --cast"]),
+        (&f2, &f8, &["--cast"], &["--y", "f64", "--x holds f16", "--dtype f16 and --cast"]),
+        (&f4, &f8, &[], &["--y", "f64", "--x holds f32", "--cast"]),
+        (&f2, &f2, &["--dtype", "f32"], &["--x", "f16", "--dtype says f32"]),
+        (&f2, &f2, &["--dtype", "bf16", "--cast"], &["--x", "f16", "--dtype says bf16"]),
+        (&u2, &u2, &["--dtype", "f16"], &["--x", "'<u2'", "--dtype says f16"]),
+        (&u2, &f2, &["--dtype", "bf16"], &["--y", "f16", "--dtype says bf16"]),
+        (&f4, &f4, &["--dtype", "bf16"], &["--x", "f32", "--dtype says bf16", "--cast"]),
+        (&f8, &f4, &["--dtype", "f16"], &["--x", "f64", "--dtype says f16", "--cast"]),
+        (&f4, &f4, &["--dtype", "f64"], &["f64", "bf16"]),
+    ];
+    for (x, y, more, words) in cases {
+        let args = ["run", "mod", "--device", "cpu", "--x", x, "--y", y, "--out", &dir.text("out")];
+        refuses(&[&args[..], more].concat(), words);
+        assert!(!dir.path("out").exists());
+    }
 }
 
 #[test]
@@ -263,7 +480,8 @@ fn run_refuses_bad_files() {
             &["no .npy file"],
         ),
         ("big-endian", npy("'>f4'", false, "(2,)", &eight), &["'>f4'", "astype"]),
-        ("half", npy("'<f2'", false, "(4,)", &eight), &["'<f2'", "astype"]),
+        ("unsigned", npy("'<u2'", false, "(4,)", &eight), &["'<u2'", "--dtype bf16"]),
+        ("short half", npy("'<f2'", false, "(5,)", &eight), &["8 bytes", "(5,)", "10", "truncated"]),
         ("integer", npy("'<i4'", false, "(2,)", &eight), &["'<i4'", "astype"]),
         ("object", npy("'|O'", false, "(2,)", &eight), &["|O", "astype"]),
         ("structured", npy("[('a', '<f4')]", false, "(2,)", &eight), &["'a'", "astype"]),
@@ -292,7 +510,7 @@ fn run_refuses_bad_arguments() {
         };
         ["run", "--device", "cpu"].iter().chain(args).map(word).collect()
     };
-    let cases: [(&[&'static str], &[&str]); 9] = [
+    let cases: [(&[&'static str], &[&str]); 12] = [
         (&["spiky", "--out", "OUT"], &["--x"]),
         (&["spiky", "--x", "X"], &["--out"]),
         (&["cosine", "--x", "X", "--out", "OUT"], &["cosine", "spiky", "mod"]),
@@ -300,6 +518,9 @@ fn run_refuses_bad_arguments() {
         (&["spiky", "--x", "X", "--y", "X", "--out", "OUT"], &["--y"]),
         (&["mod", "--x", "X", "--y", "Y", "--out", "OUT"], &["(2, 3)", "(3, 2)", "--y", "--x"]),
         (&["spiky", "--x", "X", "--grad", "Y", "--out", "OUT"], &["(2, 3)", "(3, 2)", "--grad", "--x"]),
+        (&["mod", "--x", "X", "--y", "X", "--grad", "Y", "--out", "OUT"], &["(2, 3)", "(3, 2)", "--grad"]),
+        (&["mod", "--x", "X", "--y", "X", "--mask", "--out", "OUT"], &["mod", "--mask"]),
+        (&["spiky", "--x", "X", "--quotient", "--out", "OUT"], &["spiky", "--quotient"]),
         (&["spiky", "--x", "nowhere", "--out", "OUT"], &["--x", "nowhere"]),
         (&["spiky", "--x", "X", "--out", "UNDER X"], &["--out", "cannot be written"]),
     ];
@@ -464,6 +685,14 @@ fn usage_errors_are_2() {
     refuses(&["verify", "--bits", "x=0"], &["OP"]);
     refuses(&["verify", "mod", "--bits", "x=0,y=0"], &["x, y, dz"]);
     refuses(&["verify", "mod", "--bits", "x=0,y=0,dz=g"], &["hexadecimal"]);
+    refuses(&["verify", "mod", "--dtype", "f16", "--bits", "x=10000,y=0,dz=0"], &["x=10000", "4", "f16"]);
+    refuses(
+        &["verify", "spiky", "--dtype", "f16", "--exhaustive", "--pairs", "7"],
+        &["--exhaustive", "--pairs"],
+    );
+    refuses(&["verify", "--dtype", "f64"], &["f64", "f32", "bf16"]);
+    refuses(&["bench", "spiky", "--layout", "row"], &["no op", "layouts"]);
+    refuses(&["bench", "--extra", "mask", "--pass", "fused"], &["no op", "mask"]);
     refuses(&["demo", "--elements", "0"], &["--elements"]);
     refuses(&["--elements", "7", "info"], &["--elements"]);
     refuses(&["shader", "spiky"], &["--pass"]);
@@ -502,6 +731,30 @@ fn verify_reports_as_json() {
 }
 
 #[test]
+fn verify_takes_every_storage_type() {
+    for dtype in ["f32", "f16", "bf16"] {
+        let check = |args: &[&str], count: u64| {
+            let report = json(&[&["verify", "--json", "--dtype", dtype], args].concat());
+            let row = &report.as_array().unwrap()[0];
+            assert_eq!(
+                (&row["dtype"], &row["checked"], &row["mismatches"]),
+                (&dtype.into(), &count.into(), &0.into())
+            );
+        };
+        check(&["mod", "--device", "cpu", "--pairs", "30000"], 30000);
+        check(&["mod", "--device", "auto", "--pairs", "5000"], 5000);
+        if dtype != "f32" {
+            for device in ["cpu", "reference"] {
+                check(&["spiky", "--device", device, "--exhaustive"], 1 << 16);
+            }
+        }
+        let text =
+            succeeds(&["verify", "spiky", "--dtype", dtype, "--device", "cpu", "--bits", "x=7f81,dz=1"]);
+        assert!(text.starts_with(&format!("spiky {dtype} on cpu: 1 inputs (given)")), "{text}");
+    }
+}
+
+#[test]
 fn bench_reports_as_json() {
     let report = json(&["bench", "--json", "--device", "cpu", "--elements", "1000"]);
     let rows = report.as_array().unwrap();
@@ -509,6 +762,7 @@ fn bench_reports_as_json() {
     let expected = [
         "op",
         "pass",
+        "extra",
         "dtype",
         "layout",
         "data",
@@ -520,11 +774,15 @@ fn bench_reports_as_json() {
         "copy",
         "copy_bytes_per_second",
         "ratio_to_copy",
+        "timestamps",
+        "mismatches",
     ];
     for row in rows {
         assert_eq!(keys(row), expected);
         assert_eq!((&row["layout"], &row["copy"]), (&"contiguous".into(), &"plain".into()));
-        assert_eq!(row["elements"], 1000);
+        assert_eq!((&row["dtype"], &row["extra"]), (&"f32".into(), &"none".into()));
+        assert_eq!((&row["elements"], &row["timestamps"]), (&1000.into(), &false.into()));
+        assert_eq!(row["mismatches"], 0);
         let number = |key: &str| row[key].as_f64().unwrap();
         let speed = number("bytes_per_element") * 1000.0 / number("seconds");
         assert!((number("bytes_per_second") / speed - 1.0).abs() < 1e-9);
@@ -533,10 +791,59 @@ fn bench_reports_as_json() {
     }
     let bytes = |op, pass| {
         let row = rows.iter().find(|row| row["op"] == op && row["pass"] == pass).unwrap();
-        row["bytes_per_element"].as_u64().unwrap()
+        row["bytes_per_element"].as_f64().unwrap()
     };
     let all = ["forward", "backward", "fused"].map(|pass| (bytes("spiky", pass), bytes("mod", pass)));
-    assert_eq!(all, [(8, 12), (12, 16), (16, 20)]);
+    assert_eq!(all, [(8.0, 12.0), (12.0, 16.0), (16.0, 20.0)]);
+}
+
+#[test]
+fn bench_takes_types_layouts_and_extras() {
+    let bench = |args: &[&str]| {
+        let always = ["bench", "--json", "--device", "cpu", "--data", "ordinary", "--elements", "70000"];
+        let report = json(&[&always[..], args].concat());
+        report.as_array().unwrap().clone()
+    };
+    let rows = bench(&["mod", "--pass", "fused", "--dtype", "all", "--layout", "all"]);
+    let mut rows = rows.iter();
+    for (dtype, size) in [("f32", 4.0), ("f16", 2.0), ("bf16", 2.0)] {
+        // x, dz and z, and of y and dy what they have.
+        let (row, channel) = (68.0 * 1024.0, 64.0 * 1024.0);
+        for (layout, elements, y) in [
+            ("contiguous", 70000.0, 70000.0),
+            ("scalar", 70000.0, 1.0),
+            ("row", row, 1024.0),
+            ("column", row, 68.0),
+            ("channel", channel, 64.0),
+        ] {
+            let found = rows.next().unwrap();
+            assert_eq!((&found["dtype"], &found["layout"]), (&dtype.into(), &layout.into()));
+            assert_eq!((&found["elements"].as_f64(), &found["mismatches"]), (&Some(elements), &0.into()));
+            let bytes = found["bytes_per_element"].as_f64().unwrap();
+            assert!((bytes - size * (3.0 + 2.0 * y / elements)).abs() < 1e-9, "{found}");
+        }
+    }
+    assert!(rows.next().is_none());
+    let names = |args: &[&str]| -> Vec<String> {
+        let name =
+            |row: &Value| ["op", "pass", "extra"].map(|key| row[key].as_str().unwrap().to_owned()).join(" ");
+        bench(args).iter().map(name).collect()
+    };
+    let all = [
+        "spiky forward none",
+        "spiky forward mask",
+        "spiky backward none",
+        "spiky backward mask",
+        "spiky backward accumulate",
+        "spiky fused none",
+        "mod forward none",
+        "mod forward values",
+        "mod backward none",
+        "mod backward accumulate",
+        "mod fused none",
+    ];
+    assert_eq!(names(&["--extra", "all"]), all);
+    assert_eq!(names(&["--extra", "values", "--extra", "mask", "--pass", "forward"]), [all[1], all[7]]);
 }
 
 #[test]
@@ -544,33 +851,44 @@ fn shader_prints_what_the_library_compiles() {
     for op in ["spiky", "mod"] {
         let functions = succeeds(&["shader", op, "--functions"]);
         assert!(functions.contains("fn ") && !functions.contains("@group"));
-        assert_eq!(succeeds(&["shader", op, "--functions", "--pass", "fused"]), functions);
+        assert_eq!(succeeds(&["shader", op, "--functions", "--pass", "fused", "--dtype", "f32"]), functions);
         for pass in ["forward", "backward", "fused"] {
-            for access in ["word", "vec4"] {
-                let args = ["shader", op, "--pass", pass, "--access", access];
-                let source = succeeds(&args);
-                let functions = succeeds(&["shader", op, "--functions", "--pass", pass]);
-                elemgrad::shader::check(op, &source).unwrap();
-                assert!(source.starts_with("// elemgrad") && source.contains(&functions));
-                let report = json(&[&args[..], &["--json"]].concat());
-                let fields = [
-                    "source",
-                    "entry_point",
-                    "bindings",
-                    "params",
-                    "workgroup_size",
-                    "elements_per_workgroup",
-                    "dispatch",
-                ];
-                assert_eq!(keys(&report), fields);
-                assert_eq!(report["source"], source);
-                for binding in report["bindings"].as_array().unwrap() {
-                    let line = format!("@group(0) @binding({}) var<", binding["binding"]);
-                    let declared = source.lines().find(|l| l.starts_with(&line)).unwrap();
-                    assert!(declared.contains(binding["name"].as_str().unwrap()));
+            for dtype in ["f32", "f16", "bf16"] {
+                let functions = succeeds(&["shader", op, "--functions", "--pass", pass, "--dtype", dtype]);
+                for access in ["word", "vec4"] {
+                    shader(
+                        op,
+                        &["shader", op, "--pass", pass, "--dtype", dtype, "--access", access],
+                        dtype,
+                        &functions,
+                    );
                 }
             }
         }
+    }
+}
+
+fn shader(op: &str, args: &[&str], dtype: &str, functions: &str) {
+    let source = succeeds(args);
+    elemgrad::shader::check(op, &source).unwrap();
+    assert!(source.starts_with("// elemgrad") && source.contains(functions));
+    let report = json(&[args, &["--json"]].concat());
+    let fields = [
+        "dtype",
+        "source",
+        "entry_point",
+        "bindings",
+        "params",
+        "workgroup_size",
+        "elements_per_workgroup",
+        "dispatch",
+    ];
+    assert_eq!(keys(&report), fields);
+    assert_eq!((&report["dtype"], &report["source"]), (&dtype.into(), &source.as_str().into()));
+    for binding in report["bindings"].as_array().unwrap() {
+        let line = format!("@group(0) @binding({}) var<", binding["binding"]);
+        let declared = source.lines().find(|l| l.starts_with(&line)).unwrap();
+        assert!(declared.contains(binding["name"].as_str().unwrap()));
     }
 }
 

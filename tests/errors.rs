@@ -8,10 +8,11 @@ use std::sync::{
 };
 
 use elemgrad::{
-    Args, Choice, Error, IntoArgs, Op, Outputs, Runner,
+    Args, Choice, DType, Error, IntoArgs, Layout, Op, Output, Outputs, Runner, View,
     gpu::{Kernels, Operand},
+    half::{bf16, f16},
     modulo::{self, Mod},
-    op::Definition,
+    op::{Definition, OutputDefinition},
     spiky::{self, Spiky},
     wgpu::{self, BufferUsages},
 };
@@ -66,11 +67,7 @@ impl Noop {
     }
 
     /// The error of a bind, which leaves an encoder that was begun before it fit for use, and handlers and scopes alone.
-    fn error<'a, I, O>(&self, args: impl IntoArgs<'static, I, O>) -> Error
-    where
-        I: Into<Operand<'a>>,
-        O: Into<Operand<'a>>,
-    {
+    fn error<'a>(&self, args: impl IntoArgs<'static, Operand<'a>, Operand<'a>>) -> Error {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let error = self.kernels.bind(args).expect_err("bind must fail");
@@ -85,6 +82,14 @@ impl Noop {
     }
 }
 
+/// A call on another storage type than f32.
+fn typed<'a>(
+    dtype: DType,
+    args: impl IntoArgs<'static, Operand<'a>, Operand<'a>>,
+) -> Args<'static, Operand<'a>, Operand<'a>> {
+    args.dtype(dtype)
+}
+
 /// The error is of the right kind and its message says what there is to say.
 #[track_caller]
 fn assert_error(error: &Error, kind: fn(&Error) -> bool, message: &str) {
@@ -97,7 +102,7 @@ fn arguments_that_are_missing() {
     let noop = Noop::new();
     let buffer = noop.buffer(8);
     let b = || Some(&buffer);
-    let call = |reads, writes| noop.error(Args { op: &Mod, reads, writes });
+    let call = |reads, writes| noop.error(Args::new(&Mod, reads, writes));
     let missing = |e: &Error| matches!(e, Error::Missing { .. });
     let z = noop.buffer(8);
     assert_error(
@@ -116,11 +121,7 @@ fn arguments_that_are_missing() {
         "mod: no output is wanted: give at least one output to write",
     );
     // dx of mod is a copy of dz and needs nothing else.
-    assert!(
-        noop.kernels
-            .bind(Args { op: &Mod, reads: vec![None, None, b()], writes: vec![None, Some(&z), None] })
-            .is_ok()
-    );
+    assert!(noop.kernels.bind(Args::new(&Mod, vec![None, None, b()], vec![None, Some(&z), None])).is_ok());
 }
 
 #[test]
@@ -129,29 +130,38 @@ fn arguments_of_the_wrong_number() {
     let buffer = noop.buffer(8);
     let b = || Some(&buffer);
     let arity = |e: &Error| matches!(e, Error::Arity { .. });
-    for count in [0, 1, 3, 20] {
+    // What stands last may be left out: the upstream gradient, the mask; gradients.
+    for (count, needs) in [(0, 1), (4, 3), (20, 3)] {
         assert_error(
-            &noop.error(Args { op: &Spiky, reads: vec![b(); count], writes: vec![b(), None] }),
+            &noop.error(Args::new(&Spiky, vec![b(); count], vec![b(), None])),
             arity,
-            &format!("spiky: got {count} inputs, needs 2"),
-        );
-        assert_error(
-            &noop.error(Args { op: &Spiky, reads: vec![b(), None], writes: vec![b(); count] }),
-            arity,
-            &format!("spiky: got {count} outputs, needs 2"),
+            &format!("spiky: got {count} inputs, needs {needs}"),
         );
     }
+    for count in [4, 20] {
+        assert_error(
+            &noop.error(Args::new(&Spiky, vec![b(), None], vec![b(); count])),
+            arity,
+            &format!("spiky: got {count} outputs, needs 3"),
+        );
+    }
+    let layout = Layout::strided(&[2, 4], &[1], 0);
+    assert_error(
+        &noop.error(spiky::Forward { x: Operand::from(&buffer).layout(layout), z: &buffer }),
+        arity,
+        "spiky: got 1 strides in a layout, needs 2",
+    );
 }
 
 #[test]
 fn compiling_outputs_that_the_op_does_not_have() {
     let noop = Noop::new();
-    let error = |outputs| noop.kernels.compile(&Spiky, outputs).expect_err("no such kernel");
+    let error = |outputs| noop.kernels.compile(&Spiky, outputs, DType::F32).expect_err("no such kernel");
     assert!(matches!(error(Outputs::NONE), Error::NothingWanted { .. }));
     assert_error(
-        &error(Outputs::gradient(1)),
+        &error(Outputs::of(3)),
         |e| matches!(e, Error::Arity { .. }),
-        "spiky: got 3 outputs, needs 2",
+        "spiky: got 4 outputs, needs 3",
     );
 }
 
@@ -166,10 +176,12 @@ fn lengths_that_differ() {
         "spiky: z has 9 elements, needs 8, as many as x",
     );
     let z = noop.buffer(9);
+    // A mask counts words.
+    let (x, mask) = (noop.buffer(33), noop.buffer(1));
     assert_error(
-        &noop.error(modulo::Forward { x: &nine, y: &eight, z: &z }),
+        &noop.error(spiky::ForwardSaving { x: &x, z: &x, mask: &mask }),
         length,
-        "mod: y has 8 elements, needs 9, as many as x",
+        "spiky: mask has 1 elements, needs 2, as many as x",
     );
     // What is given is checked, though nothing that is wanted needs it.
     let error = noop.error(modulo::Backward { x: &eight, y: &eight, dz: &nine, dx: Some(&z), dy: None });
@@ -241,6 +253,7 @@ fn forbidden_overlaps() {
             &format!("mod: {argument} overlaps {with}: {rest}"),
         );
     };
+    let half = |x, y, z| noop.error(typed(DType::F16, modulo::Forward { x, y, z }));
     for distance in 1..10 {
         // An output over a part of an input, from either side.
         overlap(&noop.error(modulo::Forward { x: at(20), y: away(0), z: at(20 + distance) }), "z", "x");
@@ -255,10 +268,158 @@ fn forbidden_overlaps() {
     overlap(&fused(away(20), at(0), at(9), at(50)), "z", "dx");
     overlap(&fused(away(20), at(0), at(20), at(20)), "dx", "dy");
     overlap(&fused(at(40), at(40), at(20), at(40)), "z", "dy");
+    // In 16 bits also over the other half of a word: a lane owns words.
+    let some = |start, len| Operand::new(&arena, start, len);
+    overlap(&half(away(0), some(25, 10), some(35, 10)), "z", "y");
+    overlap(&half(some(35, 10), away(0), some(25, 10)), "z", "x");
+    let two = |dx, dy| {
+        typed(
+            DType::Bf16,
+            modulo::Backward { x: away(0), y: away(0), dz: away(0), dx: Some(dx), dy: Some(dy) },
+        )
+    };
+    overlap(&noop.error(two(some(1, 10), some(11, 10))), "dx", "dy");
+    assert!(noop.kernels.bind(two(some(1, 10), some(12, 10))).is_ok(), "words of their own");
+    // A layout that is not the output's is not in place, whatever the range.
+    let square = |layout: Layout| Operand::new(&arena, 20, 9).layout(layout);
+    let rows = Layout::contiguous(&[3, 3]);
+    let spiky = |layout| noop.kernels.bind(spiky::Forward { x: square(layout), z: square(rows.clone()) });
+    assert!(matches!(spiky(rows.transposed()), Err(Error::Overlap { .. })));
+    assert!(spiky(rows.clone()).is_ok());
     // Next to each other, exactly in place, and inputs over each other are right.
     let right =
         modulo::Fused { x: at(0), y: at(5), dz: at(20), z: at(30), dx: Some(at(20)), dy: Some(at(40)) };
     assert!(noop.kernels.bind(right).is_ok());
+}
+
+#[test]
+fn shapes_that_do_not_fit() {
+    let noop = Noop::new();
+    let buffers = [0; 5].map(|_| noop.buffer(12));
+    let at = |i: usize, shape: &[u64]| Operand::new(&buffers[i], 0, shape.iter().product()).shape(shape);
+    let call = |x: &[u64], y: &[u64], dz: &[u64], z: &[u64], dy: &[u64]| {
+        let (reads, writes) = ([x, y, dz], [Some(z), None, Some(dy)]);
+        let reads = (0..).zip(reads).map(|(i, shape)| Some(at(i, shape))).collect();
+        let writes = (3..).zip(writes).map(|(i, shape)| Some(at(i.min(4), shape?))).collect();
+        Args::new(&Mod, reads, writes)
+    };
+    assert!(noop.kernels.bind(call(&[3, 4], &[4], &[3, 4], &[3, 4], &[4])).is_ok());
+    let wrong = |args: Args<'static, _, _>, argument: &str, got: &str, need: &str| {
+        let message = format!("mod: {argument} has the shape {got}, which does not fit {need}");
+        assert_error(&noop.error(args), |e| matches!(e, Error::Shape { .. }), &message);
+    };
+    wrong(call(&[3, 4], &[3], &[3, 4], &[3, 4], &[3]), "y", "(3,)", "(3, 4) of x");
+    wrong(call(&[3, 4], &[2, 1], &[3, 4], &[3, 4], &[2, 1]), "y", "(2, 1)", "(3, 4) of x");
+    wrong(call(&[0], &[3], &[0], &[0], &[3]), "y", "(3,)", "(0,) of x");
+    wrong(call(&[3, 4], &[4], &[4], &[3, 4], &[4]), "dz", "(4,)", "(3, 4) of z");
+    wrong(call(&[3, 4], &[4], &[4, 3], &[3, 4], &[4]), "dz", "(4, 3)", "(3, 4) of z");
+    wrong(call(&[3, 4], &[4], &[3, 4], &[12], &[4]), "z", "(12,)", "(3, 4) of the output, contiguous");
+    wrong(call(&[3, 4], &[4], &[3, 4], &[3, 4], &[1, 4]), "dy", "(1, 4)", "(4,) of the output, contiguous");
+}
+
+#[test]
+fn layouts_that_leave_their_range() {
+    let noop = Noop::new();
+    let (x, z) = (noop.buffer(12), noop.buffer(6));
+    let call = |strides: &[i64], offset| spiky::Forward {
+        x: Operand::from(&x).layout(Layout::strided(&[2, 3], strides, offset)),
+        z: Operand::from(&z).shape(&[2, 3]),
+    };
+    for (strides, offset) in [([6, 2], 1), ([-6, 2], 6), ([0, 0], 11), ([-3, -1], 11)] {
+        assert!(noop.kernels.bind(call(&strides, offset)).is_ok(), "{strides:?}");
+    }
+    for (strides, offset) in
+        [([6, 2], 2), ([-6, 2], 5), ([0, 0], 12), ([i64::MAX, 1], 0), ([i64::MIN, 1], 0), ([1, 1], u64::MAX)]
+    {
+        let says = format!("strides {strides:?} and offset {offset} reach outside of them");
+        let message = format!("spiky: x has 12 elements, and its shape (2, 3), {says}");
+        assert_error(&noop.error(call(&strides, offset)), |e| matches!(e, Error::Layout { .. }), &message);
+    }
+}
+
+#[test]
+fn shapes_that_nobody_can_count() {
+    let noop = Noop::new();
+    let buffer = noop.buffer(4);
+    let wide =
+        |shape: &[u64]| Operand::new(&buffer, 0, 1).layout(Layout::strided(shape, &vec![0; shape.len()], 0));
+    let many = |e: &Error| matches!(e, Error::TooMany { .. });
+    let z = || Operand::new(&buffer, 1, 1);
+    assert_error(
+        &noop.error(modulo::Forward { x: wide(&[1 << 32, 1]), y: wide(&[1 << 31]), z: z() }),
+        many,
+        "mod: the shape (4294967296, 2147483648) has too many elements",
+    );
+    // A sum has fewer than 2^31 terms.
+    let sum = |x: &[u64]| modulo::Backward {
+        x: wide(x),
+        y: wide(&[]),
+        dz: wide(x),
+        dx: None,
+        dy: Some(z().shape(&[])),
+    };
+    assert!(noop.kernels.bind(sum(&[(1 << 31) - 1])).is_ok());
+    assert_error(&noop.error(sum(&[1 << 31])), many, "mod: the shape (2147483648,) has too many elements");
+}
+
+#[test]
+fn outputs_that_cannot_be_accumulated() {
+    let noop = Noop::new();
+    let [x, z, other] = [0; 3].map(|_| noop.buffer(8));
+    let kind = |e: &Error| matches!(e, Error::Accumulate { .. });
+    let says = "is no gradient: only gradients can be accumulated";
+    let added = || Operand::from(&z).accumulate();
+    assert_error(&noop.error(spiky::Forward { x: &x, z: added() }), kind, &format!("spiky: z {says}"));
+    let saving = spiky::ForwardSaving { x: &x, z: &other, mask: Operand::new(&z, 0, 1).accumulate() };
+    let q = modulo::DivMod { x: &x, y: &x, z: None, q: added() };
+    assert_error(&noop.error(saving), kind, &format!("spiky: mask {says}"));
+    assert_error(&noop.error(q), kind, &format!("mod: q {says}"));
+    assert!(noop.kernels.bind(spiky::Backward { x: &x, dz: &x, dx: added() }).is_ok());
+}
+
+/// Words that begin at even and at odd elements cannot be one lane's, and neither dispatch can be first.
+#[test]
+fn outputs_in_place_at_even_and_at_odd_elements() {
+    let noop = Noop::new();
+    let buffers = [0; 3].map(|_| noop.buffer(8));
+    let at = |i: usize, start| Operand::new(&buffers[i], start, 9);
+    // Each output over what the other needs; it may lie over what only it needs, which is then read first.
+    let swapped = |x, dz| spiky::Fused { x: at(0, x), dz: at(1, dz), z: at(1, dz), dx: at(0, x) };
+    let own = |x, dz| spiky::Fused { x: at(0, x), dz: at(1, dz), z: at(0, x), dx: at(1, dz) };
+    for dtype in [DType::F16, DType::Bf16] {
+        for (x, dz, first, second) in [(0, 1, "dx", "z"), (3, 2, "z", "dx")] {
+            let message = format!(
+                "spiky: {first} and {second} start within and at words and are both written in place: move one of them by an element"
+            );
+            assert_error(
+                &noop.error(typed(dtype, swapped(x, dz))),
+                |e| matches!(e, Error::InPlace { .. }),
+                &message,
+            );
+            let bound = noop.kernels.bind(typed(dtype, own(x, dz))).expect("dx can be first");
+            assert_eq!(bound.dispatches(), 2);
+        }
+        let bound = noop.kernels.bind(typed(dtype, swapped(1, 3))).expect("both start within words");
+        assert_eq!(bound.dispatches(), 1);
+    }
+}
+
+/// Where windows of what the device binds would be absurdly small.
+#[test]
+fn layouts_that_need_a_copy() {
+    let noop = Noop::limited(|l| l.max_storage_buffer_binding_size = 1 << 16);
+    let (x, z) = (noop.buffer(1 << 20), noop.buffer(1 << 20));
+    let call = |layout: Layout| spiky::Forward {
+        z: Operand::from(&z).shape(layout.shape()),
+        x: Operand::from(&x).layout(layout),
+    };
+    let rows = Layout::contiguous(&[1 << 10, 1 << 10]);
+    assert!(noop.kernels.bind(call(rows.clone())).is_ok());
+    assert_error(
+        &noop.error(call(rows.transposed())),
+        |e| matches!(e, Error::NeedsCopy { .. }),
+        "spiky: x lies so that dispatches within the device's largest binding of 65536 bytes would be too small: copy it into contiguous memory first",
+    );
 }
 
 #[test]
@@ -271,7 +432,7 @@ fn limits_of_the_device() {
     let noop = Noop::limited(|l| l.max_storage_buffers_per_shader_stage = 1);
     let message = "spiky: the device's max_storage_buffers_per_shader_stage is 1, the kernel needs 2";
     assert_error(&forward(&noop, 8), limit, message);
-    assert_error(&noop.kernels.compile(&Spiky, Outputs::Z).expect_err("too few"), limit, message);
+    assert_error(&noop.kernels.compile(&Spiky, Outputs::Z, DType::F32).expect_err("too few"), limit, message);
     // In place one binding does.
     let buffer = noop.buffer(8);
     assert!(noop.kernels.bind(spiky::Forward { x: &buffer, z: &buffer }).is_ok());
@@ -279,7 +440,7 @@ fn limits_of_the_device() {
     let noop = Noop::limited(|l| l.max_compute_invocations_per_workgroup = 64);
     let message = "spiky: the device's max_compute_invocations_per_workgroup is 64, the kernel needs 256";
     assert_error(&forward(&noop, 8), limit, message);
-    assert_error(&noop.kernels.compile(&Spiky, Outputs::Z).expect_err("too few"), limit, message);
+    assert_error(&noop.kernels.compile(&Spiky, Outputs::Z, DType::F32).expect_err("too few"), limit, message);
 
     let noop = Noop::limited(|l| l.max_compute_workgroup_size_x = 128);
     let message = "spiky: the device's max_compute_workgroup_size_x is 128, the kernel needs 256";
@@ -287,7 +448,7 @@ fn limits_of_the_device() {
 
     let noop = Noop::limited(|l| l.max_storage_buffer_binding_size = 4092);
     let message = "spiky: the device's max_storage_buffer_binding_size is 4092, the kernel needs 4096";
-    assert_error(&forward(&noop, 5000), limit, message);
+    assert_error(&forward(&noop, 50_000), limit, message);
 
     let noop = Noop::limited(|l| l.max_compute_workgroups_per_dimension = 2);
     let message = "spiky: the device's max_compute_workgroups_per_dimension is 2, the kernel needs 3";
@@ -354,8 +515,10 @@ fn a_device_lost_before_bind() {
 struct Broken(Definition);
 
 impl Broken {
-    fn new(functions: &'static [&'static str], z: &'static str) -> Self {
-        Self(Definition { functions, z, lets: &[], ..Spiky.definition().clone() })
+    fn new(functions: &[&'static str], z: &'static str) -> Self {
+        let functions = functions.iter().map(|f| (*f).into()).collect();
+        let outputs = vec![OutputDefinition::z(z, ""), OutputDefinition::gradient("x", "dz", "")];
+        Self(Definition { functions, outputs, lets: vec![], ..Spiky.definition().clone() })
     }
 }
 
@@ -364,8 +527,8 @@ impl Op for Broken {
         &self.0
     }
 
-    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
-        Spiky.reference(reads, writes);
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        Spiky.reference(storage, reads, writes);
     }
 }
 
@@ -380,7 +543,7 @@ fn a_shader_that_does_not_compile() {
         (&[], "x +", "expected"),
     ] {
         let op = Broken::new(functions, z);
-        let error = noop.kernels.compile(&op, Outputs::Z).expect_err("no such kernel");
+        let error = noop.kernels.compile(&op, Outputs::Z, DType::F32).expect_err("no such kernel");
         let told = matches!(&error, Error::Shader { op, message } if op == "spiky" && message.contains(says));
         assert!(told, "{functions:?}, {z}: {error}");
         assert!(error.to_string().starts_with("spiky: the shader does not compile: "), "{error}");
@@ -395,22 +558,40 @@ fn host_slices() {
     for runner in [Runner::cpu(), Runner::reference(), Runner::on_device(&device, &queue)] {
         let error =
             runner.run(modulo::Forward { x: &x[..], y: &y[..], z: &mut *z }).expect_err("lengths differ");
-        assert_eq!(error.to_string(), "mod: y has 7 elements, needs 8, as many as x");
+        assert_eq!(error.to_string(), "mod: y has the shape (7,), which does not fit (8,) of x");
         let error = runner.run(spiky::Forward { x: &y, z: &mut *z }).expect_err("lengths differ");
         assert_eq!(error.to_string(), "spiky: z has 8 elements, needs 7, as many as x");
         let error = runner.forward(&Mod, &[&x]).expect_err("y is missing");
-        assert_eq!(error.to_string(), "mod: got 2 inputs, needs 3");
+        assert_eq!(error.to_string(), "mod: y is missing: the wanted outputs need it");
         let error = runner
-            .run(Args {
-                op: &Mod,
-                reads: vec![Some(&x), None, None],
-                writes: vec![Some(&mut *z), None, None],
-            })
+            .run(Args::new(&Mod, vec![Some(&x), None, None], vec![Some(&mut *z), None, None]))
             .expect_err("y is missing");
         assert_eq!(error.to_string(), "mod: y is missing: the wanted outputs need it");
         let none: Vec<Option<&mut [f32]>> = vec![None, None];
-        let error = runner.run(Args { op: &Spiky, reads: vec![Some(&x), None], writes: none });
+        let error = runner.run(Args::new(&Spiky, vec![Some(&x), None], none));
         assert!(matches!(error, Err(Error::NothingWanted { .. })));
+        let message = |got: &str, need: &str, argument: &str| {
+            format!("mod: {argument} holds {got}, needs {need}: every operand of a call has one storage type")
+        };
+        let (half, brain) = ([f16::ONE; 8], [bf16::ONE; 8]);
+        let error =
+            runner.run(modulo::Forward { x: View::from(&x), y: (&half).into(), z: Output::from(&mut *z) });
+        assert_eq!(error.expect_err("two types").to_string(), message("f16", "f32", "y"));
+        let error =
+            runner.run(modulo::Forward { x: View::from(&half), y: (&half).into(), z: Output::from(&mut *z) });
+        assert_eq!(error.expect_err("two types").to_string(), message("f32", "f16", "z"));
+        let mut out = [bf16::ONE; 8];
+        let args: Args<View, Output> =
+            modulo::Forward { x: &brain, y: &brain, z: &mut out }.dtype(DType::F16);
+        let error = runner.run(args).expect_err("not what was said");
+        assert_eq!(error.to_string(), message("bf16", "f16", "x"));
+        let words = [0_u32; 8];
+        let error = runner.run(modulo::Forward {
+            x: View::from(&x),
+            y: (&words[..]).into(),
+            z: Output::from(&mut *z),
+        });
+        assert_eq!(error.expect_err("a mask").to_string(), message("words of a mask (u32)", "f32", "y"));
         let mut vec = vec![5.0];
         let error = runner.run(modulo::Forward { x: &x[..], y: &y[..], z: &mut vec });
         assert!(error.is_err() && vec == [5.0], "a call that is wrong touches nothing");

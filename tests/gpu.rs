@@ -19,13 +19,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Draw, LENGTHS, Table, bits, compare, drawn, floats, output_sets, vectors};
+use common::{
+    Draw, LENGTHS, Table, bits,
+    calls::{Call, Place, draw_call, shuffle},
+    compare, drawn, drawn_from, floats, output_sets, tables_for_calls, vectors,
+};
 use elemgrad::{
-    Args, Choice, Error, Op, Outputs, Runner,
-    gpu::{Kernels, Operand, device},
+    Args, Choice, DType, Error, IntoArgs, Layout, Op, Outputs, Runner,
+    data::Data,
+    gpu::{Bound, Kernels, Operand, device},
     modulo::Mod,
-    op::{BUILT_IN, Definition, Pass},
-    spiky::{self, Spiky},
+    op::{BUILT_IN, Definition, OutputDefinition, Pass},
+    spiky::{self, MASK, Spiky},
     verify::{Inputs, verify},
     wgpu,
 };
@@ -33,11 +38,16 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 type Case = fn(&wgpu::Adapter) -> Result<Completion, Failed>;
 
-const CASES: [(&str, Case); 24] = [
+const CASES: [(&str, Case); 31] = [
     ("vectors", |a| done(vectors_in_every_set_of_outputs(a))),
     ("drawn", |a| done(drawn_rows(a))),
     ("lengths", |a| done(lengths(a))),
     ("offsets", |a| done(offsets(a))),
+    ("masks", |a| done(masks(a))),
+    ("drawn_calls", |a| done(drawn_calls(a))),
+    ("drawn_calls_in_windows", |a| done(drawn_calls_in_windows(a))),
+    ("drawn_calls_on_the_host", |a| done(drawn_calls_on_the_host(a))),
+    ("sums", |a| done(sums(a))),
     ("in_place", |a| done(in_place(a))),
     ("arenas", |a| done(arenas(a))),
     ("overlapping_inputs", |a| done(overlapping_inputs(a))),
@@ -46,6 +56,8 @@ const CASES: [(&str, Case); 24] = [
     ("more_than_65535_workgroups", more_than_65535_workgroups),
     ("recorded_again", |a| done(recorded_again(a))),
     ("between_other_passes", |a| done(between_other_passes(a))),
+    ("sum", |a| done(sum(a))),
+    ("storage_types", |a| done(storage_types(a))),
     ("naive_formula_is_seen", |a| done(naive_formula_is_seen(a))),
     ("streaming", |a| done(streaming(a))),
     ("any_executor", |a| done(any_executor(a))),
@@ -168,113 +180,74 @@ impl Gpu {
     }
 }
 
-/// Where an operand lies: a buffer and its first element in it.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    buffer: usize,
-    start: usize,
-}
-
-/// The first `len` rows of a table, with every operand in its place.
-struct Call<'a> {
-    table: &'a Table,
-    len: usize,
-    outputs: Outputs,
-    reads: Vec<Place>,
-    writes: Vec<Place>,
-}
-
-/// Words after the last operand of a buffer that must stay.
-const PADDING: usize = 67;
-
-impl<'a> Call<'a> {
-    /// Every operand in a buffer of its own, at an element that `start` chooses by the operand's number.
-    fn apart(table: &'a Table, len: usize, outputs: Outputs, start: impl Fn(usize) -> usize) -> Self {
-        let place = |i| Place { buffer: i, start: start(i) };
-        let reads = table.reads.len();
-        let writes = reads + table.writes.len();
-        Self {
-            table,
-            len,
-            outputs,
-            reads: (0..reads).map(place).collect(),
-            writes: (reads..writes).map(place).collect(),
-        }
-    }
-
-    /// The buffers before the call: inputs in their places, and everywhere else a word that tells where it is.
-    fn images(&self) -> Vec<Vec<u32>> {
-        let places = || self.reads.iter().chain(&self.writes);
-        let count = 1 + places().map(|p| p.buffer).max().expect("an op has operands");
-        let mut images: Vec<Vec<u32>> = (0..count)
-            .map(|b| {
-                let end = places().filter(|p| p.buffer == b).map(|p| p.start + self.len).max().unwrap_or(0);
-                (0..end + PADDING).map(|i| 0xffa0_0000 ^ (b << 16 | i) as u32).collect()
-            })
-            .collect();
-        for (place, column) in self.reads.iter().zip(&self.table.reads) {
-            images[place.buffer][place.start..][..self.len].copy_from_slice(&column[..self.len]);
-        }
-        images
-    }
-
-    /// Binds and records the call, and compares every word of every buffer with what the reference leaves there.
-    fn check(&self, gpu: &Gpu) -> Result<(), String> {
-        let images = self.images();
-        let buffers: Vec<_> = images.iter().map(|image| gpu.buffer(image)).collect();
-        let operand =
-            |place: &Place| Operand::new(&buffers[place.buffer], place.start as u64, self.len as u64);
-        let needed = self.table.op.definition().reads_for(self.outputs);
-        let reads = (0..).zip(&self.reads).map(|(i, p)| needed.contains(&i).then(|| operand(p))).collect();
-        let writes =
-            (0..).zip(&self.writes).map(|(i, p)| self.outputs.contains(i).then(|| operand(p))).collect();
-        let what = || {
-            let source = &self.table.source;
-            let (reads, writes) = (&self.reads, &self.writes);
-            format!(
-                "{}, {source}, {:?}, {} elements, {reads:?}, {writes:?}",
-                gpu.name, self.outputs, self.len
-            )
-        };
-        let bound = gpu
-            .kernels
-            .bind(Args { op: self.table.op, reads, writes })
-            .map_err(|e| format!("{}: {e}", what()))?;
-        gpu.submit(|encoder| bound.encode(encoder));
-
-        let got: Vec<_> = buffers.iter().map(|buffer| gpu.read(buffer)).collect();
-        // Inputs may overlap each other, so what was read is what the images hold.
-        let columns: Vec<&[u32]> =
-            self.reads.iter().map(|p| &images[p.buffer][p.start..][..self.len]).collect();
-        let right = common::reference(self.table.op, &columns);
-        let mut expected = images.clone();
-        for i in self.outputs.iter() {
-            let Place { buffer, start } = self.writes[i];
-            compare(&what(), self.table.op, i, &columns, &got[buffer][start..][..self.len], &right[i])?;
-            expected[buffer][start..][..self.len].copy_from_slice(&right[i]);
-        }
-        for (b, (got, expected)) in got.iter().zip(&expected).enumerate() {
-            if let Some(i) = (0..expected.len()).find(|&i| got[i] != expected[i]) {
-                let (got, expected) = (got[i], expected[i]);
-                return Err(format!(
-                    "{}: word {i} of buffer {b} was {expected:08x} and has become {got:08x}",
-                    what()
-                ));
+impl Gpu {
+    /// Binds a call.
+    fn bind(&self, call: &Call, buffers: &[wgpu::Buffer]) -> Result<Bound, Error> {
+        let operand = |place: &Place, unsaid: &Layout| {
+            let operand = Operand::new(&buffers[place.buffer], place.start as u64, place.len() as u64);
+            match place.said(unsaid) {
+                Some(layout) => operand.layout(layout),
+                None => operand,
             }
-        }
-        Ok(())
+        };
+        let definition = call.op().definition();
+        let contiguous = Layout::contiguous(&call.shape());
+        let reads = call.reads.iter().enumerate().map(|(i, place)| {
+            let place = place.as_ref()?;
+            let line = Layout::contiguous(&[place.len() as u64]);
+            Some(match i {
+                _ if i < definition.upstream() => operand(place, &line),
+                _ if i == definition.upstream() => operand(place, &contiguous),
+                _ => operand(place, &place.layout),
+            })
+        });
+        let writes = call.writes.iter().enumerate().map(|(w, place)| {
+            let place = place.as_ref()?;
+            let is_mask = definition.mask() == Some(w);
+            let operand = if is_mask {
+                Operand::new(&buffers[place.buffer], place.start as u64, place.len() as u64)
+            } else {
+                operand(place, &place.layout)
+            };
+            Some(if call.added.contains(w) { operand.accumulate() } else { operand })
+        });
+        let args: Args<Operand, Operand> = Args::new(call.op(), reads.collect(), writes.collect());
+        self.kernels.bind(Args { dtype: Some(call.dtype()), ..args })
+    }
+
+    /// Binds and records the call, and compares every word of every buffer.
+    fn check(&self, call: &Call) -> Result<(), String> {
+        let buffers: Vec<_> = call.images().iter().map(|image| self.buffer(image)).collect();
+        let bound = match self.bind(call, &buffers) {
+            Err(Error::InPlace { .. }) if call.has_no_order() => return Ok(()),
+            Ok(_) if call.has_no_order() => {
+                return Err(format!("{}: bound in no order: {call:?}", self.name));
+            }
+            bound => bound.map_err(|e| format!("{}: {e}: {call:?}", self.name))?,
+        };
+        self.submit(|encoder| bound.encode(encoder));
+        call.compare(&self.name, &buffers.iter().map(|buffer| self.read(buffer)).collect::<Vec<_>>())
     }
 }
 
 // Bits, wherever the operands lie.
 
+/// Rows of every op in every storage type.
+fn tables(len: usize, seed: u64) -> Vec<Table> {
+    BUILT_IN.iter().flat_map(|op| DType::ALL.map(|dtype| drawn(*op, dtype, len, seed))).collect()
+}
+
+fn all_outputs(op: &dyn Op) -> Outputs {
+    op.definition().all_outputs(Pass::Fused)
+}
+
 fn vectors_in_every_set_of_outputs(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    for table in vectors() {
+    for table in DType::ALL.iter().flat_map(|dtype| vectors(*dtype)) {
         for outputs in output_sets(table.op) {
             // Both kernels: by vec4, and by word.
             for (len, start) in [(table.len() / 4 * 4, 0), (table.len(), 1)] {
-                Call::apart(&table, len, outputs, |_| start).check(&gpu)?;
+                gpu.check(&Call::apart(&table, len, outputs, |_| start))?;
             }
         }
     }
@@ -283,24 +256,25 @@ fn vectors_in_every_set_of_outputs(adapter: &wgpu::Adapter) -> Result<(), String
 
 fn drawn_rows(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    for op in BUILT_IN {
-        let table = drawn(op, 1 << 20, 11);
-        let all = *output_sets(op).last().expect("an op has outputs");
-        Call::apart(&table, table.len(), all, |_| 0).check(&gpu)?;
+    for table in tables(1 << 19, 11) {
+        gpu.check(&Call::apart(&table, table.len(), all_outputs(table.op), |_| 0))?;
     }
     Ok(())
 }
 
 fn lengths(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    for op in BUILT_IN {
-        let table = drawn(op, 5000, 12);
-        for outputs in output_sets(op) {
+    for table in tables(5000, 12) {
+        for outputs in output_sets(table.op) {
             for len in LENGTHS {
                 for start in [4, 5] {
-                    Call::apart(&table, len, outputs, |_| start).check(&gpu)?;
+                    gpu.check(&Call::apart(&table, len, outputs, |_| start))?;
                 }
             }
+        }
+        // Outputs whose words begin at even and at odd elements, in one call.
+        for len in LENGTHS {
+            gpu.check(&Call::apart(&table, len, all_outputs(table.op), |i| i))?;
         }
     }
     Ok(())
@@ -309,41 +283,212 @@ fn lengths(adapter: &wgpu::Adapter) -> Result<(), String> {
 /// Every element offset over more than an alignment's worth, operands out of step with each other.
 fn offsets(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    for op in BUILT_IN {
-        let table = drawn(op, 1100, 13);
-        let all = *output_sets(op).last().expect("an op has outputs");
+    for table in tables(1100, 13) {
+        let all = all_outputs(table.op);
         for offset in 0..=70 {
-            Call::apart(&table, 1100, all, |_| offset).check(&gpu)?;
-            Call::apart(&table, 1021, all, |i| (offset * (i + 1) + 13 * i) % 71).check(&gpu)?;
+            gpu.check(&Call::apart(&table, 1100, all, |_| offset))?;
+            gpu.check(&Call::apart(&table, 1021, all, |i| (offset * (i + 1) + 13 * i) % 71))?;
         }
     }
     Ok(())
 }
 
-/// Every way of laying wanted outputs over inputs, each input under one output at most.
+/// The mask that forward saves, and backward from any mask: its unused bits are not zero.
+fn masks(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let dx = Outputs::gradient(0);
+    for dtype in DType::ALL {
+        let table = drawn(&Spiky, dtype, 5000, 31);
+        for len in LENGTHS.into_iter().chain([31, 32, 33, 63, 64, 65, 1055, 1056, 1057]) {
+            for start in [0, 1, 3] {
+                let mut saving = Call::apart(&table, len, Outputs::Z | MASK, |i| start * (i + 1));
+                gpu.check(&saving)?;
+                // z over x, since backward needs no x.
+                saving.writes[0].clone_from(&saving.reads[0]);
+                gpu.check(&saving)?;
+                let mut backward = Call::backward_from(&table, len, dx, true, |i| start * (i + 1));
+                gpu.check(&backward)?;
+                backward.added = dx;
+                gpu.check(&backward)?;
+                backward.writes[1].clone_from(&backward.reads[1]);
+                gpu.check(&backward)?;
+            }
+        }
+        // All in one: what forward saves is what backward takes.
+        let (x, dz, len) =
+            (gpu.buffer(&packed(dtype, &table.reads[0])), gpu.buffer(&packed(dtype, &table.reads[1])), 4999);
+        let (mask, dx) = (gpu.buffer(&[!0; 157]), gpu.buffer(&vec![!0; 5000]));
+        let [x, dz, dx_range] = [&x, &dz, &dx].map(|buffer| Operand::new(buffer, 0, len));
+        let forward = spiky::ForwardSaving { x: x.clone(), z: x, mask: &mask };
+        let backward = spiky::BackwardSaved { mask: &mask, dz, dx: dx_range };
+        let [forward, backward] =
+            [typed(dtype, forward), typed(dtype, backward)].map(|call| gpu.kernels.bind(call));
+        let (forward, backward) = (forward.map_err(text)?, backward.map_err(text)?);
+        gpu.submit(|encoder| {
+            forward.encode(encoder);
+            backward.encode(encoder);
+        });
+        let got: Vec<u32> = (0..len as usize).map(|i| unpacked(dtype, &gpu.read(&dx)[..], i)).collect();
+        compare(&gpu.name, &Spiky, 1, &table.rows(), &got, &table.writes[1][..len as usize])?;
+    }
+    Ok(())
+}
+
+/// A call on another storage type than f32.
+fn typed<'a>(
+    dtype: DType,
+    args: impl IntoArgs<'static, Operand<'a>, Operand<'a>>,
+) -> Args<'static, Operand<'a>, Operand<'a>> {
+    args.dtype(dtype)
+}
+
+/// The words of a buffer.
+fn packed(dtype: DType, column: &[u32]) -> Vec<u32> {
+    match dtype {
+        DType::F32 => column.to_vec(),
+        _ => column.chunks(2).map(|pair| pair[0] | pair.get(1).unwrap_or(&0) << 16).collect(),
+    }
+}
+
+fn unpacked(dtype: DType, words: &[u32], i: usize) -> u32 {
+    match dtype {
+        DType::F32 => words[i],
+        _ => words[i / 2] >> (i % 2 * 16) & 0xffff,
+    }
+}
+
+/// Ways of laying wanted outputs over inputs, each input under one output at most.
 fn in_place(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    for op in BUILT_IN {
-        let table = drawn(op, 2048, 14);
-        let (reads, writes) = (table.reads.len(), table.writes.len());
-        for outputs in output_sets(op) {
+    for table in tables(2048, 14) {
+        let op = table.op;
+        let (reads, writes) = (op.definition().upstream() + 1, op.definition().write_count());
+        for outputs in
+            output_sets(op).into_iter().filter(|set| set.iter().count() <= 2 || *set == all_outputs(op))
+        {
             for choice in 0..(reads + 1).pow(writes as u32) {
                 // Digit `w` of `choice` is the read under write `w`; one past the last is none.
                 let over = |w: usize| choice / (reads + 1).pow(w as u32) % (reads + 1);
                 let chosen: Vec<_> = (0..writes).map(over).filter(|r| *r < reads).collect();
                 let unique = (1..chosen.len()).all(|i| !chosen[..i].contains(&chosen[i]));
-                let wanted = (0..writes).all(|w| over(w) == reads || outputs.contains(w));
-                if !unique || !wanted {
+                let needed = op.definition().reads_for(outputs, false);
+                let wanted =
+                    (0..writes).all(|w| over(w) == reads || outputs.contains(w) && needed.contains(&over(w)));
+                let mask = op.definition().mask();
+                if !unique || !wanted || mask.is_some_and(|w| over(w) < reads) {
+                    continue;
+                }
+                // They are many, and each is a kernel or two: the types take turns.
+                if outputs.iter().count() > 1 && choice % 3 != table.dtype as usize {
                     continue;
                 }
                 for (len, start) in [(2048, 0), (1027, 3)] {
                     let mut call = Call::apart(&table, len, outputs, |i| start * (i + 1));
                     for w in (0..writes).filter(|w| over(*w) < reads) {
-                        call.writes[w] = call.reads[over(w)];
+                        call.writes[w].clone_from(&call.reads[over(w)]);
                     }
-                    call.check(&gpu)?;
+                    gpu.check(&call)?;
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Calls of any kind.
+fn drawn_calls(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let tables = tables_for_calls(20_000, 15);
+    let mut draw = Draw::new(15);
+    (0..DRAWN).try_for_each(|_| gpu.check(&draw_call(&mut draw, &tables)))
+}
+
+/// How many calls are drawn in a trial.
+const DRAWN: usize = 180;
+
+/// Calls of any kind, cut by a small binding limit.
+fn drawn_calls_in_windows(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let tables = tables_for_calls(20_000, 32);
+    let mut draw = Draw::new(32);
+    let mut dispatches = [0; 3];
+    for size in [1 << 13, 1 << 14] {
+        let gpu = Gpu::limited(adapter, |limits| {
+            limits.max_storage_buffer_binding_size = size;
+            limits.min_storage_buffer_offset_alignment = 256;
+        });
+        for _ in 0..DRAWN / 2 {
+            let call = draw_call(&mut draw, &tables);
+            let buffers: Vec<_> = call.images().iter().map(|image| gpu.buffer(image)).collect();
+            match gpu.bind(&call, &buffers) {
+                // An elementwise call on contiguous operands never needs one.
+                Err(Error::NeedsCopy { .. }) if !call.is_plain() => dispatches[0] += 1,
+                Ok(bound) => {
+                    dispatches[if bound.dispatches() > 3 { 2 } else { 1 }] += 1;
+                    gpu.check(&call)?;
+                }
+                Err(_) => gpu.check(&call)?,
+            }
+        }
+    }
+    let [refused, few, many] = dispatches;
+    if many < DRAWN / 20 || refused > DRAWN / 10 {
+        return Err(format!("{refused} calls need a copy, {few} take few dispatches, {many} take many"));
+    }
+    Ok(())
+}
+
+/// Calls of any kind on host memory, in one window and in many.
+fn drawn_calls_on_the_host(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * 2048);
+    let tables = tables_for_calls(20_000, 33);
+    let mut draw = Draw::new(33);
+    for runner in [
+        pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?,
+        Runner::on_device(&gpu.device, &gpu.queue),
+    ] {
+        for _ in 0..DRAWN / 3 {
+            let call = draw_call(&mut draw, &tables);
+            match call.check_on_host(&runner) {
+                Err(message) if message.contains("copy it into contiguous memory") && !call.is_plain() => {}
+                result => result?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gradients of broadcast inputs, by every form and over several levels of the tree, under any binding limit.
+fn sums(adapter: &wgpu::Adapter) -> Result<(), String> {
+    const SHAPES: [[&[u64]; 2]; 9] = [
+        [&[100_000], &[]],
+        [&[300, 400], &[400]],
+        [&[30, 4000], &[30, 1]],
+        [&[4001, 30], &[1, 30]],
+        [&[30, 4001], &[30, 1]],
+        [&[7, 30, 500], &[30, 1]],
+        [&[20, 3, 700], &[20, 1, 700]],
+        [&[40_000, 1], &[1, 3]],
+        [&[3, 1], &[1, 10_000]],
+    ];
+    let tables = [DType::F32, DType::F16, DType::Bf16]
+        .map(|dtype| drawn_from(Data::Ordinary, &Mod, dtype, 120_000, 34));
+    for limit in [1 << 16, 1 << 18, adapter.limits().max_storage_buffer_binding_size] {
+        let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = limit);
+        for (turn, shapes) in SHAPES.iter().enumerate() {
+            let table = &tables[turn % 3];
+            let mut call = Call::apart(table, 0, all_outputs(&Mod), |i| i * turn);
+            let [x, y] = shapes.map(Layout::contiguous);
+            let lay = |places: &mut [Option<Place>], i: usize, layout: &Layout| {
+                places[i].as_mut().expect("every operand has a place").layout = layout.clone();
+            };
+            lay(&mut call.reads, 0, &x);
+            lay(&mut call.reads, 1, &y);
+            let z = Layout::contiguous(&call.shape());
+            lay(&mut call.reads, 2, &z);
+            for (w, layout) in [&z, &x, &y, &z].into_iter().enumerate() {
+                lay(&mut call.writes, w, layout);
+            }
+            gpu.check(&call)?;
         }
     }
     Ok(())
@@ -354,7 +499,7 @@ fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let mut draw = Draw::new(15);
     for op in BUILT_IN {
-        let table = drawn(op, 3000, 15);
+        let table = drawn(op, DType::F32, 3000, 15);
         let sets = output_sets(op);
         for trial in 0..48 {
             let outputs = sets[draw.below(sets.len())];
@@ -363,28 +508,24 @@ fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
             let buffers = 1 + draw.below(2);
             let mut ends = [0; 2];
             let mut order: Vec<usize> = (0..call.reads.len() + call.writes.len()).collect();
-            for i in (1..order.len()).rev() {
-                order.swap(i, draw.below(i + 1));
-            }
+            shuffle(&mut draw, &mut order);
             for operand in order {
-                let buffer = draw.below(buffers);
-                let gap = match trial % 4 {
-                    0 => 0,
-                    1 => 64 * draw.below(3),
-                    _ => draw.below(70),
+                let reads = call.reads.len();
+                let place = match operand.checked_sub(reads) {
+                    None => &mut call.reads[operand],
+                    Some(write) => &mut call.writes[write],
                 };
-                let place = Place { buffer, start: ends[buffer] + gap };
-                ends[buffer] = place.start + len;
-                match operand.checked_sub(call.reads.len()) {
-                    None => call.reads[operand] = place,
-                    Some(write) => call.writes[write] = place,
-                }
+                let Some(place) = place else { continue };
+                place.buffer = draw.below(buffers);
+                place.start = ends[place.buffer]
+                    + match trial % 4 {
+                        0 => 0,
+                        1 => 64 * draw.below(3),
+                        _ => draw.below(70),
+                    };
+                ends[place.buffer] = place.start + place.len();
             }
-            // Some outputs in place.
-            if trial % 3 == 0 {
-                call.writes[0] = call.reads[draw.below(call.reads.len())];
-            }
-            call.check(&gpu)?;
+            gpu.check(&call)?;
         }
     }
     Ok(())
@@ -393,18 +534,19 @@ fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
 /// Inputs may overlap each other in any way, in a buffer that the same call writes too.
 fn overlapping_inputs(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    let table = drawn(&Mod, 2000, 16);
-    let all = *output_sets(&Mod).last().expect("an op has outputs");
-    for (y, dz) in [(0, 0), (0, 1), (1, 2), (4, 8), (64, 1999), (1936, 1000), (2000, 1)] {
-        for start in [0, 3] {
-            let place = |start| Place { buffer: 0, start };
-            let mut call = Call::apart(&table, 2000, all, |_| 0);
-            call.reads = [0, y, dz].map(|i| place(start + i)).to_vec();
-            call.writes = [4000, 6000, 8003].map(|i| place(start + i)).to_vec();
-            call.check(&gpu)?;
-            // The same inputs in a buffer that is only read.
-            call.writes.iter_mut().for_each(|w| w.buffer = 1);
-            call.check(&gpu)?;
+    for dtype in DType::ALL {
+        let table = drawn(&Mod, dtype, 2000, 16);
+        for (y, dz) in [(0, 0), (0, 1), (1, 2), (4, 8), (64, 1999), (1936, 1000), (2000, 1)] {
+            for start in [0, 3] {
+                let place = |start| Some(Place::new(0, start, 2000));
+                let mut call = Call::apart(&table, 2000, all_outputs(&Mod), |_| 0);
+                call.reads = [0, y, dz].map(|i| place(start + i)).to_vec();
+                call.writes = [4002, 6006, 8010, 10_014].map(|i| place(start + i)).to_vec();
+                gpu.check(&call)?;
+                // The same inputs in a buffer that is only read.
+                call.writes.iter_mut().flatten().for_each(|w| w.buffer = 1);
+                gpu.check(&call)?;
+            }
         }
     }
     Ok(())
@@ -414,21 +556,23 @@ fn overlapping_inputs(adapter: &wgpu::Adapter) -> Result<(), String> {
 fn windows(adapter: &wgpu::Adapter) -> Result<(), String> {
     const WINDOW: usize = 4096;
     let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * WINDOW as u64);
-    for op in BUILT_IN {
-        let table = drawn(op, 4 * WINDOW, 17);
-        let all = *output_sets(op).last().expect("an op has outputs");
+    for table in tables(4 * WINDOW, 17) {
+        let all = all_outputs(table.op);
         for len in [WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW - 4, 2 * WINDOW, 3 * WINDOW + 1, 4 * WINDOW] {
             for start in [0, 1, 64] {
-                Call::apart(&table, len, all, |i| start * i).check(&gpu)?;
+                gpu.check(&Call::apart(&table, len, all, |i| start * i))?;
                 let mut in_place = Call::apart(&table, len, all, |i| start * i);
-                in_place.writes = in_place.reads[..in_place.writes.len()].to_vec();
-                in_place.writes.reverse();
-                in_place.check(&gpu)?;
+                let upstream = table.op.definition().upstream();
+                for w in 0..=upstream {
+                    in_place.writes[w].clone_from(&in_place.reads[upstream - w]);
+                }
+                gpu.check(&in_place)?;
                 // One arena: what is a window away in one operand may be where another begins.
                 let mut arena = Call::apart(&table, len, all, |_| 0);
-                let places = arena.reads.iter_mut().chain(&mut arena.writes);
-                places.zip(0..).for_each(|(p, i)| *p = Place { buffer: 0, start: i * (len + start) });
-                arena.check(&gpu)?;
+                let places = arena.reads.iter_mut().chain(&mut arena.writes).flatten();
+                let step = (len + start).next_multiple_of(2);
+                places.zip(0..).for_each(|(p, i)| *p = Place { buffer: 0, start: i * step, ..p.clone() });
+                gpu.check(&arena)?;
             }
         }
     }
@@ -438,18 +582,17 @@ fn windows(adapter: &wgpu::Adapter) -> Result<(), String> {
 fn two_dimensional_grid(adapter: &wgpu::Adapter) -> Result<(), String> {
     const ROW: usize = 7;
     let gpu = Gpu::limited(adapter, |limits| limits.max_compute_workgroups_per_dimension = ROW as u32);
-    let table = drawn(&Mod, 1024 * ROW * ROW, 18);
+    let table = drawn(&Mod, DType::F32, 1024 * ROW * ROW, 18);
     let outputs = Outputs::Z | Outputs::gradient(1);
     for groups in [ROW, 2 * ROW, 3 * ROW, ROW * ROW] {
         for len in [groups * 1024 - 1, groups * 1024, groups * 1024 + 1] {
             if len <= table.len() {
-                Call::apart(&table, len, outputs, |_| 0).check(&gpu)?;
+                gpu.check(&Call::apart(&table, len, outputs, |_| 0))?;
             }
         }
     }
-    match Call::apart(&drawn(&Spiky, 1024 * ROW * ROW + 1, 18), 1024 * ROW * ROW + 1, Outputs::Z, |_| 0)
-        .check(&gpu)
-    {
+    let len = 1024 * ROW * ROW + 1;
+    match gpu.check(&Call::apart(&drawn(&Spiky, DType::F32, len, 18), len, Outputs::Z, |_| 0)) {
         Err(e) if e.contains("max_compute_workgroups_per_dimension is 7, the kernel needs 8") => Ok(()),
         other => Err(format!("expected the limit's error, got {other:?}")),
     }
@@ -478,7 +621,7 @@ fn more_than_65535_workgroups(adapter: &wgpu::Adapter) -> Result<Completion, Fai
 
 fn recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    let table = drawn(&Spiky, 5000, 20);
+    let table = drawn(&Spiky, DType::F32, 5000, 20);
     let x = gpu.buffer(&table.reads[0]);
     let z = gpu.buffer(&vec![0; 5000]);
     let forward = gpu.kernels.bind(spiky::Forward { x: &x, z: &z }).map_err(text)?;
@@ -554,7 +697,7 @@ impl Flip {
 /// One encoder, one submit: a pass before, a pass shared with the caller's own dispatches, a pass after.
 fn between_other_passes(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    let table = drawn(&Spiky, 3000, 21);
+    let table = drawn(&Spiky, DType::F32, 3000, 21);
     let flipped = |words: &[u32]| words.iter().map(|w| w ^ FLIP).collect::<Vec<_>>();
     let x = gpu.buffer(&flipped(&table.reads[0]));
     let dz = gpu.buffer(&flipped(&table.reads[1]));
@@ -572,9 +715,171 @@ fn between_other_passes(adapter: &wgpu::Adapter) -> Result<(), String> {
         }
         flip_dx.record(&mut encoder.begin_compute_pass(&pass));
     });
-    let reads: Vec<&[u32]> = table.reads.iter().map(Vec::as_slice).collect();
+    let reads = table.rows();
     for (i, buffer) in [&z, &dx].into_iter().enumerate() {
         compare(&gpu.name, &Spiky, i, &reads, &flipped(&gpu.read(buffer)), &table.writes[i])?;
+    }
+    Ok(())
+}
+
+// Functions that ops are made of.
+
+/// An op that shows functions of `shaders` as they are, with their twins on bits.
+struct Functions {
+    definition: Definition,
+    twin: fn(reads: &[u32], writes: &mut [u32]),
+}
+
+impl Op for Functions {
+    fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
+        (self.twin)(bits(reads), bytemuck::cast_slice_mut(writes));
+    }
+}
+
+/// All writes of these inputs; the upstream gradient, which is not used, is zeros.
+fn check_functions(
+    gpu: &Gpu,
+    op: &'static Functions,
+    source: &str,
+    inputs: &[Vec<u32>],
+) -> Result<(), String> {
+    let mut reads = inputs.to_vec();
+    reads.push(vec![0; inputs[0].len()]);
+    let table = Table { op, dtype: DType::F32, source: source.into(), reads, writes: Vec::new() };
+    gpu.check(&Call::apart(&table, table.len(), all_outputs(op), |_| 0))
+}
+
+static SUM: LazyLock<Functions> = LazyLock::new(|| Functions {
+    definition: Definition {
+        name: "sum".into(),
+        inputs: vec!["x".into(), "y".into()],
+        functions: vec![
+            include_str!("../shaders/numeric/f32.wgsl").into(),
+            include_str!("../shaders/numeric/sum.wgsl").into(),
+        ],
+        lets: vec![],
+        outputs: vec![
+            OutputDefinition::z("f32_sum(x, y)", ""),
+            OutputDefinition::gradient("x", "f32_sum(y, x)", ""),
+            OutputDefinition::gradient("y", "f32_sum(x, y ^ 0x80000000u)", ""),
+        ],
+    },
+    twin: |reads, writes| {
+        let [x, y] = [0, 1].map(|i| f32::from_bits(reads[i]));
+        for (write, sum) in writes.iter_mut().zip([x + y, y + x, x - y]) {
+            *write = if sum.is_nan() { 0x7fc0_0000 } else { sum.to_bits() };
+        }
+    },
+});
+
+fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
+    // Around each end of the significand, and of its upper half.
+    const FRACTIONS: [u32; 8] = [0, 1, 2, 0x3f_ffff, 0x40_0000, 0x40_0001, 0x7f_fffe, 0x7f_ffff];
+    let gpu = Gpu::open(adapter);
+
+    // All pairs of what is special: zeros, subnormals, the ends of the exponents, infinities, NaNs, with both signs.
+    let special = |sign: u32| {
+        let exponents = [0, 1, 2, 24, 126, 127, 150, 253, 254, 255];
+        exponents.into_iter().flat_map(move |e| FRACTIONS.map(|fraction| sign << 31 | e << 23 | fraction))
+    };
+    let special: Vec<u32> = special(0).chain(special(1)).collect();
+    let pairs = || special.iter().flat_map(|x| special.iter().map(move |y| (*x, *y)));
+    let inputs = [pairs().map(|(x, _)| x).collect(), pairs().map(|(_, y)| y).collect()];
+    check_functions(&gpu, &SUM, "special values", &inputs)?;
+
+    // Every exponent with those that the sum depends on, both signs of the one by the difference: ties, their neighbours,
+    // cancellation, carries, overflow, subnormals, infinities and NaNs.
+    let [mut x, mut y] = [const { Vec::new() }; 2];
+    for e in 0..=255_u32 {
+        for distance in (0..=28).chain([31, 32, 33, 254, 255]).filter(|d| *d <= e) {
+            for fraction in FRACTIONS {
+                for other in FRACTIONS {
+                    x.push(e << 23 | fraction | (fraction ^ other ^ e) << 31);
+                    y.push((e - distance) << 23 | other | e << 31);
+                }
+            }
+        }
+    }
+    check_functions(&gpu, &SUM, "every exponent", &[x, y])?;
+
+    let table = drawn(&Mod, DType::F32, 1 << 19, 27);
+    check_functions(&gpu, &SUM, &table.source, &table.reads[..2])?;
+
+    // Much cancels: what is left of the smaller number's last bits decides.
+    let mut draw = Draw::new(28);
+    let x = draw.take(1 << 19, Draw::bits);
+    let near = |x: &u32| {
+        let (apart, fraction) = (draw.below(4) as u32, draw.bits() >> 9 >> draw.below(24));
+        (x ^ fraction).wrapping_sub(apart << 23)
+    };
+    let y = x.iter().map(near).collect();
+    check_functions(&gpu, &SUM, "close exponents", &[x, y])
+}
+
+/// The functions of a storage type under other names: a kernel on f32 has its own.
+fn storage(source: &str, twin: fn(&[u32], &mut [u32])) -> Functions {
+    let renamed = source
+        .replace("storage_", "other_")
+        .replace("STORAGE_", "OTHER_")
+        .replace("BELOW_HALF", "OTHER_BELOW_HALF");
+    Functions {
+        definition: Definition {
+            name: "storage".into(),
+            inputs: vec!["x".into()],
+            functions: vec![include_str!("../shaders/numeric/f32.wgsl").into(), renamed.into()],
+            lets: vec![],
+            outputs: vec![
+                OutputDefinition::z("other_round(x)", ""),
+                OutputDefinition::gradient("x", "other_widen(x)", ""),
+            ],
+        },
+        twin,
+    }
+}
+
+macro_rules! storage {
+    ($dtype:expr, $file:literal) => {
+        LazyLock::new(|| {
+            storage(include_str!(concat!("../shaders/storage/", $file)), |reads, writes| {
+                writes[0] = $dtype.round(f32::from_bits(reads[0]));
+                writes[1] = $dtype.widen(reads[0]).to_bits();
+            })
+        })
+    };
+}
+
+static STORAGE: [(DType, LazyLock<Functions>); 3] = [
+    (DType::F32, storage!(DType::F32, "f32.wgsl")),
+    (DType::F16, storage!(DType::F16, "f16.wgsl")),
+    (DType::Bf16, storage!(DType::Bf16, "bf16.wgsl")),
+];
+
+fn storage_types(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let mut draw = Draw::new(29);
+    for (dtype, op) in &STORAGE {
+        // Every pattern of the low half, whatever the upper one is.
+        let halves = (0..=0xffff).map(|low| draw.bits() << 16 | low).collect();
+        let check = |source: &str, x| check_functions(&gpu, op, &format!("{}, {source}", dtype.name()), &[x]);
+        check("every half", halves)?;
+        // Around every number that is stored in a half, and around every tie.
+        let mut near = Vec::new();
+        for half in 0..=0xffff {
+            let [here, next] = [half, half + 1].map(|half| dtype.widen(half));
+            for steps in -3..=3 {
+                near.push(here.to_bits().wrapping_add_signed(steps));
+                near.push(here.midpoint(next).to_bits().wrapping_add_signed(steps));
+            }
+        }
+        check("numbers and ties", near)?;
+        // With 65520, the tie between the largest f16 and infinity.
+        let mut any = draw.take(1 << 20, Draw::bits);
+        any.extend((0x477f_eff0..=0x477f_f010).flat_map(|bits| [bits, bits | 0x8000_0000]));
+        check("any bits", any)?;
     }
     Ok(())
 }
@@ -586,17 +891,23 @@ struct Naive(Definition);
 
 static NAIVE: LazyLock<Naive> = LazyLock::new(|| {
     let mut definition = Mod.definition().clone();
-    definition.functions = &["
+    definition.functions = vec![
+        "
         struct NaiveMod { z: u32, q: u32 }
         fn naive_mod(x: u32, y: u32) -> NaiveMod {
             let q = floor(bitcast<f32>(x) / bitcast<f32>(y));
             return NaiveMod(bitcast<u32>(bitcast<f32>(x) - bitcast<f32>(y) * q), bitcast<u32>(q));
         }
-        fn mod_dy(q: u32, dz: u32) -> u32 {
-            return bitcast<u32>(bitcast<f32>(dz) * -bitcast<f32>(q));
+        fn mod_dy(m: NaiveMod, dz: u32) -> u32 {
+            return bitcast<u32>(bitcast<f32>(dz) * -bitcast<f32>(m.q));
         }
-    "];
-    definition.lets = &[("m", "naive_mod(x, y)")];
+        fn mod_q(m: NaiveMod) -> u32 {
+            return m.q;
+        }
+    "
+        .into(),
+    ];
+    definition.lets = vec![("m".into(), "naive_mod(x, y)".into())];
     Naive(definition)
 });
 
@@ -605,19 +916,19 @@ impl Op for Naive {
         &self.0
     }
 
-    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
-        Mod.reference(reads, writes);
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        Mod.reference(storage, reads, writes);
     }
 }
 
 fn naive_formula_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    let [_, vectors] = vectors();
-    for table in [vectors, drawn(&Mod, 1 << 14, 22)] {
+    let [_, vectors] = vectors(DType::F32);
+    for table in [vectors, drawn(&Mod, DType::F32, 1 << 14, 22)] {
         let table = Table { op: &*NAIVE, ..table };
         for outputs in [Outputs::Z, Outputs::gradient(1), Outputs::Z | Outputs::gradient(1)] {
-            match Call::apart(&table, table.len(), outputs, |_| 0).check(&gpu) {
-                Err(message) if message.contains("are wrong") => {}
+            match gpu.check(&Call::apart(&table, table.len(), outputs, |_| 0)) {
+                Err(message) if message.contains(" words are wrong)") => {}
                 other => return Err(format!("{}, {outputs:?}: not seen: {other:?}", table.source)),
             }
         }
@@ -629,10 +940,10 @@ fn naive_formula_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 /// Runs the first `len` rows and compares all outputs.
 fn check_slices(runner: &Runner, table: &Table, len: usize) -> Result<(), String> {
-    let reads: Vec<&[u32]> = table.reads.iter().map(|column| &column[..len]).collect();
+    let reads: Vec<&[u32]> = table.rows().iter().map(|column| &column[..len]).collect();
     let inputs: Vec<&[f32]> = reads.iter().map(|column| floats(column)).collect();
     let (dz, inputs) = inputs.split_last().expect("an op has an upstream gradient");
-    let (z, gradients) = runner.fused(table.op, inputs, dz).map_err(text)?;
+    let (z, gradients) = runner.fused(table.op, inputs, *dz).map_err(text)?;
     let what = format!("{}, {}, {len} elements", runner.name(), table.source);
     for (i, got) in std::iter::once(&z).chain(&gradients).enumerate() {
         compare(&what, table.op, i, &reads, bits(got), &table.writes[i][..len])?;
@@ -646,7 +957,7 @@ fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * 8192);
     let small = Runner::on_device(&gpu.device, &gpu.queue);
     for op in BUILT_IN {
-        let table = drawn(op, 200_000, 23);
+        let table = drawn(op, DType::F32, 200_000, 23);
         for len in LENGTHS.into_iter().chain([8191, 8192, 8193, 24_576, 24_577, 40_960, 200_000]) {
             check_slices(&own, &table, len)?;
             check_slices(&small, &table, len)?;
@@ -687,12 +998,12 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// The future goes to another thread, comes to an end there, and may be dropped at any point.
 fn any_executor(adapter: &wgpu::Adapter) -> Result<(), String> {
     let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
-    let table = drawn(&Spiky, 100_000, 24);
+    let table = drawn(&Spiky, DType::F32, 100_000, 24);
     let [x, dz] = [0, 1].map(|i| floats(&table.reads[i]));
-    let (mut z, mut dx) = (Vec::new(), Vec::new());
+    let (mut z, mut dx) = (Vec::<f32>::new(), Vec::<f32>::new());
     let future = runner.run_async(spiky::Fused { x, dz, z: &mut z, dx: &mut dx });
     std::thread::scope(|scope| scope.spawn(|| block_on(future)).join().expect("no panic")).map_err(text)?;
-    let reads: Vec<&[u32]> = table.reads.iter().map(Vec::as_slice).collect();
+    let reads = table.rows();
     compare("run_async", &Spiky, 0, &reads, bits(&z), &table.writes[0])?;
     compare("run_async", &Spiky, 1, &reads, bits(&dx), &table.writes[1])?;
 
@@ -715,9 +1026,9 @@ fn two_threads(adapter: &wgpu::Adapter) -> Result<(), String> {
     let runner = Runner::on_device(&gpu.device, &gpu.queue);
     let work = |seed: u64| {
         for op in BUILT_IN {
-            let table = drawn(op, 3000, seed);
+            let table = drawn(op, DType::F32, 3000, seed);
             for outputs in output_sets(op) {
-                Call::apart(&table, table.len(), outputs, |i| i * seed as usize).check(&gpu)?;
+                gpu.check(&Call::apart(&table, table.len(), outputs, |i| i * seed as usize))?;
             }
             check_slices(&runner, &table, table.len())?;
         }
@@ -829,7 +1140,7 @@ fn lost_device(adapter: &wgpu::Adapter) -> Result<(), String> {
         let (kernels, _) = runner.gpu().expect("a GPU");
         kernels.device().destroy();
         for _ in 0..2 {
-            let mut z = vec![7.0];
+            let mut z = vec![7.0_f32];
             let error = runner.run(spiky::Forward { x: &x, z: &mut z }).err();
             assert!(matches!(error, Some(Error::DeviceLost { .. })), "a destroyed device gives {error:?}");
             assert!(z.is_empty(), "no result is left");
@@ -842,7 +1153,7 @@ fn lost_device(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 /// Destroys the device while a call is on its way, sooner and later: the call is right or says that the device is lost.
 fn lost_in_the_middle(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let table = drawn(&Spiky, 1 << 21, 25);
+    let table = drawn(&Spiky, DType::F32, 1 << 21, 25);
     let mut outcomes = [0; 2];
     for delay in [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 300] {
         let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 1 << 20);
@@ -850,7 +1161,7 @@ fn lost_in_the_middle(adapter: &wgpu::Adapter) -> Result<(), String> {
         gpu.device.on_uncaptured_error(Arc::new(|_| {}));
         let runner = Runner::on_device(&gpu.device, &gpu.queue);
         let device = gpu.device.clone();
-        let (mut z, x) = (Vec::new(), floats(&table.reads[0]));
+        let (mut z, x) = (Vec::<f32>::new(), floats(&table.reads[0]));
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 std::thread::sleep(Duration::from_millis(delay));
@@ -896,7 +1207,7 @@ fn auto_falls_back_to_the_cpu(adapter: &wgpu::Adapter) -> Result<(), String> {
 }
 
 fn fall_back() -> Result<(), String> {
-    let table = drawn(&Mod, 100_000, 26);
+    let table = drawn(&Mod, DType::F32, 100_000, 26);
     for lost in [false, true] {
         let runner = Runner::auto();
         let (kernels, queue) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
@@ -906,7 +1217,8 @@ fn fall_back() -> Result<(), String> {
             kernels.device().destroy();
             // What checks a device must not take the CPU's word for it.
             let sample = Inputs::Sample { count: 1000, seed: 1 };
-            let report = verify(&runner, &Mod, &sample, &Pass::ALL, &mut |_| ControlFlow::Continue(()));
+            let report =
+                verify(&runner, &Mod, DType::F32, &sample, &Pass::ALL, &mut |_| ControlFlow::Continue(()));
             assert!(matches!(report, Err(Error::DeviceLost { .. })), "verify says {report:?}");
         }
         check_slices(&runner, &table, table.len())?;

@@ -4,36 +4,44 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use common::{Table, bits, compare, drawn, floats, output_sets, vectors};
+use common::{
+    Draw, Table, bits,
+    calls::{Call, draw_call, tree},
+    compare, drawn, floats, output_sets, tables_for_calls, vectors,
+};
 use elemgrad::{
-    Args, Error, Op, Outputs, Runner, modulo,
-    op::{BUILT_IN, Definition, Pass},
+    Args, DType, Error, Layout, Op, Output, Outputs, Runner, View,
+    data::Data,
+    modulo,
+    op::{BUILT_IN, Definition, OutputDefinition, Pass},
     spiky,
     verify::{Inputs, verify},
 };
 
-/// Runs one call of the table's rows and compares the wanted outputs.
+/// Runs one call of the table's first rows and compares the wanted outputs.
 fn check(runner: &Runner, table: &Table, len: usize, outputs: Outputs) -> Result<(), String> {
-    let reads: Vec<&[u32]> = table.reads.iter().map(|column| &column[..len]).collect();
-    let mut writes = vec![Vec::new(); table.writes.len()];
-    runner
-        .run(Args {
-            op: table.op,
-            reads: reads.iter().copied().map(|bits| Some(floats(bits))).collect(),
-            writes: writes.iter_mut().enumerate().map(|(i, w)| outputs.contains(i).then_some(w)).collect(),
-        })
-        .map_err(|e| e.to_string())?;
-    let what = format!("{}, {}, {outputs:?}", runner.name(), table.source);
-    for i in outputs.iter() {
-        compare(&what, table.op, i, &reads, bits(&writes[i]), &table.writes[i][..len])?;
+    Call::apart(table, len, outputs, |i| i % 3).check_on_host(runner)
+}
+
+/// Everything else is compared with the scalar reference.
+#[test]
+fn the_reference_agrees_with_every_vector() -> Result<(), String> {
+    for dtype in DType::ALL {
+        for Table { op, source, reads, writes, .. } in &vectors(dtype) {
+            let reads: Vec<&[u32]> =
+                reads.iter().take(op.definition().upstream() + 1).map(Vec::as_slice).collect();
+            for (w, got) in common::reference(*op, dtype, &reads).iter().enumerate() {
+                compare(source, *op, w, &reads, got, &writes[w])?;
+            }
+        }
     }
     Ok(())
 }
 
 #[test]
-fn reference_and_cpu_path_agree_with_every_vector() -> Result<(), String> {
+fn runners_agree_with_every_vector() -> Result<(), String> {
     for runner in [Runner::reference(), Runner::cpu()] {
-        for table in vectors() {
+        for table in DType::ALL.iter().flat_map(|dtype| vectors(*dtype)) {
             for outputs in output_sets(table.op) {
                 check(&runner, &table, table.len(), outputs)?;
             }
@@ -53,10 +61,10 @@ fn quotient_agrees_with_every_vector() {
 
 #[test]
 fn the_scalar_functions_are_the_reference() {
-    for table in vectors() {
+    for table in vectors(DType::F32) {
         for i in (0..table.len()).step_by(7) {
-            let [reads, writes] = [&table.reads, &table.writes]
-                .map(|columns| columns.iter().map(|c| f32::from_bits(c[i])).collect::<Vec<_>>());
+            let reads: Vec<f32> = table.rows().iter().map(|c| f32::from_bits(c[i])).collect();
+            let writes: Vec<f32> = table.writes.iter().map(|c| f32::from_bits(c[i])).collect();
             let (forward, backward, fused) = match reads[..] {
                 [x, dz] => {
                     let (z, dx) = spiky::fused(x, dz);
@@ -70,8 +78,8 @@ fn the_scalar_functions_are_the_reference() {
                 _ => panic!("an op of {} reads", reads.len()),
             };
             assert_eq!(forward.to_bits(), writes[0].to_bits(), "{reads:?}");
-            assert_eq!(bits(&backward), bits(&writes[1..]), "{reads:?}");
-            assert_eq!(bits(&fused), bits(&writes), "{reads:?}");
+            assert_eq!(bits(&backward), bits(&writes[1..fused.len()]), "{reads:?}");
+            assert_eq!(bits(&fused), bits(&writes[..fused.len()]), "{reads:?}");
         }
     }
 }
@@ -95,12 +103,123 @@ fn the_original_prints_these_numbers() -> Result<(), Error> {
 #[test]
 fn the_cpu_path_agrees_with_the_reference_on_drawn_rows() -> Result<(), String> {
     for op in BUILT_IN {
-        for seed in 1..=2 {
-            let table = drawn(op, 1 << 20, seed);
-            check(&Runner::cpu(), &table, table.len(), op.definition().outputs(Pass::Fused))?;
+        for dtype in DType::ALL {
+            let table = drawn(op, dtype, 1 << 19, 1);
+            check(&Runner::cpu(), &table, table.len(), op.definition().all_outputs(Pass::Fused))?;
         }
     }
     Ok(())
+}
+
+/// Shapes that broadcast, strides, sums, masks that are read, gradients that are added to.
+#[test]
+fn runners_agree_with_the_definitions_on_drawn_calls() -> Result<(), String> {
+    let tables = tables_for_calls(20_000, 8);
+    let mut draw = Draw::new(9);
+    for _ in 0..1500 {
+        let call = draw_call(&mut draw, &tables);
+        for runner in [Runner::reference(), Runner::cpu()] {
+            call.check_on_host(&runner)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gradients of broadcast inputs as the definition has them, whatever the number of threads.
+#[test]
+fn sums_are_the_tree_of_their_shape() {
+    let len = 1_000_000;
+    let mut values = vec![vec![0.0; len]; 2];
+    Data::Ordinary.fill(DType::F32, 35, 0, &mut values);
+    let dz = &values[1];
+    let (one, mut of_threads) = ([1.0_f32], Vec::new());
+    for threads in [1, 2, 5] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        for (columns, own) in [
+            (1, vec![]),
+            (1, vec![1]),
+            (1000, vec![1000]),
+            (1000, vec![1000, 1]),
+            (8, vec![8]),
+            (400, vec![2500, 1]),
+            (999, vec![1, 999]),
+        ] {
+            // Of a multiple of `columns` elements, by columns or by rows.
+            let rows = len / columns;
+            let shape = [rows as u64, columns as u64];
+            let (mut dx, x) = (Vec::<f32>::new(), Layout::strided(&own, &vec![0; own.len()], 0));
+            let read = |layout: Layout| Some(View::from(&one).with(layout));
+            let y = read(Layout::strided(&shape, &[0, 0], 0));
+            let reads =
+                vec![read(x), y, Some(View::from(&dz[..rows * columns]).with(Layout::contiguous(&shape)))];
+            let args: Args<View, Output> = Args::new(&modulo::Mod, reads, vec![None, Some((&mut dx).into())]);
+            pool.install(|| Runner::cpu().run(args)).expect("a right call");
+            let by_row = own.last() == Some(&1) && own.len() == 2;
+            let column =
+                |c: usize| dz[c..rows * columns].iter().step_by(columns).copied().collect::<Vec<_>>();
+            let right: Vec<f32> = match own.iter().product::<u64>() {
+                1 => vec![tree(&dz[..rows * columns])],
+                _ if by_row => dz.chunks(columns).take(rows).map(tree).collect(),
+                _ => (0..columns).map(|c| tree(&column(c))).collect(),
+            };
+            assert_eq!(bits(&dx), bits(&right), "{shape:?} to {own:?}");
+            of_threads.push(dx);
+        }
+    }
+    let (first, others) = of_threads.split_at(of_threads.len() / 3);
+    assert!(others.chunks(first.len()).all(|other| other == first));
+}
+
+/// The error is at most log2(n) 2^-24 times the sum of the terms' magnitudes: of 10^8 terms too, one after the other not.
+#[test]
+fn sums_of_many_terms_are_near_the_exact_ones() {
+    const LEN: usize = 1_000_000;
+    let mut values = vec![vec![0.0; LEN]; 2];
+    Data::Ordinary.fill(DType::F32, 36, 0, &mut values);
+    let mut dz = values.swap_remove(1);
+    // Terms are multiples of 2^-27 below 2^6: integers hold their sums.
+    let fixed = |v: f32| (f64::from(v) * 2.0_f64.powi(27)) as i128;
+    for positive in [false, true] {
+        if positive {
+            for v in &mut dz {
+                *v = v.abs();
+            }
+        }
+        for repeats in [1, 7, 100] {
+            let total = |f: fn(f32) -> f32| repeats * dz.iter().map(|v| fixed(f(*v))).sum::<i128>();
+            let (exact, magnitudes) = (total(|v| v), total(f32::abs));
+            let terms = repeats as f64 * LEN as f64;
+            let check = |sum: f32, factor: i128| {
+                let error = (fixed(sum) - factor * exact).abs() as f64;
+                error <= terms.log2() * 2.0_f64.powi(-24) * (factor.abs() * magnitudes) as f64
+            };
+            let over = |strides: &[i64]| Layout::strided(&[repeats as u64, LEN as u64], strides, 0);
+            // floor(4.5 / 1) is 4, and so the terms of dy are exact.
+            for (write, factor) in [(1, 1), (2, -4)] {
+                let input = |value, i| {
+                    let layout = if write == i { Layout::contiguous(&[]) } else { over(&[0, 0]) };
+                    Some(View::from(value).with(layout))
+                };
+                let reads =
+                    vec![input(&[4.5_f32], 1), input(&[1.0], 2), Some(View::from(&dz).with(over(&[0, 1])))];
+                let mut sum = [f32::NAN];
+                let mut writes = vec![None, None, None];
+                writes[write] = Some(Output::from(&mut sum));
+                Runner::cpu()
+                    .run(Args::<View, Output>::new(&modulo::Mod, reads, writes))
+                    .expect("a right call");
+                assert!(
+                    check(sum[0], factor),
+                    "{terms} terms: {} is not {exact} 2^-27 times {factor}",
+                    sum[0]
+                );
+            }
+            if positive && repeats == 100 {
+                let one_after_the_other = (0..repeats).flat_map(|_| &dz).fold(0.0, |sum, v| sum + v);
+                assert!(!check(one_after_the_other, 1), "the bound sees a sum of another order");
+            }
+        }
+    }
 }
 
 /// Every exponent of y against every distance of exponents, with fractions that make the quotient's rounding hard.
@@ -118,9 +237,8 @@ fn the_cpu_path_agrees_with_the_reference_at_every_pair_of_exponents() -> Result
         }
     }
     let dz = vec![0x3f80_0001; x.len()];
-    let writes = common::reference(&modulo::Mod, &[&x, &y, &dz]);
-    let table =
-        Table { op: &modulo::Mod, source: "every pair of exponents".into(), reads: vec![x, y, dz], writes };
+    let (reads, source) = (vec![x, y, dz], "every pair of exponents".into());
+    let table = Table { op: &modulo::Mod, dtype: DType::F32, source, reads, writes: Vec::new() };
     check(&Runner::cpu(), &table, table.len(), Outputs::Z | Outputs::gradient(1))
 }
 
@@ -129,11 +247,9 @@ fn the_cpu_path_agrees_with_the_reference_at_every_pair_of_exponents() -> Result
 fn the_cpu_path_is_right_around_its_blocks() -> Result<(), String> {
     const BLOCK: usize = 16 * 1024;
     for op in BUILT_IN {
-        let table = drawn(op, 3 * BLOCK + 1, 3);
+        let table = drawn(op, DType::Bf16, 3 * BLOCK + 1, 3);
         for len in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK - 1, 3 * BLOCK + 1] {
-            for outputs in output_sets(op) {
-                check(&Runner::cpu(), &table, len, outputs)?;
-            }
+            check(&Runner::cpu(), &table, len, op.definition().all_outputs(Pass::Fused))?;
         }
     }
     Ok(())
@@ -143,10 +259,10 @@ fn the_cpu_path_is_right_around_its_blocks() -> Result<(), String> {
 #[test]
 fn the_block_function_needs_only_what_the_outputs_need() -> Result<(), String> {
     for op in BUILT_IN {
-        let table = drawn(op, 1000, 4);
-        let columns: Vec<&[u32]> = table.reads.iter().map(Vec::as_slice).collect();
+        let table = drawn(op, DType::F32, 1000, 4);
+        let columns = table.rows();
         for outputs in output_sets(op) {
-            let needed = op.definition().reads_for(outputs);
+            let needed = op.definition().reads_for(outputs, false);
             let reads: Vec<&[f32]> = (0..columns.len())
                 .map(|i| if needed.contains(&i) { floats(columns[i]) } else { &[][..] })
                 .collect();
@@ -156,9 +272,12 @@ fn the_block_function_needs_only_what_the_outputs_need() -> Result<(), String> {
                 .enumerate()
                 .map(|(i, w)| outputs.contains(i).then_some(w.as_mut_slice()))
                 .collect();
-            op.cpu(&reads, &mut wanted);
+            op.cpu(DType::F32, &reads, &mut wanted);
             for i in outputs.iter() {
-                compare("Op::cpu", op, i, &columns, bits(&writes[i]), &table.writes[i])?;
+                let is_mask = op.definition().mask() == Some(i);
+                let got: Vec<u32> =
+                    writes[i].iter().map(|v| if is_mask { *v as u32 } else { v.to_bits() }).collect();
+                compare("Op::cpu", op, i, &columns, &got, &table.writes[i])?;
             }
         }
     }
@@ -169,8 +288,8 @@ fn the_block_function_needs_only_what_the_outputs_need() -> Result<(), String> {
 #[test]
 fn the_comparison_can_fail() {
     let op: &dyn Op = &modulo::Mod;
-    let table = drawn(op, 1000, 5);
-    let reads: Vec<&[u32]> = table.reads.iter().map(Vec::as_slice).collect();
+    let table = drawn(op, DType::F32, 1000, 5);
+    let reads = table.rows();
     let right = &table.writes[0];
     let fails = |got: &[u32]| compare("a wrong result", op, 0, &reads, got, right).unwrap_err();
     assert_eq!(compare("", op, 0, &reads, right, right), Ok(()));
@@ -179,7 +298,7 @@ fn the_comparison_can_fail() {
     let mut one_bit = right.clone();
     one_bit[ordinary] ^= 1;
     let message = fails(&one_bit);
-    let expected = format!("z[{ordinary}] is 0x{:08x}", one_bit[ordinary]);
+    let expected = format!("z[{ordinary}] is 0x{:x}", one_bit[ordinary]);
     assert!(message.contains(&expected) && message.contains("1 of 1000"), "{message}");
 
     let mut nan = right.clone();
@@ -206,12 +325,12 @@ impl Op for Wrong {
         modulo::Mod.definition()
     }
 
-    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
-        modulo::Mod.reference(reads, writes);
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        modulo::Mod.reference(storage, reads, writes);
     }
 
-    fn cpu(&self, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-        modulo::Mod.cpu(reads, writes);
+    fn cpu(&self, storage: DType, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+        modulo::Mod.cpu(storage, reads, writes);
         self.0(writes);
     }
 }
@@ -224,7 +343,7 @@ impl Op for Xor {
         &self.0
     }
 
-    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
         writes.copy_from_slice(&[
             f32::from_bits(reads[0].to_bits() ^ reads[1].to_bits()),
             reads[2],
@@ -236,15 +355,21 @@ impl Op for Xor {
 /// An op of which every gradient is an alias can be verified, alone and in company.
 #[test]
 fn aliases_alone_are_verified() -> Result<(), Error> {
-    let definition = modulo::Mod.definition().clone();
-    let op = Xor(Definition { name: "xor", z: "x ^ y", gradients: &["dz", "dz"], ..definition });
+    let outputs = vec![
+        OutputDefinition::z("x ^ y", ""),
+        OutputDefinition::gradient("x", "dz", ""),
+        OutputDefinition::gradient("y", "dz", ""),
+    ];
+    let op = Xor(Definition { name: "xor".into(), outputs, ..modulo::Mod.definition().clone() });
     for inputs in [Inputs::Sample { count: 1000, seed: 7 }, Inputs::Given(vec![vec![1.5]; 3])] {
-        let report = verify(&Runner::cpu(), &op, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
-        assert_eq!((report.checked, report.mismatches), (inputs.count(), 0));
+        let report =
+            verify(&Runner::cpu(), &op, DType::F32, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
+        assert_eq!((report.checked, report.mismatches), (inputs.count(op.definition(), DType::F32), 0));
     }
-    let none = verify(&Runner::cpu(), &op, &Inputs::Given(vec![vec![]; 3]), &Pass::ALL, &mut |_| {
-        ControlFlow::Continue(())
-    });
+    let none =
+        verify(&Runner::cpu(), &op, DType::F32, &Inputs::Given(vec![vec![]; 3]), &Pass::ALL, &mut |_| {
+            ControlFlow::Continue(())
+        });
     assert!(none.is_err(), "no elements are no success");
     Ok(())
 }
@@ -254,7 +379,8 @@ fn aliases_alone_are_verified() -> Result<(), Error> {
 fn verify_can_fail() -> Result<(), Error> {
     let mismatches = |op: Wrong, pass| {
         let inputs = Inputs::Sample { count: 1000, seed: 6 };
-        let report = verify(&Runner::cpu(), &op, &inputs, &[pass], &mut |_| ControlFlow::Continue(()))?;
+        let report =
+            verify(&Runner::cpu(), &op, DType::F32, &inputs, &[pass], &mut |_| ControlFlow::Continue(()))?;
         assert_eq!(report.checked, 1000);
         assert_eq!(report.first.is_empty(), report.mismatches == 0, "mismatches are shown");
         Ok::<_, Error>(report.mismatches)
@@ -276,13 +402,14 @@ fn verify_can_fail() -> Result<(), Error> {
         assert_eq!(mismatches(unwritten, pass)?, 1000);
     }
     let swapped = Wrong(|writes| {
-        let [_, Some(dx), Some(dy)] = writes else { return };
+        let [_, Some(dx), Some(dy), ..] = writes else { return };
         dx.swap_with_slice(dy);
     });
     // Half of the chunks write dx.
     assert!(mismatches(swapped, Pass::Backward)? > 250);
-    let none =
-        verify(&Runner::cpu(), &modulo::Mod, &Inputs::Exhaustive, &[], &mut |_| ControlFlow::Continue(()));
+    let none = verify(&Runner::cpu(), &modulo::Mod, DType::F32, &Inputs::Exhaustive, &[], &mut |_| {
+        ControlFlow::Continue(())
+    });
     assert!(none.is_err(), "no passes are no success");
     Ok(())
 }

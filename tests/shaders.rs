@@ -4,43 +4,198 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+};
 
 use common::output_sets;
 use elemgrad::{
-    Op, Outputs,
+    DType, Op, Outputs,
+    modulo::Q,
     op::{BUILT_IN, Pass},
-    plan::{Access, Slot},
-    shader::{self, KernelOperand, Shader},
+    plan::{Access, Element, Form, Kernel, KernelOperand, Map, Slot, Source},
+    shader::{self, Shader},
+    spiky::MASK,
     wgpu::naga::{self, Expression, ScalarKind, TypeInner},
 };
 
-/// One kernel and what it was composed of.
-struct Kernel {
+/// A kernel of an op, composed.
+struct Composed {
     op: &'static dyn Op,
-    operands: Vec<KernelOperand>,
-    slots: Vec<Slot>,
+    kernel: Kernel,
     shader: Shader,
 }
 
-/// Every op, set of outputs and access, with every way of sharing bindings, and inputs `read` or `read_write`.
-fn kernels() -> Vec<Kernel> {
+/// Every op, storage type, set of outputs and access, with ways of sharing bindings, layouts and options; the sums.
+fn kernels() -> Vec<Composed> {
     let mut kernels = Vec::new();
     for op in BUILT_IN {
-        for outputs in output_sets(op) {
-            let operands = shader::operands(op.definition(), outputs);
-            for groups in partitions(operands.len()) {
-                let reads_alone = groups.iter().any(|g| g.iter().all(|&i| !operands[i].write));
-                for write_all in [false, true].into_iter().take(1 + usize::from(reads_alone)) {
-                    let write = |group: &[usize]| write_all || group.iter().any(|&i| operands[i].write);
-                    let slots: Vec<Slot> =
-                        groups.iter().map(|g| Slot { operands: g.clone(), write: write(g) }).collect();
-                    for access in [Access::Vec4, Access::Word] {
-                        let shader = shader::compose(op, outputs, access, &slots);
-                        kernels.push(Kernel { op, operands: operands.clone(), slots: slots.clone(), shader });
-                    }
+        let mut add = |kernel: Kernel| {
+            let shader = shader::compose(op, &kernel);
+            kernels.push(Composed { op, kernel, shader });
+        };
+        for dtype in DType::ALL {
+            for outputs in output_sets(op) {
+                for access in [Access::Vec4, Access::Word] {
+                    let kernel = Kernel::contiguous(op.definition(), outputs, dtype, access);
+                    shared(&kernel).into_iter().for_each(&mut add);
+                    strided(&kernel).into_iter().for_each(&mut add);
+                    with_options(op, &kernel).into_iter().for_each(&mut add);
                 }
             }
+            for w in (0..op.definition().write_count()).filter(|w| op.definition().gradient_of(*w).is_some())
+            {
+                sums(op, dtype, w).into_iter().for_each(&mut add);
+            }
+        }
+    }
+    kernels
+}
+
+/// Every way of sharing bindings, with inputs `read` or `read_write`; some where there are many.
+fn shared(kernel: &Kernel) -> Vec<Kernel> {
+    let operands = &kernel.operands;
+    let few = kernel.dtype == DType::F32 && operands.len() <= 5;
+    let all = if few {
+        partitions(operands.len())
+    } else {
+        vec![operands.iter().enumerate().map(|(i, _)| vec![i]).collect(), vec![(0..operands.len()).collect()]]
+    };
+    let vector =
+        |i: &usize| kernel.form == Form::Elementwise(Access::Vec4) && operands[*i].element != Element::Bit;
+    let mut kernels = Vec::new();
+    for groups in all {
+        // A binding has one type.
+        if !groups.iter().all(|g| g.iter().all(|i| vector(i) == vector(&g[0]))) {
+            continue;
+        }
+        let reads_alone = groups.iter().any(|g| g.iter().all(|&i| !operands[i].write));
+        for write_all in [false, true].into_iter().take(1 + usize::from(reads_alone)) {
+            let write = |group: &[usize]| write_all || group.iter().any(|&i| operands[i].write);
+            let slots = groups.iter().map(|g| Slot { operands: g.clone(), write: write(g) }).collect();
+            kernels.push(Kernel { slots, ..kernel.clone() });
+        }
+    }
+    kernels
+}
+
+/// Operands over some axes: rows, one element for a row, anything.
+fn strided(kernel: &Kernel) -> Vec<Kernel> {
+    let vec4 = kernel.form == Form::Elementwise(Access::Vec4);
+    let maps: &[Map] = if vec4 { &[Map::Row, Map::Splat, Map::Gather] } else { &[Map::Gather] };
+    let cases = maps.iter().flat_map(|map| [(*map, 1), (*map, 2), (*map, 4)]);
+    let kernels = cases.map(|(map, axes)| {
+        let mut kernel = Kernel { axes, ..kernel.clone() };
+        let numbers = kernel.operands.iter_mut().filter(|o| o.element != Element::Bit);
+        for (i, operand) in numbers.enumerate() {
+            // Every second one, so that what is linear stands beside it. What is written is whole words.
+            operand.map = match (operand.write, map) {
+                (false, _) if i % 2 == 0 => map,
+                (true, Map::Row) => Map::Row,
+                (true, _) if !vec4 && operand.element == Element::Number(DType::F32) => Map::Gather,
+                _ => Map::Linear,
+            };
+        }
+        kernel
+    });
+    kernels.collect()
+}
+
+/// Gradients that are added to what is there, and a mask that is read.
+fn with_options(op: &'static dyn Op, kernel: &Kernel) -> Vec<Kernel> {
+    let definition = op.definition();
+    let Source::Op { outputs, .. } = kernel.source else { return Vec::new() };
+    let mut kernels = Vec::new();
+    if definition.pass(outputs) != Pass::Forward {
+        let mut added = kernel.clone();
+        added
+            .operands
+            .iter_mut()
+            .for_each(|o| o.accumulate = o.write && definition.gradient_of(o.index).is_some());
+        kernels.push(added);
+    }
+    if definition.mask().is_some() && definition.pass(outputs) == Pass::Backward {
+        for kernel in [kernels[0].clone(), kernel.clone()] {
+            let mut kernel = Kernel { source: Source::Op { outputs, from_mask: true }, ..kernel };
+            let mask = KernelOperand {
+                name: "mask".into(),
+                index: 2,
+                element: Element::Bit,
+                ..kernel.operands[0].clone()
+            };
+            kernel.operands = [kernel.operands[1].clone(), mask, kernel.operands[2].clone()].into();
+            kernel.slots = (0..3).map(|i| Slot { operands: vec![i], write: i == 2 }).collect();
+            kernels.push(kernel);
+        }
+    }
+    kernels
+}
+
+/// What adds the terms of a gradient, with or without outputs on the way, what adds partial sums, and what stores them.
+fn sums(op: &dyn Op, dtype: DType, write: usize) -> Vec<Kernel> {
+    let number = |name: &str, write: usize| KernelOperand {
+        name: name.into(),
+        index: write,
+        write: name != "partial",
+        element: Element::Number(DType::F32),
+        map: Map::Gather,
+        accumulate: false,
+    };
+    let slots = |operands: &[KernelOperand]| {
+        (0..).zip(operands).map(|(i, o)| Slot { operands: vec![i], write: o.write }).collect()
+    };
+    let gradient = Outputs::of(write);
+    let kernel = Kernel::contiguous(op.definition(), gradient, dtype, Access::Word);
+    let mut kernels = Vec::new();
+    for form in [Form::Columns, Form::Runs(Access::Word), Form::Runs(Access::Vec4)] {
+        let vector = form == Form::Runs(Access::Vec4);
+        for (axes, summed) in [(0, 1), (1, 1), (2, 2), (3, 2)] {
+            for outputs in
+                [gradient, gradient | Outputs::Z].into_iter().take(1 + usize::from(dtype == DType::F32))
+            {
+                let mut terms = Kernel {
+                    form,
+                    axes,
+                    summed,
+                    ..Kernel::contiguous(op.definition(), outputs, dtype, Access::Word)
+                };
+                terms.operands.retain(|o| !o.write || o.index != write);
+                for (i, operand) in terms.operands.iter_mut().enumerate() {
+                    operand.map = match (vector, operand.write) {
+                        (true, true) => Map::Row,
+                        (true, false) => [Map::Row, Map::Splat, Map::Gather][i % 3],
+                        _ => Map::Gather,
+                    };
+                }
+                terms.operands.push(number("sums", write));
+                terms.slots = slots(&terms.operands);
+                kernels.push(terms);
+            }
+            let map = if vector { Map::Row } else { Map::Gather };
+            let operands = vec![KernelOperand { map, ..number("partial", write) }, number("sums", write)];
+            let slots = slots(&operands);
+            kernels.push(Kernel {
+                source: Source::Partials,
+                form,
+                axes,
+                summed,
+                operands,
+                slots,
+                ..kernel.clone()
+            });
+        }
+    }
+    for access in [Access::Vec4, Access::Word] {
+        for accumulate in [false, true] {
+            let element = Element::Number(kernel.dtype);
+            let name = op.definition().write_name(write);
+            let store = KernelOperand { map: Map::Linear, accumulate, element, ..number(name, write) };
+            let operands = vec![KernelOperand { map: Map::Linear, ..number("partial", write) }, store];
+            let slots = slots(&operands);
+            let (source, form) = (Source::Partials, Form::Elementwise(access));
+            kernels.push(Kernel { source, form, operands, slots, ..kernel.clone() });
         }
     }
     kernels
@@ -68,39 +223,90 @@ fn naga_accepts_every_kernel() -> Result<(), elemgrad::Error> {
     let kernels = kernels();
     assert!(kernels.len() > 1000, "{} kernels", kernels.len());
     for kernel in &kernels {
-        shader::check(kernel.op.definition().name, &kernel.shader.source)?;
+        shader::check(&kernel.op.definition().name, &kernel.shader.source)?;
     }
     assert!(shader::check("mod", &kernels[0].shader.source.replacen("let ", "lot ", 1)).is_err());
     Ok(())
 }
 
-/// The functions in which a float takes part, what it does there, and by which case of the contract it may.
+/// The op or the storage type, if it is of one; the function in which a float takes part, what it does there, and by which
+/// case of the contract it may.
 ///
 /// A float elsewhere, or one more of them, fails the test: think, and then write the reason down at the use and here.
-const FLOATS: [(&str, &str, &str, &str); 3] = [
+const FLOATS: [(&str, &str, &str, &str); 10] = [
     (
         "mod",
         "division_step",
-        "from bits, from integer, Multiply, from integer, literal, Divide, Multiply, to integer",
+        "FunctionArgument, literal, Add, to bits",
         "case 1: an estimate that integers repair",
     ),
-    ("mod", "f32_floor_mod", "from integer, to bits", "case 2: an integer of at most 2^21, exact"),
-    ("spiky", "spiky", "from integer, to bits", "case 2: an integer below 2^24, exact"),
+    (
+        "mod",
+        "f32_floor_mod",
+        "from bits, from bits, literal, Divide, Multiply, from integer, from bits, Multiply, to bits",
+        "case 1: the estimate; case 2: an integer of at most 2^24 and its scaling, exact",
+    ),
+    (
+        "mod",
+        "f32_floor_mod_rare",
+        "from integer, from bits, Multiply, from integer, literal, Divide, Multiply",
+        "case 1: the estimate",
+    ),
+    (
+        "spiky",
+        "spiky",
+        "from integer, literal, Multiply, to bits",
+        "case 2: an integer below 2^24 and its scaling, exact",
+    ),
+    (
+        "",
+        "carry",
+        "from integer, from integer, literal, Divide, Multiply, to integer",
+        "case 1: an estimate below 2049 that integers repair",
+    ),
+    (
+        "f16",
+        "storage_widen",
+        "from bits, literal, Subtract, to bits",
+        "case 2: a difference of neighbours on one grid, exact",
+    ),
+    (
+        "f16",
+        "storage_round",
+        "from bits, literal, Add, to bits, from bits, literal, Subtract, to bits, to bits",
+        "case 2: a sum that is exact, or is thrown away",
+    ),
+    (
+        "mod",
+        "f32_floor_mod_narrow",
+        "from bits, from bits, literal, Divide, Multiply, literal, Add, to bits, from bits, literal, \
+         Subtract, Multiply, Subtract, GreaterEqual, literal, Less, literal, literal, Select, \
+         literal, Select, Add, Unary, literal, Select, Select, Add, literal, NotEqual, Subtract, \
+         Select, to bits, literal, literal, Select, Add, to bits",
+        "case 1: the estimate; case 2: a quotient times a number of a 16-bit type, of at most 24 bits",
+    ),
+    (
+        "mod",
+        "mod_dy",
+        "from bits, from bits, Multiply, to bits",
+        "case 2: a product of at most 24 bits, exact",
+    ),
+    ("mod", "q_bits", "from integer, to bits", "case 2: an integer below 2^21, exact"),
 ];
 
 #[test]
 fn floats_are_those_that_the_contract_allows() {
-    for op in BUILT_IN {
-        let name = op.definition().name;
-        let allowed: BTreeMap<_, _> = FLOATS
-            .iter()
-            .filter(|(op, ..)| *op == name)
-            .map(|(_, function, uses, _)| ((*function).to_owned(), (*uses).to_owned()))
-            .collect();
-        for kernel in kernels().iter().filter(|k| k.op.definition().name == name).step_by(7) {
-            assert_eq!(floats(&kernel.shader.source), allowed, "{name}");
+    let mut seen = BTreeSet::new();
+    for Composed { op, kernel, shader } in kernels().iter().step_by(3) {
+        let (op, dtype) = (&*op.definition().name, kernel.dtype.name());
+        for (function, uses) in floats(&shader.source) {
+            let allowed = FLOATS
+                .iter()
+                .position(|(ops, f, u, _)| [op, dtype, ""].contains(ops) && *f == function && *u == uses);
+            seen.insert(allowed.unwrap_or_else(|| panic!("{op} {dtype}: {function}: {uses}")));
         }
     }
+    assert_eq!(seen.len(), FLOATS.len(), "a use that is allowed is not made");
     let naive =
         "fn naive(x: u32, y: u32) -> u32 { return bitcast<u32>(floor(bitcast<f32>(x) / bitcast<f32>(y))); }";
     assert_eq!(floats(naive)["naive"], "from bits, from bits, Divide, Floor, to bits");
@@ -139,7 +345,11 @@ fn floats(source: &str) -> BTreeMap<String, String> {
                 }
                 Expression::Math { fun, arg, .. } if float(arg) => Some(format!("{fun:?}")),
                 Expression::Literal(_) if float(handle) => Some("literal".into()),
-                ref other if float(handle) => Some(format!("{other:?}")),
+                ref other if float(handle) => {
+                    // What it is, without the numbers of what it is made of.
+                    let text = format!("{other:?}");
+                    Some(text.split([' ', '(']).next().unwrap_or_default().to_owned())
+                }
                 _ => None,
             })
             .collect();
@@ -155,9 +365,18 @@ fn floats(source: &str) -> BTreeMap<String, String> {
 fn no_kernel_has_what_browsers_refuse() {
     for kernel in kernels() {
         let source = &kernel.shader.source;
-        for refused in
-            ["bitcast<f32>(0x", "bitcast<f32>(F32_", "enable ", "requires ", "f16", "subgroup", "i64", "u64"]
-        {
+        for refused in [
+            "bitcast<f32>(0x",
+            "bitcast<f32>(F32_",
+            "enable ",
+            "requires ",
+            "<f16",
+            ": f16",
+            "f16(",
+            "subgroup",
+            "i64",
+            "u64",
+        ] {
             assert!(!source.contains(refused), "{refused}: {source}");
         }
     }
@@ -168,8 +387,8 @@ fn no_kernel_has_what_browsers_refuse() {
 fn kernels_have_what_their_outputs_need_and_nothing_else() {
     let operands = |op: &str, outputs| {
         let op = elemgrad::op::find(op).expect("a built-in op");
-        let names: Vec<_> = shader::operands(op.definition(), outputs).into_iter().map(|o| o.name).collect();
-        names.join(" ")
+        let kernel = Kernel::contiguous(op.definition(), outputs, DType::F32, Access::Word);
+        kernel.operands.into_iter().map(|o| o.name).collect::<Vec<_>>().join(" ")
     };
     let (z, dx, dy) = (Outputs::Z, Outputs::gradient(0), Outputs::gradient(1));
     assert_eq!(operands("spiky", z), "x z");
@@ -180,16 +399,30 @@ fn kernels_have_what_their_outputs_need_and_nothing_else() {
     assert_eq!(operands("mod", dy), "x y dz dy");
     assert_eq!(operands("mod", z | dy), "x y dz z dy");
     assert_eq!(operands("mod", z | dx | dy), "x y dz z dx dy");
+    assert_eq!(operands("mod", Q), "x y q");
+    assert_eq!(operands("spiky", z | MASK), "x z mask");
 
     let [spiky, modulo] = BUILT_IN;
     assert_eq!(spiky.definition().outputs(Pass::Fused), z | dx);
     assert_eq!(modulo.definition().outputs(Pass::Fused), z | dy, "dx is dz: nobody need write it");
-    for kernel in kernels() {
-        let (_, element) = kernel.shader.source.split_once("fn element(").expect("every kernel has it");
+    for Composed { op, kernel, shader } in
+        kernels().iter().filter(|k| matches!(k.kernel.form, Form::Elementwise(_)))
+    {
+        if kernel.source == Source::Partials {
+            continue;
+        }
+        let (_, element) = shader.source.split_once("fn element(").expect("every kernel has it");
         let wants = |name: &str| kernel.operands.iter().any(|o| o.name == name);
         assert_eq!(element.contains("mod_dy("), wants("dy"));
-        assert_eq!(element.contains("f32_floor_mod("), kernel.op.definition().name == "mod" && wants("x"));
+        assert_eq!(element.contains("mod_q("), wants("q"));
+        assert_eq!(element.contains("f32_floor_mod("), op.definition().name == "mod" && wants("x"));
+        assert_eq!(element.contains(" spiky("), op.definition().name == "spiky" && wants("x"));
         assert_eq!(element.contains("dz"), wants("dz"));
+        assert_eq!(element.contains("f32_sum("), kernel.operands.iter().any(|o| o.accumulate));
+        assert_eq!(
+            shader.source.contains("fn coordinates("),
+            kernel.operands.iter().any(|o| o.map != Map::Linear)
+        );
     }
 }
 
@@ -200,25 +433,33 @@ fn kernels_are_dumped_for_other_compilers() -> std::io::Result<()> {
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
     let mut list = String::new();
-    for (i, kernel) in kernels().iter().enumerate() {
-        std::fs::write(folder.join(format!("{i}.wgsl")), &kernel.shader.source)?;
+    for (i, Composed { op, kernel, shader }) in kernels().iter().enumerate() {
+        std::fs::write(folder.join(format!("{i}.wgsl")), &shader.source)?;
         let quoted = |text: &str| format!("\"{text}\"");
-        let bindings: Vec<_> = kernel.shader.bindings.iter().map(|b| quoted(b.kind)).collect();
-        let operands: Vec<_> = kernel
-            .operands
-            .iter()
-            .enumerate()
+        let bindings: Vec<_> = shader.bindings.iter().map(|b| quoted(b.kind)).collect();
+        let operands: Vec<_> = (0..)
+            .zip(&kernel.operands)
             .map(|(i, o)| (kernel.slots.iter().position(|s| s.operands.contains(&i)), &o.name))
             .map(|(slot, name)| {
                 format!("[{}, {}]", quoted(name), slot.expect("every operand has a slot") + 1)
             })
             .collect();
+        // What another host can run with nothing but the vectors: contiguous operands, overwritten.
+        let form = match kernel.form {
+            Form::Elementwise(access)
+                if kernel.operands.iter().all(|o| o.map == Map::Linear && !o.accumulate) =>
+            {
+                access.name()
+            }
+            _ => "other",
+        };
         let _ = write!(
             list,
-            "{}{{\"file\": \"{i}.wgsl\", \"op\": {}, \"access\": {}, \"bindings\": [{}], \"operands\": [{}]}}",
+            "{}{{\"file\": \"{i}.wgsl\", \"op\": {}, \"dtype\": {}, \"access\": {}, \"bindings\": [{}], \"operands\": [{}]}}",
             if i == 0 { "" } else { ",\n" },
-            quoted(kernel.op.definition().name),
-            quoted(kernel.shader.access.name()),
+            quoted(&op.definition().name),
+            quoted(kernel.dtype.name()),
+            quoted(form),
             bindings.join(", "),
             operands.join(", "),
         );

@@ -37,7 +37,7 @@ fn f32_round(m: u32, e: i32) -> u32 {
     return select(f32_pack(n, u32(max(e, 1))), 0u, n == 0u);
 }
 
-// f32_round where m is not 0 and e is at least 1: a few instructions instead of many.
+// f32_round where m is not 0 and e is at least 1, so that no bit has to go before the rounding.
 fn f32_pack(m: u32, e: u32) -> u32 {
     // A normal result has its leading one at bit 31 after the shift; a subnormal one stops at exponent 1.
     let shift = min(countLeadingZeros(m), e);

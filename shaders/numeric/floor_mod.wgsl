@@ -2,29 +2,30 @@
 
 struct F32FloorMod {
     z: u32, // x - y*floor(x/y), rounded once; a zero has the sign of y
-    q: u32, // floor(x/y), rounded once; its zero is +0
+    // floor(x/y), rounded once: its sign bit, 0 for a zero, and its magnitude, an integer where that is below
+    // Q_INTEGERS, else the bits of an f32.
+    sign: u32,
+    q: u32,
 }
 
-// One step of long division: r * 2^k = q * my + rest with 0 <= rest < my.
+const Q_INTEGERS: u32 = 0x00200000u;
+
+// One step of long division: `shifted` = q * divisor + rest with 0 <= rest < divisor.
 struct DivisionStep {
     q: u32,
     rest: u32,
 }
 
-// my in [2^23, 2^24), k <= 20, r < 2 * my (r < 2^24 where k > 0).
-// The float quotient is an estimate (numerics: case 1): operands are in [2^-24, 2^44], so nothing is subnormal, and
-// with a truncating conversion and a reciprocal off by 4 ULP it is off by one at most. The remainder's true value fits
-// in 32 bits, so it survives the wrap, and its sign says which way to repair.
-fn division_step(r: u32, k: u32, my: u32) -> DivisionStep {
-    let power_of_two = bitcast<f32>((127u + k) << 23u);
-    let q = u32((f32(r) * power_of_two) * (1.0 / f32(my)));
-    let rest = (r << k) - q * my;
-    let low = rest >= F32_SIGN;
-    let high = !low && rest >= my;
-    return DivisionStep(
-        select(select(q, q + 1u, high), q - 1u, low),
-        select(select(rest, rest - my, high), rest + my, low),
-    );
+// `shifted` is the dividend in wrapping arithmetic, `divisor` is below 2^30, the quotient is below 2^20, and `ratio` is
+// the quotient as a float, within 7 ULP: an estimate (numerics: case 1). The addition leaves its floor, or one more or
+// less, in the low bits, whichever neighbour of the sum it is rounded to. The remainder's true value fits in 32 bits, so
+// it survives the wrap, and it says which way to repair.
+fn division_step(shifted: u32, divisor: u32, ratio: f32) -> DivisionStep {
+    let q = bitcast<u32>(ratio + 8388607.5) - 0x4b000000u;
+    let rest = shifted - q * divisor;
+    // As unsigned numbers, the two of these that are not in [0, divisor) are larger.
+    let repaired = min(rest, min(rest + divisor, rest - divisor));
+    return DivisionStep(q + u32(i32(rest) >= i32(divisor)) - (rest >> 31u), repaired);
 }
 
 // |y| - |x| for |x| < |y|, as a magnitude: the one subtraction that rounds.
@@ -36,28 +37,87 @@ fn f32_distance(px: F32Parts, py: F32Parts) -> u32 {
 
 // x mod y and floor(x/y) for every pair of bit patterns.
 fn f32_floor_mod(x: u32, y: u32) -> F32FloorMod {
+    if (STORAGE_DIGITS <= 11u) {
+        return f32_floor_mod_narrow(x, y);
+    }
     let ux = x & F32_MAGNITUDE;
     let uy = y & F32_MAGNITUDE;
     let ex = ux >> 23u;
     let ey = uy >> 23u;
-    // Normal operands (1 <= e <= 254) and |x/y| < 2^20 are the common case: straight line, one division step.
-    if (ex - 1u >= 254u || ey - 1u >= 254u || ex > ey + 20u) {
+    // The common case is 2^-95 <= |y| < 2^108 and |x/y| < 2^20, x = 0 and |x| < |y| included: straight line, one division
+    // step, no subnormal result and no overflow. An x that is zero or subnormal counts as its fraction with a leading one,
+    // which does no harm: it is either the result itself, or so small that all it does to |y| - |x| is to round it.
+    if (ey - 32u >= 203u || ux >= uy + (20u << 23u)) {
         return f32_floor_mod_rare(x, y);
     }
-    let differ = ((x ^ y) & F32_SIGN) != 0u;
-    let px = F32Parts((ux & F32_FRACTION) | F32_HIDDEN, i32(ex));
-    let py = F32Parts((uy & F32_FRACTION) | F32_HIDDEN, i32(ey));
+    // Significands in [2^29, 2^30): six bits below the last.
+    let mx = ((x << 6u) & 0x1fffffc0u) | 0x20000000u;
+    let my = ((y << 6u) & 0x1fffffc0u) | 0x20000000u;
+    // Whether the signs differ; those of zeros do not.
+    let differ = (x ^ (y & F32_SIGN)) > F32_SIGN;
+    // Below |y| the step's results are not used. Elsewhere its floats are normal numbers.
     let below = ex < ey;
-    let step = division_step(px.m, select(ex - ey, 0u, below), py.m);
-    // Signs that differ: the floor is one further down, and the remainder is taken from |y|.
-    let borrow = differ && step.rest != 0u;
-    let rest = select(step.rest, py.m - step.rest, borrow);
-    let far = f32_round(rest << 7u, py.e);
-    let near = select(ux, f32_distance(px, py), differ);
-    let q = select(step.q + u32(borrow), u32(differ), below);
-    // q is at most 2^21: its conversion is exact (numerics: case 2).
-    let q_sign = select(0u, F32_SIGN, differ);
-    return F32FloorMod(select(far, near, below) | (y & F32_SIGN), bitcast<u32>(f32(q)) | q_sign);
+    let d = max(i32(ex) - i32(ey), -31);
+    let shifted = mx << (u32(d) & 31u);
+    let step = division_step(shifted, my, bitcast<f32>(ux) * (1.0 / bitcast<f32>(uy)));
+    // |x| mod |y| in units of 2^(ey - 156). Below |y| that is |x|, and `shifted` is what drops out of it: its lowest bit
+    // may be sticky.
+    let rest = select(step.rest, (mx >> (u32(-d) & 31u)) | min(shifted, 1u), below);
+    // Signs that differ: the floor is one further down, and the remainder is taken from |y|. A sticky bit stands for a
+    // fraction below it; subtracting it borrows and stays sticky.
+    let borrow = differ && (below || step.rest != 0u);
+    let n = select(rest, my - rest, borrow);
+    // To 24 bits, ties to even: n is below 2^30. Only |y| - |x| can have more, and then it is 2^29 or more.
+    let wide = n >> 29u;
+    let shift = wide + 5u;
+    let kept = (n + wide * 16u + 15u + ((n >> shift) & 1u)) >> shift;
+    // `kept` is at most 2^24, so its conversion is exact, and so is the scaling (numerics: case 2).
+    let z = bitcast<u32>(f32(kept) * bitcast<f32>((ey + wide - 24u) << 23u));
+    let q = select(step.q, 0u, below) + u32(borrow);
+    return F32FloorMod(select(z, ux, below && !differ) | (y & F32_SIGN), select(0u, F32_SIGN, differ), q);
+}
+
+// f32_floor_mod of a storage type of 8 or 11 significant bits, up to what z loses when it is rounded to that type; q is the
+// bits of an f32 whatever its size.
+fn f32_floor_mod_narrow(x: u32, y: u32) -> F32FloorMod {
+    let ux = x & F32_MAGNITUDE;
+    let uy = y & F32_MAGNITUDE;
+    // The common case is 2^-95 <= |y| < 2^108 and |x/y| < 2^13 or 2^16: then a quotient times y has at most 24 bits.
+    if (uy - (32u << 23u) >= 203u << 23u || ux >= uy + ((24u - STORAGE_DIGITS) << 23u)) {
+        return f32_floor_mod_narrow_rare(x, y);
+    }
+    let fx = bitcast<f32>(ux);
+    let fy = bitcast<f32>(uy);
+    let below = ux < uy;
+    // The floor of the quotient or one more or less, but 0 below |y| (numerics: case 1), as a float.
+    let integer = bitcast<u32>(fx * (1.0 / fy) + 8388607.5);
+    let estimate = bitcast<f32>(select(max(integer, 0x4b000000u), 0x4b000000u, below)) - 8388608.0;
+    // All that follows are multiples of the unit of y, with at most 24 bits and as large as it: exact, contracted or not
+    // (numerics: case 2). Below |y| nothing changes x but a device that flushes what is subnormal.
+    let rest = fx - estimate * fy;
+    let over = rest >= fy;
+    let under = rest < 0.0;
+    let floor = estimate + select(select(0.0, 1.0, over), -1.0, under);
+    let r = rest + select(select(0.0, -fy, over), fy, under);
+    // Signs that differ: the floor is one further down, and the remainder is taken from |y|. Below |y| / 2^13 that is not
+    // exact, but both neighbours of the difference are y when they are rounded to the storage type.
+    let differ = (x ^ (y & F32_SIGN)) > F32_SIGN;
+    let borrow = differ && (below || r != 0.0);
+    let distance = bitcast<u32>(select(r, fy - r, borrow));
+    let z = (select(distance, ux, below && !differ) & F32_MAGNITUDE) | (y & F32_SIGN);
+    let q = bitcast<u32>(floor + select(0.0, 1.0, borrow)) & F32_MAGNITUDE;
+    return F32FloorMod(z, select(0u, F32_SIGN, differ), q);
+}
+
+fn f32_floor_mod_narrow_rare(x: u32, y: u32) -> F32FloorMod {
+    let m = f32_floor_mod_rare(x, y);
+    return F32FloorMod(m.z, m.sign, q_bits(m.q));
+}
+
+// A magnitude of a quotient as the bits of an f32.
+fn q_bits(q: u32) -> u32 {
+    // An integer below 2^21: its conversion is exact (numerics: case 2).
+    return select(q, bitcast<u32>(f32(q)), q < Q_INTEGERS);
 }
 
 // Everything: NaN, infinities, zeros, subnormals, and ratios up to 2^277.
@@ -65,24 +125,21 @@ fn f32_floor_mod_rare(x: u32, y: u32) -> F32FloorMod {
     let ux = x & F32_MAGNITUDE;
     let uy = y & F32_MAGNITUDE;
     let y_sign = y & F32_SIGN;
-    let differ = ((x ^ y) & F32_SIGN) != 0u;
     if (ux >= F32_INF || uy > F32_INF || uy == 0u) {
-        return F32FloorMod(F32_NAN, F32_NAN);
+        return F32FloorMod(F32_NAN, 0u, F32_NAN);
     }
     if (ux == 0u) {
-        return F32FloorMod(y_sign, 0u);
+        return F32FloorMod(y_sign, 0u, 0u);
     }
-    // Below |y| the floor is -1 or 0. The sign is added to the magnitude, since Mesa's optimiser takes a choice between
-    // the bits of -1.0 and of 0.0 for the negation of a boolean, and answers -0.0.
-    let q_sign = select(0u, F32_SIGN, differ);
-    let q_below = q_sign | (F32_ONE * u32(differ));
+    let differ = ((x ^ y) & F32_SIGN) != 0u;
+    let sign = select(0u, F32_SIGN, differ);
     if (uy == F32_INF) {
-        return F32FloorMod(select(x, y, differ), q_below);
+        return F32FloorMod(select(x, y, differ), sign, u32(differ));
     }
     let px = f32_unpack(ux);
     let py = f32_unpack(uy);
     if (ux < uy) {
-        return F32FloorMod(select(ux, f32_distance(px, py), differ) | y_sign, q_below);
+        return F32FloorMod(select(ux, f32_distance(px, py), differ) | y_sign, sign, u32(differ));
     }
 
     var r = px.m;
@@ -91,7 +148,8 @@ fn f32_floor_mod_rare(x: u32, y: u32) -> F32FloorMod {
     r -= select(0u, py.m, r >= py.m);
     while (d > 0u) {
         let k = min(d, 20u);
-        let step = division_step(r, k, py.m);
+        let ratio = f32(r) * bitcast<f32>((127u + k) << 23u) * (1.0 / f32(py.m));
+        let step = division_step(r << k, py.m, ratio);
         q = wide_quotient_append(q, step.q, k);
         r = step.rest;
         d -= k;
@@ -101,7 +159,7 @@ fn f32_floor_mod_rare(x: u32, y: u32) -> F32FloorMod {
         q = wide_quotient_increment(q);
         r = py.m - r;
     }
-    return F32FloorMod(f32_round(r << 7u, py.e) | y_sign, wide_quotient_round(q) | q_sign);
+    return F32FloorMod(f32_round(r << 7u, py.e) | y_sign, sign, wide_quotient_round(q));
 }
 
 // A quotient of any length: (high, low) * 2^dropped + tail, where of the tail is known what a rounding asks.

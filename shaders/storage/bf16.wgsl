@@ -1,5 +1,7 @@
 // Storage that holds bf16, the upper half of an f32: what a kernel loads is widened, what it stores is rounded.
 
+// Significant bits of a number.
+const STORAGE_DIGITS: u32 = 8u;
 // The largest number below 0.5, widened.
 const BELOW_HALF: u32 = 0x3eff0000u;
 

@@ -1,5 +1,7 @@
 // Storage that holds f32: the bits are those that are computed with.
 
+// Significant bits of a number.
+const STORAGE_DIGITS: u32 = 24u;
 // The largest number below 0.5.
 const BELOW_HALF: u32 = 0x3effffffu;
 

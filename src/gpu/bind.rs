@@ -2,118 +2,174 @@ use std::sync::Arc;
 
 use super::{pipeline::Pipeline, scope::caught};
 use crate::{
-    Error, Outputs,
-    op::Definition,
-    plan::{self, ELEMENT, Limits, OperandRange, Plan},
-    shader::{self, KernelOperand},
+    Args, DType, Error, Layout, Traffic,
+    op::{Call, Definition, Given, Kind, check},
+    plan::{self, Dispatch, Limits, Memory, Place, Plan, WORD},
 };
 
-/// A range of a buffer that holds f32; the buffer has the usage `STORAGE`.
-#[derive(Clone, Copy, Debug)]
+/// A range of a buffer that an operand occupies; the buffer has the usage `STORAGE`.
+///
+/// The call says what it holds ([`IntoArgs::dtype`](crate::IntoArgs::dtype); f32 unless told). An input has one axis
+/// unless it has a [`layout`](Operand::layout).
+#[derive(Clone, Debug)]
 pub struct Operand<'a> {
     buffer: &'a wgpu::Buffer,
-    /// In bytes.
-    offset: u64,
-    size: u64,
+    range: Range,
+    layout: Option<Layout>,
+    accumulate: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Range {
+    Bytes { offset: u64, size: u64 },
+    Elements { start: u64, len: u64 },
 }
 
 impl<'a> Operand<'a> {
-    /// `len` elements of `buffer` from element `start` on.
+    /// `len` elements of `buffer` from element `start` on; of a mask, words.
     pub fn new(buffer: &'a wgpu::Buffer, start: u64, len: u64) -> Self {
-        // Saturated, an absurd range still ends past the end of the buffer, which bind reports.
-        Self { buffer, offset: start.saturating_mul(ELEMENT), size: len.saturating_mul(ELEMENT) }
+        Self { buffer, range: Range::Elements { start, len }, layout: None, accumulate: false }
     }
 
-    fn end(&self) -> u64 {
-        self.offset.saturating_add(self.size)
+    /// How the elements lie in the range: a shape, and any strides for an input.
+    #[must_use]
+    pub fn layout(self, layout: Layout) -> Self {
+        Self { layout: Some(layout), ..self }
+    }
+
+    /// The shape of contiguous elements.
+    #[must_use]
+    pub fn shape(self, shape: &[u64]) -> Self {
+        self.layout(Layout::contiguous(shape))
+    }
+
+    /// A gradient is added to what the range holds, instead of replacing it.
+    #[must_use]
+    pub fn accumulate(self) -> Self {
+        Self { accumulate: true, ..self }
+    }
+
+    fn bytes(buffer: &'a wgpu::Buffer, offset: u64, size: u64) -> Self {
+        Self { buffer, range: Range::Bytes { offset, size }, layout: None, accumulate: false }
+    }
+
+    /// Byte offset and size, of elements of so many bytes.
+    fn byte_range(&self, element: u64) -> (u64, u64) {
+        match self.range {
+            Range::Bytes { offset, size } => (offset, size),
+            // Saturated, an absurd range still ends past the end of the buffer, which bind reports.
+            Range::Elements { start, len } => (start.saturating_mul(element), len.saturating_mul(element)),
+        }
     }
 }
 
 impl<'a> From<&'a wgpu::Buffer> for Operand<'a> {
     fn from(buffer: &'a wgpu::Buffer) -> Self {
-        Self { buffer, offset: 0, size: buffer.size() }
+        Self::bytes(buffer, 0, buffer.size())
     }
 }
 
 impl<'a> From<wgpu::BufferSlice<'a>> for Operand<'a> {
     fn from(slice: wgpu::BufferSlice<'a>) -> Self {
-        Self { buffer: slice.buffer(), offset: slice.offset(), size: slice.size() }
+        Self::bytes(slice.buffer(), slice.offset(), slice.size())
     }
 }
 
-/// One call's operands, checked by themselves.
+/// One call's operands, checked by themselves and against each other.
 pub(super) struct Request<'a> {
-    op: &'static str,
-    pub(super) outputs: Outputs,
-    operands: Vec<(KernelOperand, Operand<'a>)>,
-    /// In elements.
-    len: u64,
+    definition: Definition,
+    dtype: DType,
+    call: Call,
+    reads: Vec<Option<Operand<'a>>>,
+    writes: Vec<Option<Operand<'a>>>,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new<I: Into<Operand<'a>>, O: Into<Operand<'a>>>(
-        definition: &Definition,
-        reads: Vec<Option<I>>,
-        writes: Vec<Option<O>>,
-    ) -> Result<Self, Error> {
-        let op = definition.name;
-        let reads: Vec<Option<Operand>> = reads.into_iter().map(|r| r.map(Into::into)).collect();
-        let writes: Vec<Option<Operand>> = writes.into_iter().map(|w| w.map(Into::into)).collect();
-        let names = definition.read_names().map(str::to_owned).chain(definition.write_names());
-        for (name, range) in names.zip(reads.iter().chain(&writes)) {
-            range.as_ref().map_or(Ok(()), |range| check_range(op, name, range))?;
-        }
-        let len = |operand: &Option<Operand>| operand.map(|range| range.size / ELEMENT);
-        let read_lens: Vec<_> = reads.iter().map(len).collect();
-        let write_lens: Vec<_> = writes.iter().map(|w| len(w).map(Some)).collect();
-        let (outputs, len) = crate::op::check(definition, &read_lens, &write_lens)?;
-        let range = |operand: &KernelOperand| {
-            let side = if operand.write { &writes } else { &reads };
-            side[operand.index]
+    pub(super) fn new(args: Args<Operand<'a>, Operand<'a>>) -> Result<Self, Error> {
+        let Args { op, dtype, reads, writes } = args;
+        let (definition, dtype) = (op.definition().clone(), dtype.unwrap_or_default());
+        let bytes = |is_mask| if is_mask { WORD } else { dtype.size() };
+        let given = |name: &str, operand: &Option<Operand>, is_mask: bool| {
+            operand.as_ref().map(|operand| given(&definition.name, name, operand, bytes(is_mask))).transpose()
         };
-        let operands = shader::operands(definition, outputs).into_iter();
-        let operands = operands.filter_map(|operand| range(&operand).map(|range| (operand, range))).collect();
-        Ok(Self { op, outputs, operands, len })
+        let read_names = definition.read_names().enumerate();
+        let given_reads =
+            read_names.zip(&reads).map(|((i, name), r)| given(name, r, i > definition.upstream()));
+        let given_reads = given_reads.collect::<Result<Vec<_>, _>>()?;
+        let outputs = definition.outputs.iter().zip(&writes);
+        let given_writes =
+            outputs.map(|(o, w)| given(&o.name, w, o.kind == Kind::Mask)).collect::<Result<Vec<_>, _>>()?;
+        // Too many operands are seen by the check.
+        let pad = |given: Vec<Option<Given>>, len: usize| {
+            let missing = len.saturating_sub(given.len());
+            given.into_iter().chain(std::iter::repeat_n(None, missing)).collect::<Vec<_>>()
+        };
+        let call = check(&definition, &pad(given_reads, reads.len()), &pad(given_writes, writes.len()))?;
+        Ok(Self { definition, dtype, call, reads, writes })
     }
 
-    pub(super) fn plan(&self, limits: &Limits) -> Result<Plan, Error> {
+    pub(super) fn op(&self) -> &str {
+        &self.definition.name
+    }
+
+    pub(super) fn label(&self) -> String {
+        format!("elemgrad {} {}", self.op(), self.definition.pass(self.call.outputs).name())
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic::of(&self.definition, &self.call, self.dtype)
+    }
+
+    /// The plan, and the buffers that its numbers mean.
+    pub(super) fn plan(&self, limits: &Limits) -> Result<(Plan, Vec<&'a wgpu::Buffer>), Error> {
         let mut buffers: Vec<&wgpu::Buffer> = Vec::new();
-        let ranges: Vec<OperandRange> = self
-            .operands
-            .iter()
-            .map(|(operand, range)| {
-                let buffer = buffers.iter().position(|b| *b == range.buffer).unwrap_or_else(|| {
-                    buffers.push(range.buffer);
-                    buffers.len() - 1
-                });
-                OperandRange {
-                    name: operand.name.clone(),
-                    buffer,
-                    offset: range.offset,
-                    write: operand.write,
-                }
-            })
-            .collect();
-        plan::plan(self.op, &ranges, self.len, limits)
+        let mut place = |operand: &Operand<'a>, is_mask: bool| {
+            let buffer = buffers.iter().position(|b| *b == operand.buffer).unwrap_or_else(|| {
+                buffers.push(operand.buffer);
+                buffers.len() - 1
+            });
+            let element = if is_mask { WORD } else { self.dtype.size() };
+            Place { buffer, offset: operand.byte_range(element).0 }
+        };
+        let reads = self.reads.iter().enumerate();
+        let mut reads: Vec<Option<Place>> =
+            reads.map(|(i, r)| Some(place(r.as_ref()?, i > self.definition.upstream()))).collect();
+        let outputs = self.definition.outputs.iter().zip(&self.writes);
+        let mut writes: Vec<Option<Place>> =
+            outputs.map(|(o, w)| Some(place(w.as_ref()?, o.kind == Kind::Mask))).collect();
+        reads.resize(self.definition.read_count(), None);
+        writes.resize(self.definition.write_count(), None);
+        let plan = plan::plan(&plan::Request {
+            definition: &self.definition,
+            call: &self.call,
+            dtype: self.dtype,
+            reads: &reads,
+            writes: &writes,
+            limits,
+        })?;
+        Ok((plan, buffers))
     }
 }
 
-fn check_range(op: &str, argument: String, range: &Operand) -> Result<(), Error> {
-    let op = op.to_owned();
-    if !range.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-        let (got, need) = (range.buffer.usage(), wgpu::BufferUsages::STORAGE);
+/// Checks an operand's range by itself.
+fn given(op: &str, argument: &str, operand: &Operand, element: u64) -> Result<Given, Error> {
+    let (op, argument) = (op.to_owned(), argument.to_owned());
+    let (offset, size) = operand.byte_range(element);
+    if !operand.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+        let (got, need) = (operand.buffer.usage(), wgpu::BufferUsages::STORAGE);
         return Err(Error::Usage { op, argument, got, need });
     }
-    if range.end() > range.buffer.size() {
-        let size = range.buffer.size();
-        return Err(Error::Range { op, argument, start: range.offset, end: range.end(), size });
+    // Storage is bound by words, so the last one belongs to the buffer as a whole.
+    let end = offset.saturating_add(size);
+    if end.checked_next_multiple_of(WORD).is_none_or(|end| end > operand.buffer.size()) {
+        return Err(Error::Range { op, argument, start: offset, end, size: operand.buffer.size() });
     }
-    for (what, got) in [("offset", range.offset), ("size", range.size)] {
-        if !got.is_multiple_of(ELEMENT) {
-            return Err(Error::Alignment { op, argument, what, got, need: ELEMENT });
+    for (what, got) in [("offset", offset), ("size", size)] {
+        if !got.is_multiple_of(element) {
+            return Err(Error::Alignment { op, argument, what, got, need: element });
         }
     }
-    Ok(())
+    Ok(Given { len: Some(size / element), layout: operand.layout.clone(), accumulate: operand.accumulate })
 }
 
 /// A call that is bound: it can be recorded as often as you like.
@@ -123,30 +179,37 @@ fn check_range(op: &str, argument: String, range: &Operand) -> Result<(), Error>
 #[derive(Debug)]
 pub struct Bound {
     label: String,
+    dispatches: Vec<Step>,
+    traffic: Traffic,
+}
+
+#[derive(Debug)]
+struct Step {
     pipeline: Arc<Pipeline>,
-    dispatches: Vec<(wgpu::BindGroup, [u32; 2])>,
+    group: wgpu::BindGroup,
+    grid: [u32; 2],
 }
 
 impl Bound {
     pub(super) async fn create(
         device: &wgpu::Device,
         request: &Request<'_>,
-        plan: Plan,
-        pipeline: Arc<Pipeline>,
+        (plan, buffers): (Plan, Vec<&wgpu::Buffer>),
+        pipelines: Vec<Arc<Pipeline>>,
     ) -> Result<Self, Error> {
-        let label = format!("elemgrad {} {}", request.op, request.outputs.pass().name());
+        let label = request.label();
         let dispatches =
-            caught(device, request.op, || dispatches(device, request, &plan, &pipeline, &label)).await?;
-        Ok(Self { label, pipeline, dispatches })
+            caught(device, request.op(), || steps(device, &plan, &buffers, &pipelines, &label)).await?;
+        Ok(Self { label, dispatches, traffic: request.traffic() })
     }
 
     /// Records the call into a compute pass. It changes the pass's pipeline and its bind group 0.
     pub fn record(&self, pass: &mut wgpu::ComputePass) {
-        if self.dispatches.is_empty() {
-            return;
-        }
-        pass.set_pipeline(&self.pipeline.pipeline);
-        for (group, [x, y]) in &self.dispatches {
+        let mut last = None;
+        for Step { pipeline, group, grid: [x, y] } in &self.dispatches {
+            if !last.replace(pipeline).is_some_and(|last| Arc::ptr_eq(last, pipeline)) {
+                pass.set_pipeline(&pipeline.pipeline);
+            }
             pass.set_bind_group(0, group, &[]);
             pass.dispatch_workgroups(*x, *y, 1);
         }
@@ -164,32 +227,41 @@ impl Bound {
     pub fn dispatches(&self) -> usize {
         self.dispatches.len()
     }
+
+    /// The bytes that a recording has to read and to write.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
 }
 
-fn dispatches(
+fn steps(
     device: &wgpu::Device,
-    request: &Request,
     plan: &Plan,
-    pipeline: &Pipeline,
+    buffers: &[&wgpu::Buffer],
+    pipelines: &[Arc<Pipeline>],
     label: &str,
-) -> Vec<(wgpu::BindGroup, [u32; 2])> {
-    if plan.windows.is_empty() {
+) -> Vec<Step> {
+    if plan.dispatches.is_empty() {
         return Vec::new();
     }
-    let fields = 2 + request.operands.len();
-    let stride = ((fields * 4) as u64)
-        .next_multiple_of(device.limits().min_uniform_buffer_offset_alignment.max(16).into());
-    let params = params_buffer(device, plan, stride, label);
+    let fields = plan.dispatches.iter().map(|d| d.params.len()).max().unwrap_or(0);
     // std140 rounds a block up to 16 bytes, and GL leaves a smaller range undefined.
-    let size = wgpu::BufferSize::new(((fields * 4) as u64).next_multiple_of(16));
-    let groups = plan.windows.iter().zip(0..).map(|(window, i)| {
-        let uniform = wgpu::BufferBinding { buffer: &params, offset: i * stride, size };
-        let storage =
-            plan.slots.iter().zip(&window.bindings).map(|(slot, &(offset, size))| wgpu::BufferBinding {
-                buffer: request.operands[slot.operands[0]].1.buffer,
-                offset,
-                size: wgpu::BufferSize::new(size),
-            });
+    let size = ((fields * 4) as u64).next_multiple_of(16);
+    let stride = size.next_multiple_of(device.limits().min_uniform_buffer_offset_alignment.max(16).into());
+    let params = params_buffer(device, plan, stride, label);
+    let scratch: Vec<_> = plan.scratch.iter().map(|size| scratch_buffer(device, *size, label)).collect();
+    let step = |(i, dispatch): (u64, &Dispatch)| {
+        let pipeline = pipelines[dispatch.kernel].clone();
+        let uniform =
+            wgpu::BufferBinding { buffer: &params, offset: i * stride, size: wgpu::BufferSize::new(size) };
+        let storage = dispatch.bindings.iter().map(|bind| wgpu::BufferBinding {
+            buffer: match bind.memory {
+                Memory::Caller(i) => buffers[i],
+                Memory::Scratch(i) => &scratch[i],
+            },
+            offset: bind.offset,
+            size: wgpu::BufferSize::new(bind.size),
+        });
         let entries: Vec<_> = (0..)
             .zip(std::iter::once(uniform).chain(storage))
             .map(|(binding, b)| wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(b) })
@@ -200,19 +272,22 @@ fn dispatches(
             layout,
             entries: &entries,
         });
-        (group, window.grid)
-    });
-    groups.collect()
+        Step { pipeline, group, grid: dispatch.grid }
+    };
+    (0..).zip(&plan.dispatches).map(step).collect()
+}
+
+/// Partial sums; wgpu fills a new buffer with zeros.
+fn scratch_buffer(device: &wgpu::Device, size: u64, label: &str) -> wgpu::Buffer {
+    let (label, usage) = (Some(label), wgpu::BufferUsages::STORAGE);
+    device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
 }
 
 /// The uniforms of all windows, written at creation: no queue is needed.
 fn params_buffer(device: &wgpu::Device, plan: &Plan, stride: u64, label: &str) -> wgpu::Buffer {
-    let width = plan.access.width() as u32;
-    let mut words = vec![0_u32; plan.windows.len() * (stride / 4) as usize];
-    for (params, window) in words.chunks_exact_mut((stride / 4) as usize).zip(&plan.windows) {
-        let bases = window.bases.iter().map(|base| base / width);
-        let fields = [window.len, window.grid[0]].into_iter().chain(bases);
-        params.iter_mut().zip(fields).for_each(|(slot, field)| *slot = field);
+    let mut words = vec![0_u32; plan.dispatches.len() * (stride / 4) as usize];
+    for (params, dispatch) in words.chunks_exact_mut((stride / 4) as usize).zip(&plan.dispatches) {
+        params[..dispatch.params.len()].copy_from_slice(&dispatch.params);
     }
     let buffer = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),

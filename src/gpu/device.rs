@@ -116,6 +116,8 @@ pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("elemgrad"),
         required_limits: adapter.limits(),
+        // For measurements, where there is a clock.
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
         ..Default::default()
     };
     let (device, queue) = adapter

@@ -8,8 +8,8 @@ use super::{
     pipeline::Pipeline,
 };
 use crate::{
-    Error, IntoArgs, Op, Outputs,
-    plan::{Access, Limits, Slot},
+    Args, DType, Error, IntoArgs, Op, Outputs,
+    plan::{Access, Kernel, Limits},
     shader,
 };
 
@@ -20,6 +20,8 @@ use crate::{
 pub struct Kernels {
     device: wgpu::Device,
     limits: Limits,
+    /// Compiled kernels of earlier runs.
+    saved: Option<wgpu::PipelineCache>,
     /// By source: two calls share a kernel exactly where their WGSL is the same.
     cache: Mutex<HashMap<String, Arc<Pipeline>>>,
 }
@@ -27,7 +29,17 @@ pub struct Kernels {
 impl Kernels {
     /// An empty cache for `device`.
     pub fn new(device: &wgpu::Device) -> Self {
-        Self { device: device.clone(), limits: Limits::from(&device.limits()), cache: Mutex::default() }
+        let limits = Limits::from(&device.limits());
+        Self { device: device.clone(), limits, saved: None, cache: Mutex::default() }
+    }
+
+    /// The same with a pipeline cache of yours: what the driver has compiled before is not compiled again.
+    ///
+    /// It needs the device's feature `PIPELINE_CACHE`. You load it from disk and save it there
+    /// ([`wgpu::PipelineCache::get_data`]).
+    #[must_use]
+    pub fn with_pipeline_cache(self, cache: &wgpu::PipelineCache) -> Self {
+        Self { saved: Some(cache.clone()), ..self }
     }
 
     /// The device.
@@ -35,85 +47,84 @@ impl Kernels {
         &self.device
     }
 
-    /// Compiles the kernels that compute `outputs` of `op` on buffers that are all different, ahead of the first bind.
+    /// Compiles the kernels that compute `outputs` of `op` on contiguous operands in buffers that are all different, ahead
+    /// of the first bind.
     ///
-    /// Operands that share a buffer may need one more variant, which their first [`bind`](Kernels::bind) compiles.
+    /// Operands that share a buffer or are broadcast need other variants, which their first [`bind`](Kernels::bind)
+    /// compiles.
     ///
     /// # Errors
     /// [`Error::Shader`] where the op's WGSL does not compile, [`Error::Limit`] where the device has too few bindings,
     /// [`Error::NothingWanted`] and [`Error::Arity`] for outputs that are none or not the op's, and what wgpu reports:
     /// [`Error::Gpu`], [`Error::OutOfMemory`].
-    pub fn compile(&self, op: &dyn Op, outputs: Outputs) -> Result<(), Error> {
-        pollster::block_on(self.compile_async(op, outputs))
+    pub fn compile(&self, op: &dyn Op, outputs: Outputs, dtype: DType) -> Result<(), Error> {
+        pollster::block_on(self.compile_async(op, outputs, dtype))
     }
 
     /// [`compile`](Kernels::compile) for the web, where wgpu answers later.
     ///
     /// # Errors
     /// As [`compile`](Kernels::compile).
-    pub async fn compile_async(&self, op: &dyn Op, outputs: Outputs) -> Result<(), Error> {
+    pub async fn compile_async(&self, op: &dyn Op, outputs: Outputs, dtype: DType) -> Result<(), Error> {
         op.definition().check(outputs)?;
-        let slots = shader::separate_slots(&shader::operands(op.definition(), outputs));
-        self.limits.check_kernel(op.definition().name, slots.len())?;
         for access in [Access::Vec4, Access::Word] {
-            self.pipeline(op, outputs, access, &slots).await?;
+            let kernel = Kernel::contiguous(op.definition(), outputs, dtype, access);
+            self.limits.check_kernel(&op.definition().name, kernel.slots.len())?;
+            self.pipeline(op, &kernel).await?;
         }
         Ok(())
     }
 
     /// Binds one call: checks everything, compiles what is not compiled yet, allocates everything.
     ///
-    /// `I` and `O` are anything that turns into an [`Operand`]: `&wgpu::Buffer`, `wgpu::BufferSlice`, or a range in
-    /// elements. Lengths are equal; operands may be disjoint ranges of one buffer, at any element, and an output may
-    /// occupy exactly the range of any input.
+    /// Operands are anything that turns into an [`Operand`]: `&wgpu::Buffer`, `wgpu::BufferSlice`, or a range in
+    /// elements. Inputs may have any strides and broadcast to each other; the gradient of one that is broadcast has its
+    /// shape, and is summed. Operands may be disjoint ranges of one buffer, at any element, and an output may occupy exactly
+    /// the range of any input of its shape.
     ///
     /// # Errors
     /// All before a command is recorded. Arguments: [`Error::Missing`], [`Error::NothingWanted`], [`Error::Arity`],
-    /// [`Error::Length`], [`Error::Alignment`], [`Error::Range`], [`Error::Usage`], [`Error::Overlap`]. The device:
-    /// [`Error::Limit`], [`Error::OutOfMemory`]. The op: [`Error::Shader`]. What only wgpu can see, such as a buffer of
-    /// another device: [`Error::Gpu`].
-    pub fn bind<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<Bound, Error>
-    where
-        I: Into<Operand<'a>>,
-        O: Into<Operand<'a>>,
-    {
-        pollster::block_on(self.bind_async(args))
+    /// [`Error::Shape`], [`Error::Length`], [`Error::Layout`], [`Error::TooMany`], [`Error::Accumulate`],
+    /// [`Error::Alignment`], [`Error::Range`], [`Error::Usage`], [`Error::Overlap`], [`Error::InPlace`],
+    /// [`Error::NeedsCopy`]. The device: [`Error::Limit`], [`Error::OutOfMemory`]. The op: [`Error::Shader`]. What only
+    /// wgpu can see, such as a buffer of another device: [`Error::Gpu`].
+    pub fn bind<'a, 'o>(&self, args: impl IntoArgs<'o, Operand<'a>, Operand<'a>>) -> Result<Bound, Error> {
+        pollster::block_on(self.bind_any(args.into_args()))
     }
 
     /// [`bind`](Kernels::bind) for the web, where wgpu answers later.
     ///
     /// # Errors
     /// As [`bind`](Kernels::bind).
-    pub async fn bind_async<'a, 'o, I, O>(&self, args: impl IntoArgs<'o, I, O>) -> Result<Bound, Error>
-    where
-        I: Into<Operand<'a>>,
-        O: Into<Operand<'a>>,
-    {
-        let args = args.into_args();
-        let request = Request::new(&args.op.definition().clone(), args.reads, args.writes)?;
-        let plan = request.plan(&self.limits)?;
-        let pipeline = self.pipeline(args.op, request.outputs, plan.access, &plan.slots).await?;
-        Bound::create(&self.device, &request, plan, pipeline).await
+    pub fn bind_async<'a, 'o>(
+        &self,
+        args: impl IntoArgs<'o, Operand<'a>, Operand<'a>>,
+    ) -> impl Future<Output = Result<Bound, Error>> + Send {
+        self.bind_any(args.into_args())
     }
 
-    async fn pipeline(
-        &self,
-        op: &dyn Op,
-        outputs: Outputs,
-        access: Access,
-        slots: &[Slot],
-    ) -> Result<Arc<Pipeline>, Error> {
-        let shader = shader::compose(op, outputs, access, slots);
+    async fn bind_any(&self, args: Args<'_, Operand<'_>, Operand<'_>>) -> Result<Bound, Error> {
+        let op = args.op;
+        let request = Request::new(args)?;
+        let (plan, buffers) = request.plan(&self.limits)?;
+        let mut pipelines = Vec::new();
+        for kernel in &plan.kernels {
+            pipelines.push(self.pipeline(op, kernel).await?);
+        }
+        Bound::create(&self.device, &request, (plan, buffers), pipelines).await
+    }
+
+    async fn pipeline(&self, op: &dyn Op, kernel: &Kernel) -> Result<Arc<Pipeline>, Error> {
+        let shader = shader::compose(op, kernel);
         let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = cache().get(&shader.source) {
             return Ok(pipeline.clone());
         }
         // The lock is not held while compiling: two threads may compile the same kernel once each, never wait.
-        let name = op.definition().name;
+        let name = &*op.definition().name;
         #[cfg(not(target_arch = "wasm32"))]
         shader::check(name, &shader.source)?;
-        let label = format!("elemgrad {name} {}", outputs.pass().name());
-        let pipeline = Pipeline::create(&self.device, name, &label, &shader).await?;
+        let pipeline = Pipeline::create(&self.device, name, &shader, self.saved.as_ref()).await?;
         Ok(cache().entry(shader.source).or_insert_with(|| Arc::new(pipeline)).clone())
     }
 }

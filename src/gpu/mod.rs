@@ -23,6 +23,8 @@ mod kernels;
 mod pipeline;
 pub(crate) mod scope;
 pub(crate) mod stream;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod timing;
 
 pub use bind::{Bound, Operand};
 pub use kernels::Kernels;

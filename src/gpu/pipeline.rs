@@ -15,9 +15,11 @@ impl Pipeline {
     pub(super) async fn create(
         device: &wgpu::Device,
         op: &str,
-        label: &str,
         shader: &Shader,
+        cache: Option<&wgpu::PipelineCache>,
     ) -> Result<Pipeline, Error> {
+        let label = format!("elemgrad {op}");
+        let label = label.as_str();
         let entries: Vec<_> = (0..)
             .zip(&shader.bindings)
             .map(|(binding, b)| wgpu::BindGroupLayoutEntry {
@@ -53,12 +55,12 @@ impl Pipeline {
                 layout: Some(&pipeline_layout),
                 module: &module,
                 entry_point: Some(shader::ENTRY_POINT),
-                // Every operand is written before it is read; there is no workgroup memory to clear.
+                // Workgroup memory is written before it is read.
                 compilation_options: wgpu::PipelineCompilationOptions {
                     zero_initialize_workgroup_memory: false,
                     ..Default::default()
                 },
-                cache: None,
+                cache,
             });
             Pipeline { pipeline, layout }
         })

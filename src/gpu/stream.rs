@@ -1,15 +1,26 @@
 //! Host slices through a GPU, in windows: while the device uploads, computes and reads back one window, the host fills the
 //! next and empties the one before. Memory is bounded whatever the length.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use futures_intrusive::channel::shared::{Receiver, Sender, channel};
 use wgpu::BufferUsages as Usage;
 
-use super::{bind::Bound, device::Health, kernels::Kernels, scope::caught};
+use super::{
+    bind::{Bound, Operand},
+    device::Health,
+    kernels::Kernels,
+    scope::caught,
+};
 use crate::{
-    Args, Error, Op, Outputs,
-    plan::{self, ELEMENT},
+    Args, DType, Error, Layout, Outputs, cpu,
+    host::SliceMut,
+    op::mask_words,
+    plan::{self, WORD},
+    reference::Job,
 };
 
 /// How a caller waits for the GPU.
@@ -35,10 +46,22 @@ pub(crate) struct Streamer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Shape {
     op: String,
+    dtype: DType,
     reads: Vec<usize>,
     outputs: Outputs,
+    /// Outputs that are added to what is there.
+    added: Outputs,
     /// In elements.
     window: usize,
+}
+
+/// What of a call is complete.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    /// Whether the gradients that are sums are.
+    pub(crate) sums: bool,
+    /// Elements whose other outputs are.
+    pub(crate) elements: usize,
 }
 
 impl Streamer {
@@ -46,49 +69,88 @@ impl Streamer {
         Self { kernels: Kernels::new(device), queue: queue.clone(), health, idle: Mutex::default() }
     }
 
-    /// Runs `op`; `done` counts the elements whose outputs are complete, on success and on failure.
+    /// Runs a call; `done` tells what is complete, on success and on failure.
     pub(crate) async fn run(
         &self,
-        op: &dyn Op,
-        reads: &[&[f32]],
-        writes: &mut [Option<&mut [f32]>],
+        job: &Job<'_, '_>,
+        writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
-        done: &mut usize,
+        done: &mut Done,
     ) -> Result<(), Error> {
-        let result = self.stream(op, reads, writes, wait, done).await;
+        let result = match self.sums(job, writes, wait).await {
+            Ok(()) => {
+                done.sums = true;
+                self.stream(job, writes, wait, &mut done.elements).await
+            }
+            failed => failed,
+        };
         // Whatever fails on a lost device, the loss is the reason.
-        result.map_err(|error| self.health.loss(op.definition().name).unwrap_or(error))
+        result.map_err(|error| self.health.loss(&job.op.definition().name).unwrap_or(error))
+    }
+
+    /// The gradients that are sums, with whole operands on the device; on the CPU where these are too large for that.
+    async fn sums(
+        &self,
+        job: &Job<'_, '_>,
+        writes: &mut [Option<SliceMut<'_>>],
+        wait: Wait,
+    ) -> Result<(), Error> {
+        let reduced = job.reduced();
+        if reduced.is_empty() {
+            return Ok(());
+        }
+        let definition = job.op.definition();
+        let reads = job.call.reads_for(definition, reduced);
+        let sizes = reads.iter().map(|r| job.reads[*r].map_or(0, |slice| slice.bytes().len() as u64));
+        let (total, largest) = (sizes.clone().sum::<u64>(), sizes.max().unwrap_or(0));
+        if total > plan::STREAM_BYTES || largest > self.kernels.device().limits().max_buffer_size {
+            cpu::sums(job, writes);
+            return Ok(());
+        }
+        match Whole::new(self, job, &reads, reduced, writes).await {
+            // What one call on the device cannot do, the CPU can.
+            Err(Error::TooMany { .. } | Error::Limit { .. } | Error::NeedsCopy { .. }) => {
+                cpu::sums(job, writes);
+                Ok(())
+            }
+            whole => whole?.run(self, job, writes, wait).await,
+        }
     }
 
     async fn stream(
         &self,
-        op: &dyn Op,
-        reads: &[&[f32]],
-        writes: &mut [Option<&mut [f32]>],
+        job: &Job<'_, '_>,
+        writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
         done: &mut usize,
     ) -> Result<(), Error> {
-        let name = op.definition().name;
-        let wanted = Outputs::present(writes.iter().map(Option::is_some));
-        let needed = op.definition().reads_for(wanted);
-        let len = crate::op::len(writes);
+        let definition = job.op.definition();
+        let name = &*definition.name;
+        let outputs = job.whole();
+        if outputs.is_empty() {
+            return Ok(());
+        }
+        let reads = job.call.reads_for(definition, outputs);
+        let len = job.call.len() as usize;
         let limits = plan::Limits::from(&self.kernels.device().limits());
-        let max_buffer = self.kernels.device().limits().max_buffer_size;
-        let window = plan::stream_window(len, needed.len() + wanted.iter().count(), max_buffer, &limits);
+        let window = plan::stream_window(len, reads.len() + outputs.iter().count(), &limits);
         let windows: Vec<_> = (0..len).step_by(window).map(|start| start..len.min(start + window)).collect();
-        let shape = Shape { op: name.to_owned(), reads: needed, outputs: wanted, window };
+        let added = outputs.iter().filter(|w| job.call.writes[*w].as_ref().is_some_and(|w| w.accumulate));
+        let added = added.fold(Outputs::NONE, |all, w| all | Outputs::of(w));
+        let shape =
+            Shape { op: name.to_owned(), dtype: job.dtype, reads: reads.to_vec(), outputs, added, window };
         let mut ring = self.take_ring(&shape);
         while ring.len() < (plan::STREAM_RING as usize).min(windows.len()) {
-            ring.push(Stage::new(self, op, &shape).await?);
+            ring.push(Stage::new(self, job, &shape).await?);
         }
         for turn in 0..windows.len() + ring.len() {
             let stage = turn % ring.len();
             if let Some(range) = turn.checked_sub(ring.len()).and_then(|earlier| windows.get(earlier)) {
-                ring[stage].finish(self, name, range.clone(), writes, wait).await?;
+                ring[stage].finish(self, job, range.clone(), writes, wait).await?;
                 *done = range.end;
             }
             if let Some(range) = windows.get(turn) {
-                ring[stage].start(self, op, reads, range.clone()).await?;
+                ring[stage].start(self, job, range.clone(), writes).await?;
             }
         }
         *self.idle() = Some((shape, ring));
@@ -114,6 +176,32 @@ impl Streamer {
     fn idle(&self) -> MutexGuard<'_, Option<(Shape, Vec<Stage>)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn buffer(&self, label: &str, size: u64, usage: Usage, mapped_at_creation: bool) -> wgpu::Buffer {
+        self.kernels.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: size.next_multiple_of(WORD),
+            usage,
+            mapped_at_creation,
+        })
+    }
+
+    fn encoder(&self, op: &str) -> wgpu::CommandEncoder {
+        let label = format!("elemgrad {op} window");
+        self.kernels.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) })
+    }
+
+    /// Submits, and asks for mappings of buffers.
+    fn submit(&self, encoder: wgpu::CommandEncoder, mappings: &[(&wgpu::Buffer, wgpu::MapMode)]) -> InFlight {
+        let (sender, receiver) = channel(mappings.len() + 1);
+        let submission = self.queue.submit([encoder.finish()]);
+        for (buffer, mode) in mappings {
+            let sender = sender.clone();
+            // The receiver may be gone, where the caller dropped the future.
+            buffer.map_async(*mode, .., move |result| drop(sender.try_send(result.is_ok())));
+        }
+        InFlight { submission, sender, receiver, mappings: mappings.len() }
+    }
 }
 
 /// The buffers of one window in flight.
@@ -121,6 +209,8 @@ impl Streamer {
 struct Stage {
     reads: Vec<(usize, Pair)>,
     writes: Vec<(usize, Pair)>,
+    /// What outputs that are added to hold before.
+    old: Vec<(usize, wgpu::Buffer)>,
     /// The call on `bound.0` elements.
     bound: Option<(usize, Bound)>,
     in_flight: Option<InFlight>,
@@ -143,40 +233,28 @@ struct InFlight {
 }
 
 impl Stage {
-    async fn new(streamer: &Streamer, op: &dyn Op, shape: &Shape) -> Result<Self, Error> {
-        let device = streamer.kernels.device();
-        let definition = op.definition();
-        let (read_names, write_names): (Vec<_>, Vec<_>) =
-            (definition.read_names().collect(), definition.write_names());
-        let pair = |name: &str, device_usage, host_usage, mapped_at_creation| {
-            let size = shape.window as u64 * ELEMENT;
-            let buffer = |label: &str, usage, mapped_at_creation| {
-                let label = format!("elemgrad {} {name} {label}", definition.name);
-                device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some(&label),
-                    size,
-                    usage,
-                    mapped_at_creation,
-                })
-            };
+    async fn new(streamer: &Streamer, job: &Job<'_, '_>, shape: &Shape) -> Result<Self, Error> {
+        let definition = job.op.definition();
+        let size = shape.window as u64 * WORD;
+        let pair = |name: &str, device_usage, host_usage, mapped| {
+            let label = |place: &str| format!("elemgrad {} {name} {place}", definition.name);
             Pair {
-                device: buffer("device", Usage::STORAGE | device_usage, false),
-                host: buffer("staging", host_usage, mapped_at_creation),
+                device: streamer.buffer(&label("device"), size, Usage::STORAGE | device_usage, false),
+                host: streamer.buffer(&label("staging"), size, host_usage, mapped),
             }
         };
-        caught(device, definition.name, || Self {
-            reads: shape
-                .reads
-                .iter()
-                .map(|&i| (i, pair(read_names[i], Usage::COPY_DST, Usage::MAP_WRITE | Usage::COPY_SRC, true)))
-                .collect(),
-            writes: shape
-                .outputs
-                .iter()
-                .map(|i| {
-                    (i, pair(&write_names[i], Usage::COPY_SRC, Usage::MAP_READ | Usage::COPY_DST, false))
-                })
-                .collect(),
+        let upload = Usage::MAP_WRITE | Usage::COPY_SRC;
+        let read =
+            |i: usize| pair(definition.read_names().nth(i).unwrap_or(""), Usage::COPY_DST, upload, true);
+        let write = |w: usize| {
+            let device = Usage::COPY_SRC | Usage::COPY_DST;
+            pair(definition.write_name(w), device, Usage::MAP_READ | Usage::COPY_DST, false)
+        };
+        let old = |_| streamer.buffer(&format!("elemgrad {} old", definition.name), size, upload, true);
+        caught(streamer.kernels.device(), &definition.name, || Self {
+            reads: shape.reads.iter().map(|&i| (i, read(i))).collect(),
+            writes: shape.outputs.iter().map(|w| (w, write(w))).collect(),
+            old: shape.added.iter().map(|w| (w, old(w))).collect(),
             bound: None,
             in_flight: None,
         })
@@ -187,75 +265,98 @@ impl Stage {
     async fn start(
         &mut self,
         streamer: &Streamer,
-        op: &dyn Op,
-        reads: &[&[f32]],
-        range: std::ops::Range<usize>,
+        job: &Job<'_, '_>,
+        range: Range<usize>,
+        writes: &mut [Option<SliceMut<'_>>],
     ) -> Result<(), Error> {
-        let definition = op.definition();
-        let bytes = range.len() as u64 * ELEMENT;
+        let op = &*job.op.definition().name;
+        let bytes = |is_mask: bool| window_bytes(job, range.len(), is_mask);
         for (i, pair) in &self.reads {
-            let mut view =
-                pair.host.get_mapped_range_mut(..bytes).map_err(|e| mapping_failed(definition.name, &e))?;
-            view.copy_from_slice(bytemuck::cast_slice(&reads[*i][range.clone()]));
+            fill(&pair.host, &job.read_bytes(*i, &range)).map_err(|e| mapping_failed(op, &e))?;
+        }
+        for (w, buffer) in &self.old {
+            if let Some(write) = &mut writes[*w] {
+                let part = write.part(range.start, range.end);
+                fill(buffer, part.shared().bytes()).map_err(|e| mapping_failed(op, &e))?;
+            }
         }
         if self.bound.as_ref().is_none_or(|(len, _)| *len != range.len()) {
-            self.bound = Some((range.len(), self.bind(streamer, op, range.len()).await?));
+            self.bound = Some((range.len(), self.bind(streamer, job, range.len()).await?));
         }
         let Some((_, bound)) = &self.bound else { return Ok(()) };
-        let (sender, receiver) = channel(self.reads.len() + self.writes.len() + 1);
-        let submission = caught(streamer.kernels.device(), definition.name, || {
-            self.reads.iter().for_each(|(_, pair)| pair.host.unmap());
-            let mut encoder =
-                streamer.kernels.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                    label: Some(&format!("elemgrad {} window", definition.name)),
-                });
-            for (_, pair) in &self.reads {
+        let in_flight = caught(streamer.kernels.device(), op, || {
+            let uploads: Vec<_> = self
+                .reads
+                .iter()
+                .map(|(_, pair)| &pair.host)
+                .chain(self.old.iter().map(|(_, b)| b))
+                .collect();
+            for buffer in &uploads {
+                buffer.unmap();
+            }
+            let mut encoder = streamer.encoder(op);
+            for (i, pair) in &self.reads {
+                let bytes = bytes(job.is_mask_read(*i));
                 encoder.copy_buffer_to_buffer(&pair.host, 0, &pair.device, 0, bytes);
             }
+            for (w, old) in &self.old {
+                if let Some((_, pair)) = self.writes.iter().find(|(write, _)| write == w) {
+                    encoder.copy_buffer_to_buffer(old, 0, &pair.device, 0, bytes(false));
+                }
+            }
             bound.encode(&mut encoder);
-            for (_, pair) in &self.writes {
+            for (w, pair) in &self.writes {
+                let bytes = bytes(job.is_mask_write(*w));
                 encoder.copy_buffer_to_buffer(&pair.device, 0, &pair.host, 0, bytes);
             }
-            let submission = streamer.queue.submit([encoder.finish()]);
-            let uploads = self.reads.iter().map(|(_, pair)| (&pair.host, wgpu::MapMode::Write));
+            let uploads = uploads.into_iter().map(|buffer| (buffer, wgpu::MapMode::Write));
             let downloads = self.writes.iter().map(|(_, pair)| (&pair.host, wgpu::MapMode::Read));
-            for (buffer, mode) in uploads.chain(downloads) {
-                let sender = sender.clone();
-                // The receiver may be gone, where the caller dropped the future.
-                buffer.map_async(mode, .., move |result| drop(sender.try_send(result.is_ok())));
-            }
-            submission
+            streamer.submit(encoder, &uploads.chain(downloads).collect::<Vec<_>>())
         })
         .await?;
-        streamer.health.check(definition.name)?;
-        let mappings = self.reads.len() + self.writes.len();
-        self.in_flight = Some(InFlight { submission, sender, receiver, mappings });
+        streamer.health.check(op)?;
+        self.in_flight = Some(in_flight);
         Ok(())
     }
 
-    async fn bind(&self, streamer: &Streamer, op: &dyn Op, len: usize) -> Result<Bound, Error> {
-        let definition = op.definition();
-        let reads = (0..definition.read_count()).map(|i| operand(&self.reads, i, len)).collect();
-        let writes = (0..definition.write_count()).map(|i| operand(&self.writes, i, len)).collect();
-        streamer.kernels.bind_async(Args { op, reads, writes }).await
+    async fn bind(&self, streamer: &Streamer, job: &Job<'_, '_>, len: usize) -> Result<Bound, Error> {
+        let definition = job.op.definition();
+        let reads =
+            (0..definition.read_count()).map(|i| operand(&self.reads, i, len, job.is_mask_read(i))).collect();
+        let writes = (0..definition.write_count())
+            .map(|w| {
+                let write = operand(&self.writes, w, len, job.is_mask_write(w))?;
+                Some(if self.old.iter().any(|(old, _)| *old == w) { write.accumulate() } else { write })
+            })
+            .collect();
+        let args: Args<Operand, Operand> = Args::new(job.op, reads, writes);
+        streamer.kernels.bind_async(Args { dtype: Some(job.dtype), ..args }).await
     }
 
     /// Waits for a window and copies its outputs out.
     async fn finish(
         &mut self,
         streamer: &Streamer,
-        op: &str,
-        range: std::ops::Range<usize>,
-        writes: &mut [Option<&mut [f32]>],
+        job: &Job<'_, '_>,
+        range: Range<usize>,
+        writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
     ) -> Result<(), Error> {
+        let op = &*job.op.definition().name;
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
         in_flight.wait(streamer, op, wait).await?;
-        let bytes = range.len() as u64 * ELEMENT;
-        for (i, pair) in &self.writes {
+        for (w, pair) in &self.writes {
+            let is_mask = job.is_mask_write(*w);
+            let bytes = window_bytes(job, range.len(), is_mask);
             let view = pair.host.get_mapped_range(..bytes).map_err(|e| mapping_failed(op, &e))?;
-            if let Some(write) = &mut writes[*i] {
-                bytemuck::cast_slice_mut(&mut write[range.clone()]).copy_from_slice(&view);
+            if let Some(write) = &mut writes[*w] {
+                // Windows begin with a word of a mask.
+                let (start, end) = if is_mask {
+                    (range.start / 32, range.end.div_ceil(32))
+                } else {
+                    (range.start, range.end)
+                };
+                copy_out(&view, write.part(start, end).bytes());
             }
             drop(view);
             // The result is out: what a loss says of this comes too late to matter.
@@ -265,10 +366,119 @@ impl Stage {
     }
 }
 
-/// `len` elements of operand `i`'s device buffer, where the call has that operand.
-fn operand(pairs: &[(usize, Pair)], i: usize, len: usize) -> Option<wgpu::BufferSlice<'_>> {
+/// The part of an operand's device buffer that a window of so many elements takes.
+fn operand(pairs: &[(usize, Pair)], i: usize, len: usize, is_mask: bool) -> Option<Operand<'_>> {
     let (_, pair) = pairs.iter().find(|(index, _)| *index == i)?;
-    Some(pair.device.slice(..len as u64 * ELEMENT))
+    Some(Operand::new(&pair.device, 0, if is_mask { mask_words(len as u64) } else { len as u64 }))
+}
+
+/// The bytes of an operand of a window, whole words.
+fn window_bytes(job: &Job, len: usize, is_mask: bool) -> u64 {
+    let bytes = if is_mask { mask_words(len as u64) * WORD } else { len as u64 * job.dtype.size() };
+    bytes.next_multiple_of(WORD)
+}
+
+/// Fills the start of a buffer, whole words: what is left of the last is 0.
+fn fill(buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<(), wgpu::MapRangeError> {
+    let whole = bytes.len().next_multiple_of(WORD as usize);
+    if whole > 0 {
+        let mut view = buffer.get_mapped_range_mut(..whole as u64)?;
+        view.slice(..bytes.len()).copy_from_slice(bytes);
+        view.slice(bytes.len()..).fill(0);
+    }
+    Ok(())
+}
+
+fn copy_out(words: &[u8], bytes: &mut [u8]) {
+    bytes.copy_from_slice(&words[..bytes.len()]);
+}
+
+/// A call whose operands are on the device as a whole.
+struct Whole {
+    bound: Bound,
+    writes: Vec<(usize, Pair)>,
+}
+
+impl Whole {
+    async fn new(
+        streamer: &Streamer,
+        job: &Job<'_, '_>,
+        needed: &[usize],
+        outputs: Outputs,
+        writes: &[Option<SliceMut<'_>>],
+    ) -> Result<Self, Error> {
+        let definition = job.op.definition();
+        let label = format!("elemgrad {} sums", definition.name);
+        let upload = |bytes: &[u8], usage| {
+            let buffer =
+                streamer.buffer(&label, (bytes.len() as u64).max(WORD), Usage::STORAGE | usage, true);
+            // A buffer that could not be created has no range; its error is in the scope.
+            drop(fill(&buffer, bytes));
+            buffer.unmap();
+            buffer
+        };
+        let (reads, writes, nothing) = caught(streamer.kernels.device(), &definition.name, || {
+            let read = |i: &usize| Some((*i, upload(job.reads[*i]?.bytes(), Usage::empty())));
+            let write = |w: usize| {
+                let device = upload(writes[w].as_ref()?.shared().bytes(), Usage::COPY_SRC);
+                let host = streamer.buffer(&label, device.size(), Usage::MAP_READ | Usage::COPY_DST, false);
+                Some((w, Pair { device, host }))
+            };
+            let (reads, writes) = (needed.iter().filter_map(read), outputs.iter().filter_map(write));
+            (reads.collect::<Vec<_>>(), writes.collect::<Vec<_>>(), upload(&[], Usage::empty()))
+        })
+        .await?;
+        let operand = |i: usize| {
+            let (slice, layout) = (job.reads[i]?, job.call.own[i].clone()?);
+            if let Some((_, buffer)) = reads.iter().find(|(read, _)| *read == i) {
+                return Some(Operand::new(buffer, 0, slice.len() as u64).layout(layout));
+            }
+            // Only its shape counts: one element, which nothing reads.
+            let zeros = vec![0; layout.shape().len()];
+            Some(Operand::new(&nothing, 0, 1).layout(Layout::strided(layout.shape(), &zeros, 0)))
+        };
+        let output = |w: usize| {
+            let (_, pair) = writes.iter().find(|(write, _)| *write == w)?;
+            let write = job.call.writes[w].as_ref()?;
+            let operand = Operand::new(&pair.device, 0, write.len);
+            Some(if write.accumulate { operand.accumulate() } else { operand })
+        };
+        let args: Args<Operand, Operand> = Args::new(
+            job.op,
+            (0..=definition.upstream()).map(operand).collect(),
+            (0..definition.write_count()).map(output).collect(),
+        );
+        let bound = streamer.kernels.bind_async(Args { dtype: Some(job.dtype), ..args }).await?;
+        Ok(Self { bound, writes })
+    }
+
+    async fn run(
+        self,
+        streamer: &Streamer,
+        job: &Job<'_, '_>,
+        writes: &mut [Option<SliceMut<'_>>],
+        wait: Wait,
+    ) -> Result<(), Error> {
+        let op = &*job.op.definition().name;
+        let in_flight = caught(streamer.kernels.device(), op, || {
+            let mut encoder = streamer.encoder(op);
+            self.bound.encode(&mut encoder);
+            for (_, pair) in &self.writes {
+                encoder.copy_buffer_to_buffer(&pair.device, 0, &pair.host, 0, pair.host.size());
+            }
+            let downloads = self.writes.iter().map(|(_, pair)| (&pair.host, wgpu::MapMode::Read));
+            streamer.submit(encoder, &downloads.collect::<Vec<_>>())
+        })
+        .await?;
+        in_flight.wait(streamer, op, wait).await?;
+        for (w, pair) in &self.writes {
+            let view = pair.host.get_mapped_range(..).map_err(|e| mapping_failed(op, &e))?;
+            if let Some(write) = &mut writes[*w] {
+                copy_out(&view, write.bytes());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl InFlight {

@@ -1,62 +1,325 @@
-use super::{Definition, Op, Outputs};
-use crate::Error;
+use smallvec::SmallVec;
+
+use super::{Definition, Kind, Op, Outputs};
+use crate::{
+    DType, Error, Layout,
+    shape::{Axes, broadcast, contiguous_strides, count, dimension, is_contiguous},
+};
 
 /// The arguments of one call: an op and its operands, `None` where an output is not wanted.
 ///
 /// Calls of the built-in ops are written with structs of named fields ([`spiky::Fused`](crate::spiky::Fused) and its
-/// siblings), which turn into this. `I` and `O` are host slices for [`Runner`](crate::Runner) and ranges of buffers for
-/// [`Kernels`](crate::gpu::Kernels).
+/// siblings), which turn into this. `I` and `O` are [`View`](crate::View) and [`Output`](crate::Output) on the host, and
+/// [`Operand`](crate::gpu::Operand) on a GPU.
 pub struct Args<'o, I, O> {
     /// The op.
     pub op: &'o dyn Op,
-    /// The inputs in order, then the upstream gradient, which a forward pass does without: one more than the op has inputs.
+    /// The storage type of every operand but masks. `None`: that of the slices on the host, f32 on a GPU.
+    pub dtype: Option<DType>,
+    /// The inputs in order, the upstream gradient, the saved mask; what stands last may be left out.
     pub reads: Vec<Option<I>>,
-    /// `z`, then the gradient of each input: as many as `reads`.
+    /// `z`, the gradient of each input, further outputs; what stands last may be left out.
     pub writes: Vec<Option<O>>,
 }
 
+impl<'o, I, O> Args<'o, I, O> {
+    /// Operands by number.
+    pub fn new(op: &'o dyn Op, reads: Vec<Option<I>>, writes: Vec<Option<O>>) -> Self {
+        Self { op, dtype: None, reads, writes }
+    }
+}
+
 /// Anything that is the arguments of one call: the argument structs of the built-in ops, and [`Args`] for any op.
-pub trait IntoArgs<'o, I, O> {
+pub trait IntoArgs<'o, I, O>: Sized {
     /// The same operands, by number.
     fn into_args(self) -> Args<'o, I, O>;
-}
 
-impl<'o, I, O> IntoArgs<'o, I, O> for Args<'o, I, O> {
-    fn into_args(self) -> Self {
-        self
+    /// The same call on operands of a storage type: for buffers, which do not tell.
+    fn dtype(self, dtype: DType) -> Args<'o, I, O> {
+        Args { dtype: Some(dtype), ..self.into_args() }
     }
 }
 
-/// The outputs that a call wants and its length, from the lengths of its operands: `None` for an operand that is not
-/// given, `Some(None)` for an output that gets the call's length.
-///
-/// An input that is given though no wanted output needs it has the right length all the same.
-#[expect(clippy::option_option, reason = "absent, of any length, and of one length are three cases")]
+impl<'o, I, O, A: Into<I>, B: Into<O>> IntoArgs<'o, I, O> for Args<'o, A, B> {
+    fn into_args(self) -> Args<'o, I, O> {
+        Args {
+            op: self.op,
+            dtype: self.dtype,
+            reads: self.reads.into_iter().map(|r| r.map(Into::into)).collect(),
+            writes: self.writes.into_iter().map(|w| w.map(Into::into)).collect(),
+        }
+    }
+}
+
+/// What a call gives for one operand.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    /// The elements of its range, for a mask the words; `None` for an output that gets as many as it needs.
+    pub(crate) len: Option<u64>,
+    /// `None`: one axis for an input; whatever shape is needed for the others.
+    pub(crate) layout: Option<Layout>,
+    /// Whether the output is added to what is there.
+    pub(crate) accumulate: bool,
+}
+
+/// One thing for each operand that is given; few ops have more than four.
+pub(crate) type Operands<T> = SmallVec<[Option<T>; 4]>;
+
+/// A call whose shapes fit: everything but where the operands lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) outputs: Outputs,
+    /// Whether the mask is read, not computed.
+    pub(crate) from_mask: bool,
+    /// The shape of `z`, to which the inputs broadcast.
+    pub(crate) shape: Axes<u64>,
+    /// The reads that the outputs need.
+    needed: Axes<usize>,
+    /// For each read that is given, where its elements lie over that shape.
+    pub(crate) reads: Operands<Layout>,
+    /// The same over its own shape.
+    pub(crate) own: Operands<Layout>,
+    pub(crate) writes: Operands<Write>,
+}
+
+/// One output of a call: contiguous.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    /// Elements, for a mask words.
+    pub(crate) len: u64,
+    /// Where it lies over the call's shape: 0 on the axes over which it is summed.
+    pub(crate) strides: Axes<i64>,
+    /// For each axis of the call's shape, whether it is summed over.
+    pub(crate) reduced: Axes<bool>,
+    pub(crate) accumulate: bool,
+}
+
+impl Write {
+    /// Whether it is a sum over any axis.
+    pub(crate) fn is_reduced(&self) -> bool {
+        self.reduced.contains(&true)
+    }
+}
+
+impl Call {
+    /// How many elements `z` has.
+    pub(crate) fn len(&self) -> u64 {
+        count(&self.shape).unwrap_or(0)
+    }
+
+    /// The operands of which the call makes use.
+    pub(crate) fn reads_for(&self, definition: &Definition, outputs: Outputs) -> Axes<usize> {
+        if outputs == self.outputs {
+            return self.needed.clone();
+        }
+        definition.reads_for(outputs, self.from_mask).into()
+    }
+}
+
+/// The words that hold a mask of so many elements.
+pub(crate) fn mask_words(len: u64) -> u64 {
+    len.div_ceil(32)
+}
+
+/// Checks a call's operands against each other.
 pub(crate) fn check(
     definition: &Definition,
-    reads: &[Option<u64>],
-    writes: &[Option<Option<u64>>],
-) -> Result<(Outputs, u64), Error> {
-    let op = || definition.name.to_owned();
-    let counts = [
-        ("inputs", reads.len(), definition.read_count()),
-        ("outputs", writes.len(), definition.write_count()),
-    ];
-    if let Some((what, got, need)) = counts.into_iter().find(|(_, got, need)| got != need) {
-        return Err(Error::Arity { op: op(), what, got, need });
-    }
+    reads: &[Option<Given>],
+    writes: &[Option<Given>],
+) -> Result<Call, Error> {
+    let checker = Checker { definition, reads, writes };
+    checker.counts()?;
     let outputs = Outputs::present(writes.iter().map(Option::is_some));
     definition.check(outputs)?;
-    let names: Vec<_> = definition.read_names().map(str::to_owned).collect();
-    if let Some(missing) = definition.reads_for(outputs).into_iter().find(|&i| reads[i].is_none()) {
-        return Err(Error::Missing { op: op(), argument: names[missing].clone() });
+    let mask = checker.read(definition.upstream() + 1);
+    // A mask stands for the inputs where nothing else depends on them, neither a value nor a sum's shape.
+    let gated = outputs.iter().all(|w| definition.outputs[w].gated);
+    let from_mask = mask.is_some() && gated && checker.one_shape();
+    let needed: Axes<usize> = definition.reads_for(outputs, from_mask).into();
+    checker.missing(&needed)?;
+    let shape = checker.shape()?;
+    let len = checker.count(&shape)?;
+    let mut layouts = Operands::new();
+    for i in 0..definition.read_count() {
+        layouts.push(checker.read(i).map(|given| checker.read_layout(i, given, &shape, len)).transpose()?);
     }
-    let given = reads.iter().copied().chain(writes.iter().map(|w| w.flatten()));
-    let lengths = names.into_iter().chain(definition.write_names()).zip(given);
-    let lengths: Vec<(String, u64)> = lengths.filter_map(|(name, len)| Some((name, len?))).collect();
-    let Some((other, need)) = lengths.first().cloned() else { return Ok((outputs, 0)) };
-    match lengths.into_iter().find(|(_, len)| *len != need) {
-        None => Ok((outputs, need)),
-        Some((argument, got)) => Err(Error::Length { op: op(), argument, got, need, other }),
+    let mut targets = Operands::new();
+    for i in 0..definition.write_count() {
+        let given = writes.get(i).and_then(Option::as_ref);
+        targets.push(given.map(|given| checker.write(i, given, &shape, len)).transpose()?);
     }
+    let own = |i: usize| {
+        let given = checker.read(i)?;
+        let whole = i >= definition.upstream() && given.layout.is_none();
+        let shape = if whole { shape.clone() } else { own_shape(given) };
+        Some(given.layout.clone().unwrap_or_else(|| Layout::contiguous(&shape)))
+    };
+    let own = (0..definition.read_count()).map(own).collect();
+    Ok(Call { outputs, from_mask, shape, needed, reads: layouts, own, writes: targets })
+}
+
+struct Checker<'a> {
+    definition: &'a Definition,
+    reads: &'a [Option<Given>],
+    writes: &'a [Option<Given>],
+}
+
+impl Checker<'_> {
+    fn op(&self) -> String {
+        self.definition.name.to_string()
+    }
+
+    fn read(&self, i: usize) -> Option<&Given> {
+        self.reads.get(i).and_then(Option::as_ref)
+    }
+
+    fn read_name(&self, i: usize) -> String {
+        self.definition.read_names().nth(i).unwrap_or_default().to_owned()
+    }
+
+    /// As many operands as the op has, or fewer.
+    fn counts(&self) -> Result<(), Error> {
+        let definition = self.definition;
+        let (least, reads, writes) =
+            (definition.inputs.len(), definition.read_count(), definition.write_count());
+        let counts = [
+            ("inputs", self.reads.len(), self.reads.len().clamp(least, reads)),
+            ("outputs", self.writes.len(), self.writes.len().min(writes)),
+        ];
+        match counts.into_iter().find(|(_, got, need)| got != need) {
+            Some((what, got, need)) => Err(Error::Arity { op: self.op(), what, got, need }),
+            None => Ok(()),
+        }
+    }
+
+    fn missing(&self, needed: &[usize]) -> Result<(), Error> {
+        match needed.iter().find(|i| self.read(**i).is_none()) {
+            Some(i) => Err(Error::Missing { op: self.op(), argument: self.read_name(*i) }),
+            None => Ok(()),
+        }
+    }
+
+    /// The shape to which all given inputs broadcast; without any input that of the upstream gradient.
+    fn shape(&self) -> Result<Axes<u64>, Error> {
+        let upstream = self.definition.upstream();
+        let mut all: Option<Axes<u64>> = None;
+        for i in 0..upstream {
+            let Some(shape) = self.read(i).map(own_shape) else { continue };
+            all = Some(match all {
+                None => shape,
+                Some(broader) if broader == shape => shape,
+                Some(broader) => {
+                    broadcast(&broader, &shape).ok_or_else(|| self.unlike(i, &shape, &broader))?.into()
+                }
+            });
+        }
+        Ok(all.or_else(|| self.read(upstream).map(own_shape)).unwrap_or_default())
+    }
+
+    /// Whether all given inputs have the same shape.
+    fn one_shape(&self) -> bool {
+        let mut shapes = (0..self.definition.upstream()).filter_map(|i| self.read(i)).map(own_shape);
+        shapes.next().is_none_or(|first| shapes.all(|shape| shape == first))
+    }
+
+    /// An input's shape does not broadcast with that of those before it.
+    fn unlike(&self, i: usize, got: &[u64], need: &[u64]) -> Error {
+        let before: Vec<_> = (0..i).filter(|i| self.read(*i).is_some()).map(|i| self.read_name(i)).collect();
+        let (got, need, other) = (got.to_vec(), need.to_vec(), before.join(" and "));
+        Error::Shape { op: self.op(), argument: self.read_name(i), got, need, other }
+    }
+
+    fn count(&self, shape: &[u64]) -> Result<u64, Error> {
+        let len = count(shape).filter(|len| i64::try_from(*len).is_ok());
+        len.ok_or_else(|| Error::TooMany { op: self.op(), shape: shape.to_vec() })
+    }
+
+    /// The layout of a read over the call's shape.
+    fn read_layout(&self, i: usize, given: &Given, shape: &[u64], len: u64) -> Result<Layout, Error> {
+        let argument = || self.read_name(i);
+        let is_mask = self.definition.mask().is_some() && i == self.definition.upstream() + 1;
+        let layout = match &given.layout {
+            Some(layout) if !is_mask => layout.clone(),
+            // An input without a layout has one axis.
+            None if i < self.definition.upstream() => Layout::contiguous(&own_shape(given)),
+            _ => {
+                let need = if is_mask { mask_words(len) } else { len };
+                self.length(argument(), given, need)?;
+                return Ok(Layout::contiguous(shape));
+            }
+        };
+        if layout.shape().len() != layout.strides().len() {
+            let (what, got) = ("strides in a layout", layout.strides().len());
+            return Err(Error::Arity { op: self.op(), what, got, need: layout.shape().len() });
+        }
+        if i == self.definition.upstream() && layout.shape() != shape {
+            let (got, need) = (layout.shape().to_vec(), shape.to_vec());
+            return Err(Error::Shape { op: self.op(), argument: argument(), got, need, other: "z".into() });
+        }
+        let reach = layout.extent();
+        let within = reach.is_some_and(|(_, high)| given.len.is_none_or(|len| high < len));
+        if !within && !layout.is_empty() {
+            let len = given.len.unwrap_or(0);
+            let (op, layout) = (self.op(), Box::new(layout));
+            return Err(Error::Layout { op, argument: argument(), len, layout });
+        }
+        let rank = shape.len();
+        let strides: Axes<i64> = (0..rank)
+            .map(|axis| match (axis + layout.shape().len()).checked_sub(rank) {
+                // An axis of one element goes nowhere; broadcast, it stays where it is.
+                Some(own) if layout.shape()[own] != 1 => layout.strides()[own],
+                _ => 0,
+            })
+            .collect();
+        Ok(Layout::strided(shape, &strides, layout.offset()))
+    }
+
+    fn length(&self, argument: String, given: &Given, need: u64) -> Result<(), Error> {
+        match given.len {
+            Some(got) if got != need => {
+                let other =
+                    self.read_name((0..self.reads.len()).find(|i| self.read(*i).is_some()).unwrap_or(0));
+                Err(Error::Length { op: self.op(), argument, got, need, other })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, i: usize, given: &Given, shape: &[u64], len: u64) -> Result<Write, Error> {
+        let output = &self.definition.outputs[i];
+        let argument = || output.name.to_string();
+        let input = self.definition.gradient_of(i).and_then(|input| self.read(input));
+        let own = input.map_or_else(|| shape.into(), own_shape);
+        let own_len = self.count(&own)?;
+        let need = if output.kind == Kind::Mask { mask_words(len) } else { own_len };
+        if given.accumulate && output.kind != Kind::Gradient {
+            return Err(Error::Accumulate { op: self.op(), argument: argument() });
+        }
+        let lies_well =
+            |l: &Layout| l.shape() == &own[..] && l.offset() == 0 && is_contiguous(&own, l.strides());
+        if let Some(layout) = given.layout.as_ref().filter(|layout| !lies_well(layout)) {
+            let (got, need, other) =
+                (layout.shape().to_vec(), own.to_vec(), "the output, contiguous".to_owned());
+            return Err(Error::Shape { op: self.op(), argument: argument(), got, need, other });
+        }
+        self.length(argument(), given, need)?;
+        let own_strides = contiguous_strides(&own);
+        let rank = shape.len();
+        let reduced = (0..rank).map(|axis| dimension(&own, rank, axis) != shape[axis]).collect();
+        let strides = (0..rank)
+            .map(|axis| match (axis + own.len()).checked_sub(rank) {
+                Some(own_axis) if own[own_axis] != 1 => own_strides[own_axis],
+                _ => 0,
+            })
+            .collect();
+        Ok(Write { len: need, strides, reduced, accumulate: given.accumulate })
+    }
+}
+
+/// The shape of an operand: one axis where it has no layout.
+fn own_shape(given: &Given) -> Axes<u64> {
+    given
+        .layout
+        .as_ref()
+        .map_or_else(|| Axes::from_elem(given.len.unwrap_or(0), 1), |layout| layout.shape().into())
 }

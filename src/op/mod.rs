@@ -3,14 +3,18 @@
 //! An op has inputs (`x`, `y`), an output `z`, an upstream gradient `dz`, and a gradient for each input (`dx`, `dy`).
 //! Everything else (kernels, CPU path, checks, benches, plots) is derived from its [`Definition`] and its scalar twin.
 
-use crate::Error;
+use std::borrow::Cow;
+
+use crate::{DType, Error};
 
 mod args;
 pub mod modulo;
 pub mod spiky;
+mod traffic;
 
-pub(crate) use args::check;
 pub use args::{Args, IntoArgs};
+pub(crate) use args::{Call, Given, Operands, Write, check, mask_words};
+pub use traffic::Traffic;
 
 /// The name of the upstream gradient, an operand of every op.
 pub const UPSTREAM: &str = "dz";
@@ -18,8 +22,11 @@ pub const UPSTREAM: &str = "dz";
 /// The most inputs of an op.
 pub const MAX_INPUTS: usize = 8;
 
+/// The most outputs of an op.
+pub const MAX_OUTPUTS: usize = 16;
+
 /// The built-in ops, `spiky` and `mod`: what the command, the benches and the tests go through.
-pub const BUILT_IN: [&dyn Op; 2] = [&spiky::Spiky, &modulo::Mod];
+pub static BUILT_IN: [&dyn Op; 2] = [&spiky::Spiky, &modulo::Mod];
 
 /// The built-in op of that name (`mod`, not `modulo`); `None` where there is none.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
@@ -28,33 +35,39 @@ pub fn find(name: &str) -> Option<&'static dyn Op> {
 
 /// An elementwise op with gradients.
 ///
-/// Operands are numbered: reads are the inputs in order, then the upstream gradient; writes are `z`, then the gradient
-/// of each input.
+/// Operands are numbered: reads are the inputs in order, then the upstream gradient, then the saved mask where the op has
+/// one; writes are `z`, the gradient of each input, and what else the op gives.
 ///
-/// An op of your own is its WGSL on bits and a scalar twin, and then runs on every device:
+/// An op of your own is its WGSL on bits and a scalar twin, and then runs on every device, in every storage type and
+/// layout:
 ///
 /// ```
-/// use elemgrad::{Op, Runner, op::Definition};
+/// use elemgrad::{DType, Op, Runner, op::{Definition, OutputDefinition}};
 ///
 /// /// |x|; its gradient is dz with the sign of x.
-/// struct Abs;
+/// struct Abs(Definition);
 ///
-/// static ABS: Definition = Definition {
-///     name: "abs",
-///     inputs: &["x"],
-///     functions: &[],
-///     lets: &[("sign", "x & 0x80000000u")],
-///     z: "x ^ sign",
-///     gradients: &["dz ^ sign"],
-///     formulas: &[("z", "|x|"), ("dx", "dz where x >= 0, else -dz")],
-/// };
+/// impl Abs {
+///     fn new() -> Self {
+///         Self(Definition {
+///             name: "abs".into(),
+///             inputs: vec!["x".into()],
+///             functions: vec![],
+///             lets: vec![("sign".into(), "x & 0x80000000u".into())],
+///             outputs: vec![
+///                 OutputDefinition::z("x ^ sign", "|x|"),
+///                 OutputDefinition::gradient("x", "dz ^ sign", "dz where x >= 0, else -dz"),
+///             ],
+///         })
+///     }
+/// }
 ///
 /// impl Op for Abs {
 ///     fn definition(&self) -> &Definition {
-///         &ABS
+///         &self.0
 ///     }
 ///
-///     fn reference(&self, reads: &[f32], writes: &mut [f32]) {
+///     fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
 ///         let sign = reads[0].to_bits() & 0x8000_0000;
 ///         writes[0] = reads[0].abs();
 ///         writes[1] = f32::from_bits(reads[1].to_bits() ^ sign);
@@ -62,7 +75,7 @@ pub fn find(name: &str) -> Option<&'static dyn Op> {
 /// }
 ///
 /// # fn main() -> Result<(), elemgrad::Error> {
-/// let (z, gradients) = Runner::auto().fused(&Abs, &[&[-2.0, 3.0]], &[1.0, 1.0])?;
+/// let (z, gradients) = Runner::auto().fused(&Abs::new(), &[&[-2.0, 3.0]], &[1.0, 1.0])?;
 /// assert_eq!((z, &gradients[0]), (vec![2.0, 3.0], &vec![-1.0, 1.0]));
 /// # Ok(())
 /// # }
@@ -73,26 +86,33 @@ pub trait Op: Send + Sync {
 
     /// All outputs of one element: the oracle that everything else is compared with.
     ///
-    /// `reads` are the inputs and the upstream gradient, `writes` is `z` and the gradients.
-    fn reference(&self, reads: &[f32], writes: &mut [f32]);
+    /// `reads` are the inputs and the upstream gradient, `writes` are all outputs, a mask's as 1 or 0. They are f32
+    /// whatever the storage type: the caller widens and rounds. `storage` is for an op that rounds on its way.
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]);
 
     /// The wanted outputs of a block of elements, with the same bits as [`reference`](Op::reference).
     ///
     /// An operand that the wanted outputs do not need may be an empty slice.
-    fn cpu(&self, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-        reference_block(self, reads, writes);
+    fn cpu(&self, storage: DType, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+        reference_block(self, storage, reads, writes);
     }
 }
 
 /// [`Op::reference`] over a block of elements; a read that is an empty slice counts as zeros.
-pub fn reference_block<O: Op + ?Sized>(op: &O, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+pub fn reference_block<O: Op + ?Sized>(
+    op: &O,
+    storage: DType,
+    reads: &[&[f32]],
+    writes: &mut [Option<&mut [f32]>],
+) {
     let len = len(writes);
-    let (mut r, mut w) = (vec![0.0; reads.len()], vec![0.0; writes.len()]);
+    let definition = op.definition();
+    let (mut r, mut w) = (vec![0.0; definition.upstream() + 1], vec![0.0; definition.write_count()]);
     for i in 0..len {
         for (slot, read) in r.iter_mut().zip(reads) {
             *slot = read.get(i).copied().unwrap_or(0.0);
         }
-        op.reference(&r, &mut w);
+        op.reference(storage, &r, &mut w);
         for (write, value) in writes.iter_mut().zip(&w) {
             if let Some(write) = write {
                 write[i] = *value;
@@ -108,35 +128,108 @@ pub(crate) fn len(writes: &[Option<&mut [f32]>]) -> usize {
 
 /// The names of an op and its WGSL.
 ///
-/// Values in WGSL are the bits of an f32, in a `u32`. `lets` are computed in order, each only where a wanted output uses
-/// it; the expressions name inputs, `dz` and lets. What an output needs is read off its expression.
+/// Values in WGSL are the bits of an f32, in a `u32`; a 16-bit operand is widened when loaded and rounded when stored.
+/// `lets` are computed in order, each only where a wanted output uses it; the expressions name inputs, `dz` and lets.
+/// What an output needs is read off its expression.
+///
+/// Besides the functions of its own an op may call those of `shaders/numeric/f32.wgsl`, and `storage_widen` and
+/// `storage_round`, which are of the call's storage type.
 #[derive(Clone, Debug)]
 pub struct Definition {
     /// The op's name, an identifier.
-    pub name: &'static str,
+    pub name: Text,
     /// The inputs' names, one letter each by convention; the gradient of `x` is named `dx`.
-    pub inputs: &'static [&'static str],
+    pub inputs: Vec<Text>,
     /// WGSL functions that the expressions call, in order of dependence.
-    pub functions: &'static [&'static str],
+    pub functions: Vec<Text>,
     /// Shared work: name and expression.
-    pub lets: &'static [(&'static str, &'static str)],
-    /// The expression of `z`.
-    pub z: &'static str,
-    /// The expression of each input's gradient.
-    pub gradients: &'static [&'static str],
-    /// The formulas, a row for each output: what the documentation shows.
-    pub formulas: &'static [(&'static str, &'static str)],
+    pub lets: Vec<(Text, Text)>,
+    /// `z`, the gradient of each input, and whatever else the op can give.
+    pub outputs: Vec<OutputDefinition>,
+}
+
+/// A text of a definition.
+pub type Text = Cow<'static, str>;
+
+/// One output of an op.
+#[derive(Clone, Debug)]
+pub struct OutputDefinition {
+    /// Its name: `z`, `dx`.
+    pub name: Text,
+    /// What it is.
+    pub kind: Kind,
+    /// Its WGSL expression. That of a mask is the name of a let, a `bool`.
+    pub expression: Text,
+    /// Whether a gradient passes only where the op's mask is 1. Elsewhere it is `+0`, or is left alone where gradients are
+    /// added. Its expression is the name of a read.
+    pub gated: bool,
+    /// Its formula: what the documentation shows.
+    pub formula: Text,
+}
+
+/// What an output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A number.
+    Value,
+    /// A gradient, of the shape of its input; it can be added to what is there.
+    Gradient,
+    /// A bit: element `i` is bit `i % 32` of word `i / 32`. Given back as an operand of that name, it stands for the let.
+    Mask,
+}
+
+impl OutputDefinition {
+    /// The output `z`.
+    pub fn z(expression: impl Into<Text>, formula: impl Into<Text>) -> Self {
+        Self::new("z", Kind::Value, expression, formula)
+    }
+
+    /// The gradient of an input.
+    pub fn gradient(input: &str, expression: impl Into<Text>, formula: impl Into<Text>) -> Self {
+        Self::new(format!("d{input}"), Kind::Gradient, expression, formula)
+    }
+
+    /// One more output that is a number.
+    pub fn value(name: impl Into<Text>, expression: impl Into<Text>, formula: impl Into<Text>) -> Self {
+        Self::new(name, Kind::Value, expression, formula)
+    }
+
+    /// The let `name`, a `bool`, as bits.
+    pub fn mask(name: impl Into<Text>, formula: impl Into<Text>) -> Self {
+        let name = name.into();
+        Self::new(name.clone(), Kind::Mask, name, formula)
+    }
+
+    /// A gradient that passes only where the op's mask is 1; its expression is the name of a read.
+    #[must_use]
+    pub fn gated(self) -> Self {
+        Self { gated: true, ..self }
+    }
+
+    fn new(name: impl Into<Text>, kind: Kind, expression: impl Into<Text>, formula: impl Into<Text>) -> Self {
+        let (name, expression, formula) = (name.into(), expression.into(), formula.into());
+        Self { name, kind, expression, gated: false, formula }
+    }
 }
 
 impl Definition {
-    /// At most [`MAX_INPUTS`] inputs, a gradient for each, and outputs that the op has, at least one.
+    /// At most [`MAX_INPUTS`] inputs, `z` and a gradient for each, and outputs that the op has, at least one.
     pub(crate) fn check(&self, outputs: Outputs) -> Result<(), Error> {
-        let op = || self.name.to_owned();
+        let op = || self.name.to_string();
         let (inputs, writes) = (self.inputs.len(), self.write_count());
         let last = outputs.iter().last().ok_or_else(|| Error::NothingWanted { op: op() })?;
+        let count = |kind| self.outputs.iter().filter(|o| o.kind == kind).count();
+        let leading = self.outputs.iter().skip(1).take_while(|o| o.kind == Kind::Gradient).count();
+        let (gradients, masks) = (count(Kind::Gradient), count(Kind::Mask));
+        let right = |w: usize| !self.outputs[w].gated || self.mask().is_some() && self.copied(w).is_some();
+        let ungated = (0..writes).filter(|w| !right(*w)).count();
         let counts = [
             ("inputs in its definition", inputs, inputs.min(MAX_INPUTS)),
-            ("gradients in its definition", self.gradients.len(), inputs),
+            ("gradients behind z in its definition", leading, inputs),
+            ("gradients in its definition", gradients, inputs),
+            ("masks in its definition", masks, masks.min(1)),
+            ("outputs in its definition", writes, writes.clamp(1 + inputs, MAX_OUTPUTS)),
+            ("gated outputs without a mask or of a value of their own", ungated, 0),
             ("outputs", (last + 1).max(writes), writes),
         ];
         match counts.into_iter().find(|(_, got, need)| got != need) {
@@ -145,74 +238,101 @@ impl Definition {
         }
     }
 
-    /// The names of all reads: inputs, then the upstream gradient.
-    pub fn read_names(&self) -> impl Iterator<Item = &'static str> {
-        self.inputs.iter().copied().chain([UPSTREAM])
+    /// The names of all reads: inputs, then the upstream gradient, then the saved mask where the op has one.
+    pub fn read_names(&self) -> impl Iterator<Item = &str> {
+        self.inputs.iter().map(|i| &**i).chain([UPSTREAM]).chain(self.mask_name())
     }
 
     /// How many reads there are.
     pub fn read_count(&self) -> usize {
-        self.inputs.len() + 1
+        self.inputs.len() + 1 + usize::from(self.mask().is_some())
     }
 
-    /// The names of all writes: `z`, then the gradients.
-    pub fn write_names(&self) -> Vec<String> {
-        std::iter::once("z".to_owned()).chain(self.inputs.iter().map(|i| format!("d{i}"))).collect()
+    /// The number of the upstream gradient among the reads.
+    pub fn upstream(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// The output that is a mask; read back, it is the last read.
+    pub fn mask(&self) -> Option<usize> {
+        self.outputs.iter().position(|o| o.kind == Kind::Mask)
     }
 
     /// How many writes there are.
     pub fn write_count(&self) -> usize {
-        self.inputs.len() + 1
+        self.outputs.len()
     }
 
-    /// The WGSL expression of write `i`.
-    pub fn expression(&self, write: usize) -> &'static str {
-        if write == 0 { self.z } else { self.gradients[write - 1] }
+    /// The name of write `i`.
+    pub fn write_name(&self, write: usize) -> &str {
+        &self.outputs[write].name
+    }
+
+    /// The input of which write `i` is the gradient.
+    pub fn gradient_of(&self, write: usize) -> Option<usize> {
+        if self.outputs[write].kind == Kind::Gradient { write.checked_sub(1) } else { None }
+    }
+
+    /// The read whose bits write `i` has, everywhere or where its gate is open.
+    pub(crate) fn copied(&self, write: usize) -> Option<usize> {
+        let mut reads = self.read_names().take(1 + self.upstream());
+        reads.position(|name| name == self.outputs[write].expression)
     }
 
     /// The read that write `i` equals, bit for bit, where there is one: a caller may alias it and write nothing.
-    pub fn alias(&self, write: usize) -> Option<&'static str> {
-        self.read_names().find(|name| *name == self.expression(write))
+    pub fn alias(&self, write: usize) -> Option<usize> {
+        if self.outputs[write].gated { None } else { self.copied(write) }
     }
 
-    /// Everything that a set of outputs uses: reads and lets.
-    fn used(&self, outputs: Outputs) -> Vec<&'static str> {
-        let mut used: Vec<&str> = outputs.iter().flat_map(|w| identifiers(self.expression(w))).collect();
+    /// The name of the mask.
+    pub(crate) fn mask_name(&self) -> Option<&str> {
+        self.mask().map(|w| &*self.outputs[w].name)
+    }
+
+    /// Everything that a set of outputs uses: reads and lets. With `from_mask` the mask is read, not computed.
+    fn used(&self, outputs: Outputs, from_mask: bool) -> Vec<&str> {
+        let wanted = || outputs.iter().map(|w| &self.outputs[w]);
+        let mut used: Vec<&str> = wanted().flat_map(|o| identifiers(&o.expression)).collect();
+        used.extend(self.mask_name().filter(|_| wanted().any(|o| o.gated)));
+        let mask = self.mask_name().filter(|_| from_mask);
         for (name, expression) in self.lets.iter().rev() {
-            if used.contains(name) {
+            if used.contains(&&**name) && mask != Some(&**name) {
                 used.extend(identifiers(expression));
             }
         }
         used
     }
 
-    /// The numbers of the reads that a set of outputs needs.
-    pub fn reads_for(&self, outputs: Outputs) -> Vec<usize> {
-        let used = self.used(outputs);
-        self.read_names().enumerate().filter(|(_, name)| used.contains(name)).map(|(i, _)| i).collect()
+    /// The numbers of the reads that a set of outputs needs; with `from_mask` the mask is one, where it is used at all.
+    pub fn reads_for(&self, outputs: Outputs, from_mask: bool) -> Vec<usize> {
+        let used = self.used(outputs, from_mask);
+        let reads = self.read_names().enumerate().take(self.upstream() + 1 + usize::from(from_mask));
+        reads.filter(|(_, name)| used.contains(name)).map(|(i, _)| i).collect()
     }
 
     /// The lets that a set of outputs needs.
-    pub fn lets_for(&self, outputs: Outputs) -> Vec<(&'static str, &'static str)> {
-        let used = self.used(outputs);
-        self.lets.iter().copied().filter(|(name, _)| used.contains(name)).collect()
+    pub fn lets_for(&self, outputs: Outputs, from_mask: bool) -> Vec<(&str, &str)> {
+        let used = self.used(outputs, from_mask);
+        let mask = self.mask_name().filter(|_| from_mask);
+        let lets = self.lets.iter().map(|(name, expression)| (&**name, &**expression));
+        lets.filter(|(name, _)| used.contains(name) && mask != Some(*name)).collect()
     }
 
-    /// What a pass can write: `z`, or all gradients, aliases too, or both.
+    /// What a pass can write: all that is no gradient, all gradients, aliases too, or both.
     pub fn all_outputs(&self, pass: Pass) -> Outputs {
-        match pass {
-            Pass::Forward => Outputs::Z,
-            Pass::Backward => Outputs::gradients(self),
-            Pass::Fused => Outputs::Z | Outputs::gradients(self),
-        }
+        let wanted = |o: &OutputDefinition| match pass {
+            Pass::Forward => o.kind != Kind::Gradient,
+            Pass::Backward => o.kind == Kind::Gradient,
+            Pass::Fused => true,
+        };
+        Outputs::present(self.outputs.iter().map(wanted))
     }
 
     /// `z`, or the gradients that are no alias, or both: what a pass writes unless told otherwise. Where all gradients
     /// are aliases, backward writes them.
     pub fn outputs(&self, pass: Pass) -> Outputs {
-        let gradients = (1..self.write_count())
-            .filter(|w| self.alias(*w).is_none())
-            .fold(Outputs::NONE, |all, w| all | Outputs::gradient(w - 1));
+        let wanted = |w| self.gradient_of(w).is_some() && self.alias(w).is_none();
+        let gradients = Outputs::present((0..self.write_count()).map(wanted));
         match pass {
             Pass::Forward => Outputs::Z,
             Pass::Backward if gradients.is_empty() => self.all_outputs(pass),
@@ -220,12 +340,22 @@ impl Definition {
             Pass::Fused => Outputs::Z | gradients,
         }
     }
+
+    /// The pass that computes a set of outputs.
+    pub fn pass(&self, outputs: Outputs) -> Pass {
+        let gradients = outputs & self.all_outputs(Pass::Backward);
+        match (gradients.is_empty(), gradients == outputs) {
+            (true, _) => Pass::Forward,
+            (_, true) => Pass::Backward,
+            _ => Pass::Fused,
+        }
+    }
 }
 
 /// The identifiers of an expression, members (after a dot) left out.
-fn identifiers(expression: &'static str) -> impl Iterator<Item = &'static str> {
+pub(crate) fn identifiers(expression: &str) -> impl Iterator<Item = &str> {
     expression
-        .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
+        .split(|c: char| c.is_ascii() && !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
         .filter_map(|word| word.split('.').next())
         .filter(|word| !word.is_empty())
 }
@@ -270,20 +400,20 @@ impl Outputs {
         if i < MAX_INPUTS { Self(2 << i) } else { Self::NONE }
     }
 
-    /// All gradients, aliases too.
-    pub fn gradients(definition: &Definition) -> Self {
-        Self::present((0..definition.write_count()).map(|w| w > 0))
+    /// Write `i` of the op alone.
+    pub const fn of(write: usize) -> Self {
+        if write < MAX_OUTPUTS { Self(1 << write) } else { Self::NONE }
     }
 
     /// The set of those writes of an op (0 is `z`, 1 the first gradient) that are present.
     pub fn present(writes: impl IntoIterator<Item = bool>) -> Self {
-        let writes = writes.into_iter().take(1 + MAX_INPUTS).enumerate();
+        let writes = writes.into_iter().take(MAX_OUTPUTS).enumerate();
         writes.fold(Self::NONE, |all, (i, p)| all | Self(u16::from(p) << i))
     }
 
     /// Whether write `i` of the op is in the set.
     pub const fn contains(self, write: usize) -> bool {
-        self.0 >> write & 1 == 1
+        write < MAX_OUTPUTS && self.0 >> write & 1 == 1
     }
 
     /// Whether nothing is wanted.
@@ -293,16 +423,7 @@ impl Outputs {
 
     /// The writes in the set, in order.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..=MAX_INPUTS).filter(move |w| self.contains(*w))
-    }
-
-    /// The pass that computes the set.
-    pub fn pass(self) -> Pass {
-        match (self.contains(0), self.0 > 1) {
-            (true, false) => Pass::Forward,
-            (true, true) => Pass::Fused,
-            _ => Pass::Backward,
-        }
+        (0..MAX_OUTPUTS).filter(move |w| self.contains(*w))
     }
 }
 
@@ -311,5 +432,13 @@ impl std::ops::BitOr for Outputs {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitAnd for Outputs {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }

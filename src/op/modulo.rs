@@ -16,59 +16,59 @@
 //! assert_eq!(modulo::backward(1.2, 1.0, 1.0), (1.0, -1.0));
 //! ```
 
-use super::{Args, Definition, IntoArgs, Op};
-use crate::numeric::{NAN, round_f64};
+use std::sync::LazyLock;
+
+use super::{Args, Definition, IntoArgs, Op, OutputDefinition, Outputs};
+use crate::{
+    DType,
+    cpu::simd::{Kernel, Level},
+    dtype::power_of_two,
+    numeric::{NAN, round_f64},
+};
 
 /// The op `mod` (a keyword in Rust, hence the module's name), for calls that take any [`Op`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mod;
 
-const DEFINITION: Definition = Definition {
-    name: "mod",
-    inputs: &["x", "y"],
-    functions: &[
-        include_str!("../../shaders/numeric/f32.wgsl"),
-        include_str!("../../shaders/numeric/floor_mod.wgsl"),
-        include_str!("../../shaders/numeric/product.wgsl"),
-        include_str!("../../shaders/ops/mod.wgsl"),
+static DEFINITION: LazyLock<Definition> = LazyLock::new(|| Definition {
+    name: "mod".into(),
+    inputs: vec!["x".into(), "y".into()],
+    functions: vec![
+        include_str!("../../shaders/numeric/f32.wgsl").into(),
+        include_str!("../../shaders/numeric/floor_mod.wgsl").into(),
+        include_str!("../../shaders/numeric/product.wgsl").into(),
+        include_str!("../../shaders/ops/mod.wgsl").into(),
     ],
-    lets: &[("m", "f32_floor_mod(x, y)")],
-    z: "m.z",
-    gradients: &["dz", "mod_dy(m.q, dz)"],
-    formulas: &[("z", "x - y * floor(x / y)"), ("dx", "dz"), ("dy", "dz * -floor(x / y)")],
-};
+    lets: vec![("m".into(), "f32_floor_mod(x, y)".into())],
+    outputs: vec![
+        OutputDefinition::z("m.z", "x - y * floor(x / y)"),
+        OutputDefinition::gradient("x", "dz", "dz"),
+        OutputDefinition::gradient("y", "mod_dy(m, dz)", "dz * -floor(x / y)"),
+        OutputDefinition::value("q", "mod_q(m)", "floor(x / y)"),
+    ],
+});
+
+/// The output `q` of [`Mod`]: `floor(x / y)`.
+pub const Q: Outputs = Outputs::of(3);
 
 impl Op for Mod {
     fn definition(&self) -> &Definition {
         &DEFINITION
     }
 
-    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
-        let (z, (dx, dy)) = fused(reads[0], reads[1], reads[2]);
-        writes.copy_from_slice(&[z, dx, dy]);
+    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
+        let (z, q) = floor_mod(reads[0], reads[1]);
+        writes.copy_from_slice(&[z, reads[2], gradient_y(q, reads[2]), q]);
     }
 
-    fn cpu(&self, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-        let (x, y, dz) = (reads[0], reads[1], reads[2]);
-        let [z, dx, dy] = writes else { return };
+    fn cpu(&self, _storage: DType, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+        let [z, dx, dy, saved @ ..] = writes else { return };
         if let Some(dx) = dx {
-            dx.copy_from_slice(dz);
+            dx.copy_from_slice(reads[2]);
         }
-        if z.is_none() && dy.is_none() {
-            return;
-        }
-        let mut buffer = [(0.0, 0.0); LANES];
-        for start in (0..x.len()).step_by(LANES) {
-            let range = start..x.len().min(start + LANES);
-            let results = &mut buffer[..range.len()];
-            floor_mod_lanes(&x[range.clone()], &y[range.clone()], results);
-            if let Some(z) = z {
-                z[range.clone()].iter_mut().zip(&*results).for_each(|(z, (value, _))| *z = *value);
-            }
-            if let Some(dy) = dy {
-                let gradients = dy[range.clone()].iter_mut().zip(&*results).zip(&dz[range]);
-                gradients.for_each(|((dy, (_, q)), dz)| *dy = gradient_y(*q, *dz));
-            }
+        let [z, dy, q] = [Some(z), Some(dy), saved.first_mut()].map(|w| w.and_then(Option::as_deref_mut));
+        if z.is_some() || dy.is_some() || q.is_some() {
+            Level::detect().run(Block { reads, z, dy, q });
         }
     }
 }
@@ -140,7 +140,7 @@ fn divide(x: f32, y: f32) -> (f32, Quotient) {
         shift -= step;
     }
     // Below 2^24 and on y's grid: exact in f64, and in f32.
-    ((rest as f64 * 2.0_f64.powi(ey)) as f32, q)
+    ((rest as f64 * power_of_two(ey)) as f32, q)
 }
 
 /// A positive finite number as `m * 2^e`, with integers.
@@ -186,28 +186,126 @@ impl Quotient {
     fn round(&self) -> f32 {
         let head = (self.head | u64::from(self.tail_any_one)) as f32;
         // Scaling by a power of two is exact but for overflow, which the conversion turns into infinity.
-        (f64::from(head) * 2.0_f64.powi(self.dropped)) as f32
+        (f64::from(head) * power_of_two(self.dropped)) as f32
     }
 }
 
-/// Elements that the CPU path computes at a time.
+/// The wanted outputs of a block of elements, before they are rounded to a 16-bit type.
+struct Block<'a> {
+    reads: &'a [&'a [f32]],
+    z: Option<&'a mut [f32]>,
+    dy: Option<&'a mut [f32]>,
+    q: Option<&'a mut [f32]>,
+}
+
+/// Elements that are computed before one looks whether any of them needs the long division.
 const LANES: usize = 64;
 
-/// [`floor_mod`] of at most [`LANES`] elements, by way of f64 where that is exact, in a form that compilers vectorise.
-fn floor_mod_lanes(x: &[f32], y: &[f32], results: &mut [(f32, f32)]) {
+type Lanes = [f32; LANES];
+
+impl Kernel for Block<'_> {
+    #[inline(always)]
+    fn run<const NATIVE: bool>(self) {
+        match (&self.z, &self.dy, &self.q) {
+            (Some(_), None, None) => self.blocks::<NATIVE, true, false, false>(),
+            (None, Some(_), None) => self.blocks::<NATIVE, false, true, false>(),
+            (Some(_), Some(_), None) => self.blocks::<NATIVE, true, true, false>(),
+            _ => self.blocks::<NATIVE, true, true, true>(),
+        }
+    }
+}
+
+impl Block<'_> {
+    /// What is not in `Z`, `DY`, `Q` is not computed.
+    #[inline(always)]
+    fn blocks<const NATIVE: bool, const Z: bool, const DY: bool, const Q: bool>(self) {
+        let [(x, x_rest), (y, y_rest), (dz, dz_rest)] = [0, 1, 2].map(|i| self.reads[i].as_chunks());
+        let [(z, z_rest), (dy, dy_rest), (q, q_rest)] =
+            [self.z, self.dy, self.q].map(|w| w.unwrap_or_default().as_chunks_mut());
+        let (mut other_z, mut other_dy, mut other_q) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for i in 0..x.len() {
+            floor_mod_lanes::<NATIVE, Z, DY, Q>(
+                (&x[i], &y[i], dz.get(i).unwrap_or(&x[i])),
+                z.get_mut(i).unwrap_or(&mut other_z),
+                dy.get_mut(i).unwrap_or(&mut other_dy),
+                q.get_mut(i).unwrap_or(&mut other_q),
+            );
+        }
+        if !x_rest.is_empty() {
+            floor_mod_lanes::<NATIVE, Z, DY, Q>(
+                (&padded(x_rest), &padded(y_rest), &padded(dz_rest)),
+                &mut other_z,
+                &mut other_dy,
+                &mut other_q,
+            );
+            z_rest.copy_from_slice(&other_z[..z_rest.len()]);
+            dy_rest.copy_from_slice(&other_dy[..dy_rest.len()]);
+            q_rest.copy_from_slice(&other_q[..q_rest.len()]);
+        }
+    }
+}
+
+/// The values, and ones.
+fn padded(values: &[f32]) -> Lanes {
+    let mut lanes = [1.0; LANES];
+    lanes[..values.len()].copy_from_slice(values);
+    lanes
+}
+
+/// Some elements: straight through, and again those that did not come out exact.
+#[inline(always)]
+fn floor_mod_lanes<const NATIVE: bool, const Z: bool, const DY: bool, const Q: bool>(
+    (x, y, dz): (&Lanes, &Lanes, &Lanes),
+    z: &mut Lanes,
+    dy: &mut Lanes,
+    q: &mut Lanes,
+) {
+    let lane = if NATIVE { floor_mod_fused } else { floor_mod_f64 };
+    let mut store = |i: usize, remainder: f32, quotient: f32| {
+        if Z {
+            z[i] = remainder;
+        }
+        if DY {
+            dy[i] = gradient_y(quotient, dz[i]);
+        }
+        if Q {
+            q[i] = quotient;
+        }
+    };
     let mut all_exact = true;
-    for ((x, y), result) in x.iter().zip(y).zip(&mut *results) {
-        let exact;
-        (*result, exact) = floor_mod_f64(*x, *y);
+    for i in 0..LANES {
+        let ((remainder, quotient), exact) = lane(x[i], y[i]);
+        store(i, remainder, quotient);
         all_exact &= exact;
     }
     if !all_exact {
-        for ((x, y), result) in x.iter().zip(y).zip(results) {
-            if !floor_mod_f64(*x, *y).1 {
-                *result = floor_mod(*x, *y);
-            }
+        for i in (0..LANES).filter(|i| !lane(x[*i], y[*i]).1) {
+            let (remainder, quotient) = floor_mod(x[i], y[i]);
+            store(i, remainder, quotient);
         }
     }
+}
+
+/// `(z, Q)`, and whether they are exact: finite operands, quotients below 2^24.
+///
+/// 1. Rounding is monotone and an integer below 2^24 is a float, so the rounded quotient has the exact one's floor, or it is the
+///    integer next above, at most half a unit away: `q` is the floor or one more.
+/// 2. Where `q` is the floor, the fused `r` is the result: `x - q * y`, rounded once, not beyond 0 or y.
+/// 3. Where it is one more, `r` is not on y's side of 0, and it is exact: a multiple of the lesser of x's and y's units, of at
+///    most `|y| / 2`. Where the lesser is x's, `|x| < |y|`: then q is 0 and `r` is x, or q is 1, and the difference of two
+///    numbers within a factor of 2 is exact. So adding `y` is the one rounding.
+#[inline(always)]
+fn floor_mod_fused(x: f32, y: f32) -> ((f32, f32), bool) {
+    let sign = y.to_bits() & 0x8000_0000;
+    let quotient = x / y;
+    let q = quotient.floor();
+    let r = (-q).mul_add(y, x);
+    let beyond = f32::from_bits(r.to_bits() ^ sign) < 0.0;
+    let (z, q) = if beyond { (r + y, q - 1.0) } else { (r, q) };
+    // A zero takes the sign of y, as everything else has it already; Q's is positive.
+    let z = f32::from_bits(z.to_bits() & 0x7fff_ffff | sign);
+    // A NaN in x or y, an infinite x and a zero y show in the quotient, an infinite y in r.
+    ((z, q + 0.0), (quotient.abs() < 16_777_216.0) & !r.is_nan())
 }
 
 /// `(z, Q)`, and whether they are exact: finite operands, quotients below 2^28.
@@ -228,7 +326,7 @@ fn floor_mod_f64(x: f32, y: f32) -> ((f32, f32), bool) {
     ((z, q as f32 + 0.0), (quotient.abs() < 268_435_456.0) & (r.abs() < f64::INFINITY))
 }
 
-/// Arguments of the forward pass, all of one length.
+/// Arguments of the forward pass: `x` and `y` broadcast, `z` has the shape that they give.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<I, O> {
     /// The dividend.
@@ -239,7 +337,20 @@ pub struct Forward<I, O> {
     pub z: O,
 }
 
-/// Arguments of the backward pass, all of one length; `None` for a gradient that is not wanted.
+/// Arguments of the quotient, alone or with the forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct DivMod<I, O> {
+    /// The dividend.
+    pub x: I,
+    /// The divisor.
+    pub y: I,
+    /// The remainder: what [`Forward`] gives.
+    pub z: Option<O>,
+    /// `floor(x / y)`, rounded to f32 and then to the storage type.
+    pub q: O,
+}
+
+/// Arguments of the backward pass; `None` for a gradient that is not wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<I, O> {
     /// The dividend.
@@ -254,7 +365,7 @@ pub struct Backward<I, O> {
     pub dy: Option<O>,
 }
 
-/// Arguments of the fused pass, all of one length; `None` for a gradient that is not wanted.
+/// Arguments of the fused pass; `None` for a gradient that is not wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Fused<I, O> {
     /// The dividend.
@@ -271,26 +382,32 @@ pub struct Fused<I, O> {
     pub dy: Option<O>,
 }
 
-impl<I, O> IntoArgs<'static, I, O> for Forward<I, O> {
+impl<I, O, A: Into<I>, B: Into<O>> IntoArgs<'static, I, O> for Forward<A, B> {
     fn into_args(self) -> Args<'static, I, O> {
-        Args {
-            op: &Mod,
-            reads: vec![Some(self.x), Some(self.y), None],
-            writes: vec![Some(self.z), None, None],
-        }
+        let reads = vec![Some(self.x.into()), Some(self.y.into())];
+        Args::new(&Mod, reads, vec![Some(self.z.into())])
     }
 }
 
-impl<I, O> IntoArgs<'static, I, O> for Backward<I, O> {
+impl<I, O, A: Into<I>, B: Into<O>> IntoArgs<'static, I, O> for Backward<A, B> {
     fn into_args(self) -> Args<'static, I, O> {
-        let reads = vec![Some(self.x), Some(self.y), Some(self.dz)];
-        Args { op: &Mod, reads, writes: vec![None, self.dx, self.dy] }
+        let reads = [self.x, self.y, self.dz].map(|read| Some(read.into())).into();
+        let [dx, dy] = [self.dx, self.dy].map(|write| write.map(Into::into));
+        Args::new(&Mod, reads, vec![None, dx, dy])
     }
 }
 
-impl<I, O> IntoArgs<'static, I, O> for Fused<I, O> {
+impl<I, O, A: Into<I>, B: Into<O>> IntoArgs<'static, I, O> for Fused<A, B> {
     fn into_args(self) -> Args<'static, I, O> {
-        let reads = vec![Some(self.x), Some(self.y), Some(self.dz)];
-        Args { op: &Mod, reads, writes: vec![Some(self.z), self.dx, self.dy] }
+        let reads = [self.x, self.y, self.dz].map(|read| Some(read.into())).into();
+        let [dx, dy] = [self.dx, self.dy].map(|write| write.map(Into::into));
+        Args::new(&Mod, reads, vec![Some(self.z.into()), dx, dy])
+    }
+}
+
+impl<I, O, A: Into<I>, B: Into<O>> IntoArgs<'static, I, O> for DivMod<A, B> {
+    fn into_args(self) -> Args<'static, I, O> {
+        let reads = vec![Some(self.x.into()), Some(self.y.into())];
+        Args::new(&Mod, reads, vec![self.z.map(Into::into), None, None, Some(self.q.into())])
     }
 }

@@ -11,50 +11,101 @@
 //! assert_eq!([0.2, 0.7, 1.2, 1.7].map(|x| spiky::backward(x, 1.0)), [1.0, 0.0, 1.0, 0.0]);
 //! ```
 
-use super::{Args, Definition, IntoArgs, Op, modulo};
-use crate::numeric::round_f64;
+use std::sync::LazyLock;
+
+use super::{Args, Definition, IntoArgs, Op, OutputDefinition, Outputs, modulo};
+use crate::{
+    DType,
+    cpu::simd::{Kernel, Level},
+    numeric::floor,
+};
 
 /// The op `spiky`, for calls that take any [`Op`].
 #[derive(Clone, Copy, Debug)]
 pub struct Spiky;
 
-const DEFINITION: Definition = Definition {
-    name: "spiky",
-    inputs: &["x"],
-    functions: &[
-        include_str!("../../shaders/numeric/f32.wgsl"),
-        include_str!("../../shaders/storage/f32.wgsl"),
-        include_str!("../../shaders/ops/spiky.wgsl"),
+static DEFINITION: LazyLock<Definition> = LazyLock::new(|| Definition {
+    name: "spiky".into(),
+    inputs: vec!["x".into()],
+    functions: vec![
+        include_str!("../../shaders/numeric/f32.wgsl").into(),
+        include_str!("../../shaders/ops/spiky.wgsl").into(),
     ],
-    lets: &[("s", "spiky(x)")],
-    z: "s.z",
-    gradients: &["select(0u, dz, s.mask)"],
-    formulas: &[("z", "r where r = x mod 1 <= 0.5, else 0"), ("dx", "dz where r <= 0.5, else 0")],
-};
+    lets: vec![("s".into(), "spiky(x)".into()), ("mask".into(), "s.mask".into())],
+    outputs: vec![
+        OutputDefinition::z("s.z", "r where r = x mod 1 <= 0.5, else 0"),
+        OutputDefinition::gradient("x", "dz", "dz where r <= 0.5, else 0").gated(),
+        OutputDefinition::mask("mask", "r <= 0.5"),
+    ],
+});
+
+/// The output `mask` of [`Spiky`]: `r <= 0.5`.
+pub const MASK: Outputs = Outputs::of(2);
 
 impl Op for Spiky {
     fn definition(&self) -> &Definition {
         &DEFINITION
     }
 
-    fn reference(&self, reads: &[f32], writes: &mut [f32]) {
-        (writes[0], writes[1]) = fused(reads[0], reads[1]);
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        let r = modulo::forward(reads[0], 1.0);
+        let r = storage.widen(storage.round(r));
+        let mask = r <= 0.5;
+        writes.copy_from_slice(&[
+            if mask { r } else { 0.0 },
+            if mask { reads[1] } else { 0.0 },
+            f32::from(mask),
+        ]);
     }
 
-    fn cpu(&self, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-        let (x, dz) = (reads[0], reads[1]);
-        let [z, dx] = writes else { return };
-        match (z, dx) {
-            (Some(z), Some(dx)) => {
-                for (((z, dx), x), dz) in z.iter_mut().zip(dx.iter_mut()).zip(x).zip(dz) {
-                    (*z, *dx) = fused_f64(*x, *dz);
-                }
+    fn cpu(&self, storage: DType, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+        // Every r up to here rounds to 0.5 or less: half a unit above 0.5 is a tie, and 0.5 is the even neighbour.
+        let most = match storage {
+            DType::F32 => 0.5,
+            DType::F16 => 0.5 + 2.0_f32.powi(-12),
+            DType::Bf16 => 0.5 + 2.0_f32.powi(-9),
+        };
+        let [z, dx, saved @ ..] = writes else { return };
+        let [z, dx, mask] = [Some(z), Some(dx), saved.first_mut()].map(|w| w.and_then(Option::as_deref_mut));
+        Level::detect().run(Block { most, reads, z, dx, mask });
+    }
+}
+
+/// The wanted outputs of a block of elements, before they are rounded to a 16-bit type.
+struct Block<'a> {
+    /// The largest `r` that is not cut off.
+    most: f32,
+    reads: &'a [&'a [f32]],
+    z: Option<&'a mut [f32]>,
+    dx: Option<&'a mut [f32]>,
+    /// 1 where `r` is not cut off, else 0.
+    mask: Option<&'a mut [f32]>,
+}
+
+impl Kernel for Block<'_> {
+    #[inline(always)]
+    fn run<const NATIVE: bool>(self) {
+        let (x, dz) = (self.reads[0], self.reads[1]);
+        // The floor is exact, so the difference rounds once; it is NaN where x is NaN or infinite, and compares false.
+        let kept = |x: f32| {
+            let r = x - floor::<NATIVE>(x);
+            (r, r <= self.most)
+        };
+        if let Some(z) = self.z {
+            for (z, x) in z.iter_mut().zip(x) {
+                let (r, kept) = kept(*x);
+                *z = if kept { r } else { 0.0 };
             }
-            (Some(z), None) => z.iter_mut().zip(x).for_each(|(z, x)| *z = fused_f64(*x, 0.0).0),
-            (None, Some(dx)) => {
-                dx.iter_mut().zip(x).zip(dz).for_each(|((dx, x), dz)| *dx = fused_f64(*x, *dz).1);
+        }
+        if let Some(dx) = self.dx {
+            for ((dx, x), dz) in dx.iter_mut().zip(x).zip(dz) {
+                *dx = if kept(*x).1 { *dz } else { 0.0 };
             }
-            (None, None) => {}
+        }
+        if let Some(mask) = self.mask {
+            for (mask, x) in mask.iter_mut().zip(x) {
+                *mask = if kept(*x).1 { 1.0 } else { 0.0 };
+            }
         }
     }
 }
@@ -76,17 +127,6 @@ pub fn fused(x: f32, dz: f32) -> (f32, f32) {
     if r <= 0.5 { (r, dz) } else { (0.0, 0.0) }
 }
 
-/// [`fused`] by way of f64, in a form that compilers vectorise: the fraction is rounded to 53 bits, which is enough
-/// (2 · 24 + 2) that rounding it once more to 24 equals rounding once.
-#[inline]
-fn fused_f64(x: f32, dz: f32) -> (f32, f32) {
-    let x = f64::from(x);
-    // In [-0.5, 0.5] and exact, so the only rounding is that of the sum.
-    let r = x - round_f64(x);
-    let r = (if r < 0.0 { r + 1.0 } else { r + 0.0 }) as f32;
-    if r <= 0.5 { (r, dz) } else { (0.0, 0.0) }
-}
-
 /// Arguments of the forward pass, all of one length.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<I, O> {
@@ -94,6 +134,28 @@ pub struct Forward<I, O> {
     pub x: I,
     /// The output.
     pub z: O,
+}
+
+/// Arguments of a forward pass that saves its mask, for a backward pass without `x`: `z` may then overwrite `x`.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardSaving<I, O, M> {
+    /// The input.
+    pub x: I,
+    /// The output.
+    pub z: O,
+    /// The mask, a bit an element: element `i` is bit `i % 32` of word `i / 32`, and the unused bits of the last word are 0.
+    pub mask: M,
+}
+
+/// Arguments of the backward pass from a saved mask.
+#[derive(Clone, Copy, Debug)]
+pub struct BackwardSaved<I, O, M> {
+    /// What [`ForwardSaving`] saved.
+    pub mask: M,
+    /// The upstream gradient.
+    pub dz: I,
+    /// The gradient with respect to `x`.
+    pub dx: O,
 }
 
 /// Arguments of the backward pass, all of one length.
@@ -120,24 +182,36 @@ pub struct Fused<I, O> {
     pub dx: O,
 }
 
-impl<I, O> IntoArgs<'static, I, O> for Forward<I, O> {
+impl<I, O, A: Into<I>, B: Into<O>> IntoArgs<'static, I, O> for Forward<A, B> {
     fn into_args(self) -> Args<'static, I, O> {
-        Args { op: &Spiky, reads: vec![Some(self.x), None], writes: vec![Some(self.z), None] }
+        Args::new(&Spiky, vec![Some(self.x.into())], vec![Some(self.z.into())])
     }
 }
 
-impl<I, O> IntoArgs<'static, I, O> for Backward<I, O> {
+impl<I, O, A: Into<I>, B: Into<O>> IntoArgs<'static, I, O> for Backward<A, B> {
     fn into_args(self) -> Args<'static, I, O> {
-        Args { op: &Spiky, reads: vec![Some(self.x), Some(self.dz)], writes: vec![None, Some(self.dx)] }
+        let reads = vec![Some(self.x.into()), Some(self.dz.into())];
+        Args::new(&Spiky, reads, vec![None, Some(self.dx.into())])
     }
 }
 
-impl<I, O> IntoArgs<'static, I, O> for Fused<I, O> {
+impl<I, O, A: Into<I>, B: Into<O>> IntoArgs<'static, I, O> for Fused<A, B> {
     fn into_args(self) -> Args<'static, I, O> {
-        Args {
-            op: &Spiky,
-            reads: vec![Some(self.x), Some(self.dz)],
-            writes: vec![Some(self.z), Some(self.dx)],
-        }
+        let reads = vec![Some(self.x.into()), Some(self.dz.into())];
+        Args::new(&Spiky, reads, vec![Some(self.z.into()), Some(self.dx.into())])
+    }
+}
+
+impl<I, O, A: Into<I>, B: Into<O>, M: Into<O>> IntoArgs<'static, I, O> for ForwardSaving<A, B, M> {
+    fn into_args(self) -> Args<'static, I, O> {
+        let writes = vec![Some(self.z.into()), None, Some(self.mask.into())];
+        Args::new(&Spiky, vec![Some(self.x.into())], writes)
+    }
+}
+
+impl<I, O, A: Into<I>, B: Into<O>, M: Into<I>> IntoArgs<'static, I, O> for BackwardSaved<A, B, M> {
+    fn into_args(self) -> Args<'static, I, O> {
+        let reads = vec![None, Some(self.dz.into()), Some(self.mask.into())];
+        Args::new(&Spiky, reads, vec![None, Some(self.dx.into())])
     }
 }

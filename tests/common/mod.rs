@@ -1,12 +1,23 @@
-//! What the tests share: vectors, drawn inputs, and the comparison on bits.
+//! What the tests share: vectors, drawn inputs, calls, and the comparison on bits.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
-use elemgrad::{Op, Outputs, data::Data, modulo::Mod, spiky::Spiky};
+pub mod calls;
+
+use elemgrad::{
+    DType, Op, Outputs,
+    data::Data,
+    modulo::Mod,
+    op::{BUILT_IN, Kind},
+    spiky::Spiky,
+};
 
 /// Inputs of an op and the outputs that they must give, operand by operand, as bits.
+///
+/// A mask that is read is words, of any bits; one that is written is a bit for each element.
 pub struct Table {
     pub op: &'static dyn Op,
+    pub dtype: DType,
     /// Where the rows come from: a file or a seed.
     pub source: String,
     pub reads: Vec<Vec<u32>>,
@@ -17,20 +28,34 @@ impl Table {
     pub fn len(&self) -> usize {
         self.reads[0].len()
     }
+
+    /// The inputs and the upstream gradient.
+    pub fn rows(&self) -> Vec<&[u32]> {
+        self.reads.iter().take(self.op.definition().upstream() + 1).map(Vec::as_slice).collect()
+    }
 }
 
 /// The exact answers of `tests/data`, a table for each op.
-pub fn vectors() -> [Table; 2] {
-    let [x, z, mask] = columns(include_str!("../data/spiky_f32.csv"));
+pub fn vectors(dtype: DType) -> [Table; 2] {
+    let (spiky, modulo) = match dtype {
+        DType::F32 => (include_str!("../data/spiky_f32.csv"), include_str!("../data/mod_f32.csv")),
+        DType::F16 => (include_str!("../data/spiky_f16.csv"), include_str!("../data/mod_f16.csv")),
+        DType::Bf16 => (include_str!("../data/spiky_bf16.csv"), include_str!("../data/mod_bf16.csv")),
+    };
+    let source = |op: &str| format!("{op}_{}.csv", dtype.name());
+    let [x, z, mask] = columns(spiky);
     // The file has no upstream gradient; any bits must be copied, a NaN's payload too.
-    let dz = Draw::new(7).take(x.len(), Draw::bits);
+    let mut draw = Draw::new(7);
+    let dz = draw.take(x.len(), |draw| draw.bits() >> (32 - 8 * dtype.size()));
+    let words = draw.take(x.len().div_ceil(32), Draw::bits);
     let dx = dz.iter().zip(&mask).map(|(dz, mask)| dz * mask).collect();
-    let spiky = Table { op: &Spiky, source: "spiky_f32.csv".into(), reads: vec![x, dz], writes: vec![z, dx] };
+    let (reads, writes) = (vec![x, dz, words], vec![z, dx, mask]);
+    let spiky = Table { op: &Spiky, dtype, source: source("spiky"), reads, writes };
 
-    let [x, y, dz, z, _, dy] = columns(include_str!("../data/mod_f32.csv"));
-    let dx = dz.clone();
-    let source = "mod_f32.csv".into();
-    [spiky, Table { op: &Mod, source, reads: vec![x, y, dz], writes: vec![z, dx, dy] }]
+    let [x, y, dz, z, q, dy] = columns(modulo);
+    let q = q.into_iter().map(|q| dtype.round(f32::from_bits(q))).collect();
+    let (reads, writes) = (vec![x, y, dz.clone()], vec![z, dz, dy, q]);
+    [spiky, Table { op: &Mod, dtype, source: source("mod"), reads, writes }]
 }
 
 /// The columns of a file of hexadecimal numbers with a line of headings.
@@ -48,22 +73,41 @@ pub fn columns<const N: usize>(csv: &str) -> [Vec<u32>; N] {
 }
 
 /// `len` rows of the library's mix of everything, answered by the op's scalar reference.
-pub fn drawn(op: &'static dyn Op, len: usize, seed: u64) -> Table {
-    let mut reads = vec![vec![0.0; len]; op.definition().read_count()];
-    Data::Mix.fill(seed, 0, &mut reads);
-    let reads: Vec<_> = reads.iter().map(|column| bits(column).to_vec()).collect();
-    let writes = reference(op, &reads.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    Table { op, source: format!("Data::Mix, seed {seed}"), reads, writes }
+pub fn drawn(op: &'static dyn Op, dtype: DType, len: usize, seed: u64) -> Table {
+    drawn_from(Data::Mix, op, dtype, len, seed)
+}
+
+/// Rows for calls of any kind: of the mix, of which most sums are NaN, and of ordinary numbers, of which none is.
+pub fn tables_for_calls(len: usize, seed: u64) -> Vec<Table> {
+    let kinds = [Data::Mix, Data::Ordinary].into_iter();
+    kinds
+        .flat_map(|data| BUILT_IN.map(|op| DType::ALL.map(|dtype| drawn_from(data, op, dtype, len, seed))))
+        .flatten()
+        .collect()
+}
+
+/// `len` rows of some kind, answered by the op's scalar reference.
+pub fn drawn_from(data: Data, op: &'static dyn Op, dtype: DType, len: usize, seed: u64) -> Table {
+    let mut reads = vec![vec![0.0; len]; op.definition().upstream() + 1];
+    data.fill(dtype, seed, 0, &mut reads);
+    let mut reads: Vec<Vec<u32>> =
+        reads.iter().map(|column| column.iter().map(|v| dtype.round(*v)).collect()).collect();
+    let writes = reference(op, dtype, &reads.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    reads.extend(op.definition().mask().map(|_| Draw::new(seed).take(len.div_ceil(32), Draw::bits)));
+    Table { op, dtype, source: format!("{data:?}, seed {seed}"), reads, writes }
 }
 
 /// All outputs of the scalar reference, on bits.
-pub fn reference(op: &dyn Op, reads: &[&[u32]]) -> Vec<Vec<u32>> {
-    let mut writes = vec![vec![0; reads[0].len()]; op.definition().write_count()];
+pub fn reference(op: &dyn Op, dtype: DType, reads: &[&[u32]]) -> Vec<Vec<u32>> {
+    let definition = op.definition();
+    let mut writes = vec![vec![0; reads[0].len()]; definition.write_count()];
     let (mut r, mut w) = (vec![0.0; reads.len()], vec![0.0; writes.len()]);
     for i in 0..reads[0].len() {
-        r.iter_mut().zip(reads).for_each(|(r, column)| *r = f32::from_bits(column[i]));
-        op.reference(&r, &mut w);
-        writes.iter_mut().zip(&w).for_each(|(column, w)| column[i] = w.to_bits());
+        r.iter_mut().zip(reads).for_each(|(r, column)| *r = dtype.widen(column[i]));
+        op.reference(dtype, &r, &mut w);
+        for ((column, w), output) in writes.iter_mut().zip(&w).zip(&definition.outputs) {
+            column[i] = if output.kind == Kind::Mask { u32::from(*w != 0.0) } else { dtype.round(*w) };
+        }
     }
     writes
 }
@@ -89,27 +133,23 @@ pub fn compare(
     got: &[u32],
     want: &[u32],
 ) -> Result<(), String> {
-    let (op, output) = (op.definition(), &op.definition().write_names()[write]);
+    let (op, output) = (op.definition(), op.definition().write_name(write));
     if got.len() != want.len() {
         return Err(format!("{what}: {} {output} has {} elements, not {}", op.name, got.len(), want.len()));
     }
     let mut wrong = (0..got.len()).filter(|&i| got[i] != want[i]);
     let Some(i) = wrong.next() else { return Ok(()) };
     let inputs: Vec<_> =
-        op.read_names().zip(reads).map(|(name, column)| format!("{name} = {}", show(column[i]))).collect();
+        op.read_names().zip(reads).map(|(name, column)| format!("{name} = 0x{:x}", column[i])).collect();
     Err(format!(
-        "{what}: {} {output}[{i}] is {}, not {}, of {} ({} of {} are wrong)",
+        "{what}: {} {output}[{i}] is 0x{:x}, not 0x{:x}, of {} ({} of {} are wrong)",
         op.name,
-        show(got[i]),
-        show(want[i]),
+        got[i],
+        want[i],
         inputs.join(", "),
         1 + wrong.count(),
         got.len(),
     ))
-}
-
-fn show(bits: u32) -> String {
-    format!("0x{bits:08x} ({:e})", f32::from_bits(bits))
 }
 
 /// The same bits as f32.
@@ -140,6 +180,15 @@ impl Draw {
 
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
     }
 
     pub fn take(&mut self, len: usize, one: impl Fn(&mut Self) -> u32) -> Vec<u32> {

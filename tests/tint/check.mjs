@@ -3,7 +3,7 @@
 //     node check.mjs NODE_MODULES KERNELS [run]
 //
 // KERNELS is what `ELEMGRAD_DUMP_SHADERS=KERNELS cargo test --test shaders` writes. Tint checks each kernel, which takes
-// no adapter. With `run`, the kernels whose operands have a binding each, all buffers being different, also run on
+// no adapter. With `run`, the f32 kernels of the ops' numbers whose operands have a binding each and are contiguous also run on
 // Dawn's first adapter on the vectors of tests/data, and every bit is compared.
 
 import { readFileSync } from "node:fs";
@@ -30,8 +30,8 @@ function columns(op) {
   const [names, ...rows] = text.trim().split("\n").map((line) => line.split(","));
   const column = (name) => Uint32Array.from(rows, (row) => parseInt(row[names.indexOf(name)], 16));
   if (op === "mod") {
-    const [x, y, dz, z, dy] = ["x", "y", "g", "z", "dy"].map(column);
-    return { x, y, dz, z, dx: dz, dy };
+    const [x, y, dz, z, q, dy] = ["x", "y", "g", "z", "q_f32", "dy"].map(column);
+    return { x, y, dz, z, dx: dz, dy, q };
   }
   const [x, z, mask] = ["x", "y", "mask"].map(column);
   const dz = Uint32Array.from(x, (_, i) => Math.imul(i + 1, 0x9e3779b9));
@@ -39,7 +39,7 @@ function columns(op) {
 }
 
 const vectors = { spiky: columns("spiky"), mod: columns("mod") };
-const isOutput = (name) => name === "z" || (name !== "dz" && name.startsWith("d"));
+const isOutput = (name) => name === "z" || name === "q" || (name !== "dz" && name.startsWith("d"));
 
 // Runs a kernel whose operands have a binding each, and returns how many elements it got wrong.
 async function mismatches(kernel, pipeline) {
@@ -52,7 +52,8 @@ async function mismatches(kernel, pipeline) {
     return buffer;
   };
   const groups = Math.ceil(length / 1024);
-  const params = buffer([length, groups, ...kernel.operands.map(() => 0)], GPUBufferUsage.UNIFORM);
+  const parity = 0;
+  const params = buffer([length, groups, parity, ...kernel.operands.map(() => 0)], GPUBufferUsage.UNIFORM);
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
   const operands = kernel.operands.map(([name, binding]) => {
     const words = isOutput(name) ? new Uint32Array(length).fill(0xdeadbeef) : rows[name].subarray(0, length);
@@ -84,8 +85,10 @@ async function mismatches(kernel, pipeline) {
   return wrong;
 }
 
-// Inputs `read`, and a binding for each operand.
+// An f32 kernel whose operands are all among the vectors, inputs `read`, and a binding for each operand.
 function apart(kernel) {
+  const known = kernel.operands.every(([name]) => name in vectors[kernel.op]);
+  if (kernel.access === "other" || kernel.dtype !== "f32" || !known) return false;
   const kinds = kernel.operands.map(([name]) => (isOutput(name) ? "read_write" : "read"));
   return kernel.bindings.join() === ["uniform", ...kinds].join();
 }

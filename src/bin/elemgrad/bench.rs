@@ -1,29 +1,39 @@
 //! `elemgrad bench`: each kernel's bytes per second beside a copy in the same run.
 
 use elemgrad::{
-    Choice, Runner,
+    Choice, DType, Runner,
     data::Data,
-    measure::{Measurement, measure},
+    measure::{Case, Extra, Measurement, Shapes, measure},
     op::{BUILT_IN, Pass},
 };
 use serde_json::json;
 
-use crate::{cli, failure::Failure, interrupt, print, progress::Progress};
+use crate::{
+    cli::{self, Several},
+    failure::Failure,
+    interrupt, print,
+    progress::Progress,
+};
 
-const DATA: [Data; 2] = [Data::Ordinary, Data::Extreme];
+/// What was measured, and the figures.
+type Row = (Case<'static>, Measurement);
 
 pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure> {
+    let cases = cases(args);
+    if cases.is_empty() {
+        return Err(Failure::Usage(
+            "no op has such a pass: spiky has the mask, mod the values and the layouts; see bench --help"
+                .into(),
+        ));
+    }
     let runner = Runner::open(device)?;
     let mut rows = Vec::new();
-    let progress = Progress::new("measuring", (BUILT_IN.len() * Pass::ALL.len() * DATA.len()) as u64);
-    for op in BUILT_IN {
-        for pass in Pass::ALL {
-            for data in DATA {
-                rows.push(measure(&runner, op, pass, data, args.elements)?);
-                interrupt::check()?;
-                progress.set(rows.len() as u64);
-            }
-        }
+    let progress = Progress::new("measuring", cases.len() as u64);
+    for case in cases {
+        let measurement = measure(&runner, &case)?;
+        rows.push((case, measurement));
+        interrupt::check()?;
+        progress.set(rows.len() as u64);
     }
     drop(progress);
     if args.json {
@@ -31,41 +41,117 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
     } else {
         print::out(&table(&rows))?;
     }
-    for m in rows.iter().filter(|m| m.mismatches > 0) {
-        let (op, pass, data, wrong) = (&m.op, m.pass.name(), m.data.name(), print::count(m.mismatches));
-        print::note(&format!(
-            "{op} {pass} on {data} data: {wrong} elements are not those of the reference\n"
-        ));
+    for (case, m) in rows.iter().filter(|(_, m)| m.mismatches > 0) {
+        let wrong = print::count(m.mismatches);
+        print::note(&format!("{}: {wrong} elements are not those of the reference\n", names(case).join(" ")));
     }
-    if rows.iter().any(|m| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
+    if rows.iter().any(|(_, m)| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
 }
 
-fn row(m: &Measurement) -> serde_json::Value {
+/// What is measured, in order.
+fn cases(args: &cli::Bench) -> Vec<Case<'static>> {
+    let ops = args.op.map_or(BUILT_IN.to_vec(), |cli::BuiltIn(op)| vec![op]);
+    let mut cases: Vec<_> = ops
+        .into_iter()
+        .map(|op| Case {
+            op,
+            pass: Pass::Forward,
+            extra: Extra::None,
+            dtype: DType::F32,
+            shapes: Shapes::Contiguous,
+            data: Data::Ordinary,
+            elements: args.elements,
+        })
+        .collect();
+    with(&mut cases, &Several::told(&args.passes, &Pass::ALL), |case, pass| case.pass = pass);
+    with(&mut cases, &Several::told(&args.extras, &[Extra::None]), |case, extra| case.extra = extra);
+    with(&mut cases, &Several::told(&args.dtypes, &[DType::F32]), |case, dtype| case.dtype = dtype);
+    with(&mut cases, &Several::told(&args.layouts, &[Shapes::Contiguous]), |case, shapes| {
+        case.shapes = shapes;
+    });
+    let data = Several::told(&args.data, &[Data::Ordinary, Data::Extreme]);
+    with(&mut cases, &data, |case, data| case.data = data);
+    cases.retain(|case| {
+        let definition = case.op.definition();
+        case.extra.fits(definition, case.pass)
+            && (case.shapes == Shapes::Contiguous || definition.inputs.len() > 1)
+    });
+    cases
+}
+
+/// Each case with each of the values.
+fn with<T: Copy>(cases: &mut Vec<Case<'static>>, values: &[T], set: impl Fn(&mut Case<'static>, T)) {
+    let set = &set;
+    let each = |case: &Case<'static>| {
+        let case = *case;
+        values.iter().map(move |value| {
+            let mut case = case;
+            set(&mut case, *value);
+            case
+        })
+    };
+    *cases = cases.iter().flat_map(each).collect();
+}
+
+/// What tells a case from the others.
+fn names(case: &Case) -> [String; 6] {
+    let op = case.op.definition().name.to_string();
+    let others = [
+        case.pass.name(),
+        cli::extra_name(case.extra),
+        case.dtype.name(),
+        case.shapes.name(),
+        case.data.name(),
+    ];
+    let [pass, extra, dtype, layout, data] = others.map(str::to_owned);
+    [op, pass, extra, dtype, layout, data]
+}
+
+/// Read and written, of an element of `z`.
+fn bytes_per_element(m: &Measurement) -> f64 {
+    (m.traffic.read + m.traffic.written) as f64 / m.elements as f64
+}
+
+fn row((case, m): &Row) -> serde_json::Value {
+    let [op, pass, extra, dtype, layout, data] = names(case);
     json!({
-        "op": m.op,
-        "pass": m.pass.name(),
-        "dtype": "f32",
-        "layout": "contiguous",
-        "data": m.data.name(),
+        "op": op,
+        "pass": pass,
+        "extra": extra,
+        "dtype": dtype,
+        "layout": layout,
+        "data": data,
         "device": m.device,
         "elements": m.elements,
-        "bytes_per_element": m.bytes_per_element,
+        "bytes_per_element": bytes_per_element(m),
         "seconds": m.seconds,
         "bytes_per_second": m.bytes_per_second(),
         "copy": m.copy,
         "copy_bytes_per_second": m.copy_bytes_per_second,
         "ratio_to_copy": m.ratio_to_copy(),
+        "timestamps": m.timestamps,
+        "mismatches": m.mismatches,
     })
 }
 
-fn table(rows: &[Measurement]) -> String {
-    let headings =
-        ["op", "pass", "data", "device", "elements", "time", "speed", "copy", "copy speed", "ratio to copy"];
-    let cells = |m: &Measurement| {
-        vec![
-            m.op.clone(),
-            m.pass.name().into(),
-            m.data.name().into(),
+fn table(rows: &[Row]) -> String {
+    let headings = [
+        "op",
+        "pass",
+        "extra",
+        "type",
+        "layout",
+        "data",
+        "device",
+        "elements",
+        "time",
+        "speed",
+        "copy",
+        "copy speed",
+        "ratio to copy",
+    ];
+    let cells = |(case, m): &Row| {
+        let figures = [
             m.device.clone(),
             print::count(m.elements),
             print::seconds(m.seconds),
@@ -73,7 +159,8 @@ fn table(rows: &[Measurement]) -> String {
             m.copy.into(),
             print::speed(m.copy_bytes_per_second),
             format!("{:.2}", m.ratio_to_copy()),
-        ]
+        ];
+        names(case).into_iter().chain(figures).collect::<Vec<_>>()
     };
     print::table(&headings, &rows.iter().map(cells).collect::<Vec<_>>())
 }

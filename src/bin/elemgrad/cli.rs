@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 
 use clap::{
-    Args, Parser, Subcommand, ValueEnum,
+    Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
     value_parser,
 };
-use elemgrad::{Choice, Op, op};
+use elemgrad::{
+    Choice, DType, Op,
+    data::Data,
+    measure::{Extra, Shapes},
+    op::{self, Pass},
+    plan::Access,
+};
 
 #[derive(Parser)]
 #[command(version, about, long_about = None)]
@@ -30,7 +36,11 @@ pub(crate) enum Command {
     Demo(Demo),
     /// List adapters and probe what they do with floating point
     Info(Info),
-    /// Run an op on .npy files
+    /// Run an op on .npy files of f32 ('<f4'), f16 ('<f2') or bf16 ('<u2', with --dtype bf16)
+    ///
+    /// Shapes broadcast as NumPy's do; a gradient has the shape of its input, and is summed where that was broadcast.
+    /// Arrays of z's size are read, computed and written piece by piece, in bounded memory. What is broadcast is held in
+    /// memory; where a gradient is a sum, everything is.
     Run(Run),
     /// Compare a device with the scalar reference, bit for bit
     Verify(Verify),
@@ -47,8 +57,40 @@ pub(crate) enum Command {
 pub(crate) struct BuiltIn(pub(crate) &'static dyn Op);
 
 fn op_parser() -> impl TypedValueParser<Value = BuiltIn> {
-    let names = op::BUILT_IN.map(|op| op.definition().name);
+    let names = op::BUILT_IN.map(|op| &*op.definition().name);
     PossibleValuesParser::new(names).try_map(|name| op::find(&name).map(BuiltIn).ok_or("no such op"))
+}
+
+/// One of `all`, by its name.
+fn one_of<T>(all: &'static [T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|value| name(*value)))
+        .try_map(move |text| all.iter().copied().find(|value| name(*value) == text).ok_or("no such name"))
+}
+
+/// One value of an option that also takes `all`.
+#[derive(Clone)]
+pub(crate) struct Several<T>(Vec<T>);
+
+impl<T: Copy> Several<T> {
+    /// All values that an option was given, or the default where there are none.
+    pub(crate) fn told(values: &[Self], default: &[T]) -> Vec<T> {
+        let all: Vec<T> = values.iter().flat_map(|several| several.0.iter().copied()).collect();
+        if all.is_empty() { default.to_vec() } else { all }
+    }
+}
+
+/// One of `all`, by its name, or all of them.
+fn some_of<T>(all: &'static [T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = Several<T>>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|value| name(*value)).chain(["all"])).try_map(move |text| {
+        let named = all.iter().copied().filter(|value| text == "all" || name(*value) == text);
+        Ok::<_, std::convert::Infallible>(Several(named.collect()))
+    })
 }
 
 /// The most elements of one dispatch, and so of one measured call.
@@ -73,7 +115,7 @@ pub(crate) struct Verify {
     /// The op; both unless told
     #[arg(value_parser = op_parser())]
     pub(crate) op: Option<BuiltIn>,
-    /// All 2^32 inputs of spiky
+    /// All inputs where they are 32 bits together: of spiky, and of mod in f16 and bf16
     #[arg(long)]
     pub(crate) exhaustive: bool,
     /// How many elements to sample; 10^7 for mod and 2^24 for spiky unless told
@@ -82,29 +124,60 @@ pub(crate) struct Verify {
     /// Where the sample starts: the same seed gives the same elements
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// The storage type
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&DType::ALL, DType::name))]
+    pub(crate) dtype: DType,
     /// A pass to check, given once for each; all passes unless told
-    #[arg(long = "pass", value_enum, value_name = "PASS")]
+    #[arg(long = "pass", value_name = "PASS", value_parser = one_of(&Pass::ALL, Pass::name))]
     pub(crate) passes: Vec<Pass>,
-    /// One element alone, by the bits of its operands, as a mismatch prints them
+    /// One element alone, by the bits of its operands, as a mismatch prints them: 8 digits in f32, else 4
     #[arg(long, value_name = "x=HEX,...", value_delimiter = ',', value_parser = parse_bits, requires = "op",
         conflicts_with_all = ["exhaustive", "pairs", "seed"])]
-    pub(crate) bits: Vec<(String, f32)>,
+    pub(crate) bits: Vec<(String, u32)>,
     /// One JSON value
     #[arg(long)]
     pub(crate) json: bool,
 }
 
+/// All kinds of data.
+const DATA: [Data; 3] = [Data::Ordinary, Data::Extreme, Data::Mix];
+
+/// Its name, `none` too.
+pub(crate) fn extra_name(extra: Extra) -> &'static str {
+    if extra == Extra::None { "none" } else { extra.name() }
+}
+
 /// An operand's name and bits, such as `x=3f800000`.
-fn parse_bits(text: &str) -> Result<(String, f32), String> {
+fn parse_bits(text: &str) -> Result<(String, u32), String> {
     let (name, hex) = text.split_once('=').ok_or("needs the form x=3f800000")?;
     let bits =
         u32::from_str_radix(hex, 16).map_err(|e| format!("{hex} is no 32 bits in hexadecimal: {e}"))?;
-    Ok((name.to_owned(), f32::from_bits(bits)))
+    Ok((name.to_owned(), bits))
 }
 
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Elements of each call
+    /// The op; both unless told
+    #[arg(value_parser = op_parser())]
+    pub(crate) op: Option<BuiltIn>,
+    /// A pass, given once for each; all passes unless told
+    #[arg(long = "pass", value_name = "PASS", value_parser = some_of(&Pass::ALL, Pass::name))]
+    pub(crate) passes: Vec<Several<Pass>>,
+    /// What passes do besides, given once for each; none unless told. mask: spiky's forward saves its mask, backward
+    /// reads it. values: mod's forward also writes q. accumulate: gradients are added to what is there
+    #[arg(long = "extra", value_name = "EXTRA", value_parser = some_of(&Extra::ALL, extra_name))]
+    pub(crate) extras: Vec<Several<Extra>>,
+    /// A storage type, given once for each; f32 unless told
+    #[arg(long = "dtype", value_name = "TYPE", value_parser = some_of(&DType::ALL, DType::name))]
+    pub(crate) dtypes: Vec<Several<DType>>,
+    /// How y lies to x, given once for each; contiguous (one shape) unless told. Of mod alone: scalar (one y for all),
+    /// row (x is [rows, 1024], y [1024]), column (y is [rows, 1]), channel (x is [batch, 64, 1024], y [1, 64, 1])
+    #[arg(long = "layout", value_name = "LAYOUT", value_parser = some_of(&Shapes::ALL, Shapes::name))]
+    pub(crate) layouts: Vec<Several<Shapes>>,
+    /// What inputs hold, given once for each; ordinary (ratios x/y below 2^20) and extreme (above) unless told
+    #[arg(long = "data", value_name = "DATA", value_parser = some_of(&DATA, Data::name))]
+    pub(crate) data: Vec<Several<Data>>,
+    /// Elements of each call, at most
     #[arg(long, value_name = "N", default_value_t = 16 << 20, value_parser = value_parser!(u64).range(1..=MAX_ELEMENTS))]
     pub(crate) elements: u64,
     /// One JSON value
@@ -129,9 +202,18 @@ pub(crate) struct Run {
     /// Where z.npy and the gradients' files go; files of these names are replaced once all outputs are complete
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// Round f64 inputs to f32, to nearest, ties to even
+    /// The storage type, that of the files unless told: for bf16, whose files hold '<u2', and for --cast
+    #[arg(long, value_name = "TYPE", value_parser = one_of(&DType::ALL, DType::name))]
+    pub(crate) dtype: Option<DType>,
+    /// Round f64 inputs to f32, or f64 and f32 inputs to what --dtype says: once, to nearest, ties to even
     #[arg(long)]
     pub(crate) cast: bool,
+    /// Of mod: write q.npy too, the floor of x / y
+    #[arg(long)]
+    pub(crate) quotient: bool,
+    /// Of spiky: write mask.npy too, where the gradient passes: element i is bit i % 32 of word i / 32 ('<u4')
+    #[arg(long)]
+    pub(crate) mask: bool,
 }
 
 #[derive(Args)]
@@ -140,13 +222,16 @@ pub(crate) struct Shader {
     #[arg(value_parser = op_parser())]
     pub(crate) op: BuiltIn,
     /// What the kernel computes
-    #[arg(long, value_enum, required_unless_present = "functions")]
+    #[arg(long, required_unless_present = "functions", value_parser = one_of(&Pass::ALL, Pass::name))]
     pub(crate) pass: Option<Pass>,
+    /// The storage type
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&DType::ALL, DType::name))]
+    pub(crate) dtype: DType,
     /// The op's functions alone, without bindings, for a kernel of your own; those of the fused pass unless told
     #[arg(long, conflicts_with_all = ["access", "json"])]
     pub(crate) functions: bool,
     /// How the kernel accesses memory: word takes any length, vec4 multiples of 4
-    #[arg(long, value_enum, default_value_t = Access::Word)]
+    #[arg(long, default_value = "word", value_parser = one_of(&[Access::Word, Access::Vec4], Access::name))]
     pub(crate) access: Access,
     /// One JSON value: the source, and what a host needs to dispatch it
     #[arg(long)]
@@ -161,36 +246,4 @@ pub(crate) struct Plot {
     /// The SVG file to write
     #[arg(long, value_name = "F.svg")]
     pub(crate) out: PathBuf,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Pass {
-    Forward,
-    Backward,
-    Fused,
-}
-
-impl From<Pass> for op::Pass {
-    fn from(pass: Pass) -> Self {
-        match pass {
-            Pass::Forward => Self::Forward,
-            Pass::Backward => Self::Backward,
-            Pass::Fused => Self::Fused,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Access {
-    Word,
-    Vec4,
-}
-
-impl From<Access> for elemgrad::plan::Access {
-    fn from(access: Access) -> Self {
-        match access {
-            Access::Word => Self::Word,
-            Access::Vec4 => Self::Vec4,
-        }
-    }
 }

@@ -1,9 +1,9 @@
 //! `elemgrad demo`: both ops, forward and backward in one pass, fast and right to the bit.
 
 use elemgrad::{
-    Choice, Runner,
+    Choice, DType, Runner,
     data::Data,
-    measure::{Measurement, measure},
+    measure::{Case, Extra, Measurement, Shapes, measure},
     op::{BUILT_IN, Pass},
 };
 
@@ -16,26 +16,34 @@ pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> 
     let runner = Runner::open(device)?;
     let mut measurements = Vec::new();
     for op in BUILT_IN {
-        let name = op.definition().name;
+        let name = &op.definition().name;
         let progress = Progress::spinner(&format!("{name}: a sample, the timing, then every bit"));
-        let elements = args.elements.unwrap_or(ELEMENTS);
-        measurements.push(measure(&runner, op, Pass::Fused, Data::Ordinary, elements)?);
+        let case = Case {
+            op,
+            pass: Pass::Fused,
+            extra: Extra::None,
+            dtype: DType::F32,
+            shapes: Shapes::Contiguous,
+            data: Data::Ordinary,
+            elements: args.elements.unwrap_or(ELEMENTS),
+        };
+        measurements.push((case, measure(&runner, &case)?));
         drop(progress);
         interrupt::check()?;
     }
     let headings = ["op", "pass", "device", "elements", "time", "bytes/s", "ratio to a copy", "mismatches"];
-    let rows: Vec<_> = measurements.iter().map(row).collect();
+    let rows: Vec<_> = measurements.iter().map(|(case, m)| row(case, m)).collect();
     print::out(&format!(
         "{}Times are medians. Every bit that the last timed call wrote was compared with the scalar reference.\n",
         print::table(&headings, &rows)
     ))?;
-    if measurements.iter().any(|m| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
+    if measurements.iter().any(|(_, m)| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
 }
 
-fn row(m: &Measurement) -> Vec<String> {
+fn row(case: &Case, m: &Measurement) -> Vec<String> {
     vec![
-        m.op.clone(),
-        m.pass.name().into(),
+        case.op.definition().name.to_string(),
+        case.pass.name().into(),
         m.device.clone(),
         print::count(m.elements),
         print::seconds(m.seconds),

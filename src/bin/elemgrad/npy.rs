@@ -1,12 +1,14 @@
 //! NumPy's `.npy` files: checked when opened, read and written in pieces.
 
 use std::{
+    cmp::Ordering,
     fs::File,
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
 };
 
-use npyz::{NpyHeader, Order, WriteOptions, WriterBuilder as _};
+use elemgrad::{DType, Element};
+use npyz::{NpyHeader, Order, TypeStr, WriteOptions, WriterBuilder as _};
 
 // A file's bytes are the elements' bytes, as they are in a GPU's buffers.
 const _: () = assert!(cfg!(target_endian = "little"), "needs a little-endian host");
@@ -45,9 +47,7 @@ enum Problem {
         "has an impossible shape (a negative dimension, or more elements than 2^64): write it again with numpy.save"
     )]
     Shape,
-    #[error("holds f64: pass --cast to round it to f32, or save it as .astype('<f4')")]
-    Double,
-    #[error("holds elements of type {0}, needs '<f4': save it as .astype('<f4')")]
+    #[error("holds elements of type {0}, needs '<f4', '<f2' or, for bf16, '<u2': save it as .astype('<f4')")]
     Type(String),
     #[error("is in Fortran order, needs C order: save numpy.ascontiguousarray of it")]
     Fortran,
@@ -65,37 +65,96 @@ pub(crate) struct Reader {
     path: PathBuf,
     file: File,
     header: Header,
-    /// The bytes of a piece of f64.
-    doubles: Vec<u8>,
+    /// The bytes of a piece that is to be rounded.
+    wide: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Header {
     shape: Vec<u64>,
     elements: u64,
-    double: bool,
+    stored: Stored,
+}
+
+/// What the elements of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    F16,
+    /// Words of 16 bits: those of bf16, for which NumPy has no type.
+    U16,
+    F32,
+    F64,
+}
+
+impl Stored {
+    const ALL: [Self; 4] = [Self::F16, Self::U16, Self::F32, Self::F64];
+
+    /// NumPy's name.
+    fn descr(self) -> &'static str {
+        match self {
+            Self::F16 => "<f2",
+            Self::U16 => "<u2",
+            Self::F32 => "<f4",
+            Self::F64 => "<f8",
+        }
+    }
+
+    /// Its name in messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::U16 => "'<u2'",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Self::F16 | Self::U16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
+impl From<DType> for Stored {
+    fn from(dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => Self::F32,
+            DType::F16 => Self::F16,
+            DType::Bf16 => Self::U16,
+        }
+    }
 }
 
 impl Reader {
-    /// Opens a file and checks all of it but the data. With `cast`, f64 will do, and is rounded.
-    pub(crate) fn open(path: &Path, cast: bool) -> Result<Self, Error> {
-        Self::try_open(path, cast).map_err(|problem| Error { path: path.to_owned(), problem })
+    /// Opens a file and checks all of it but the data.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        Self::try_open(path).map_err(|problem| Error { path: path.to_owned(), problem })
     }
 
-    fn try_open(path: &Path, cast: bool) -> Result<Self, Problem> {
+    fn try_open(path: &Path) -> Result<Self, Problem> {
         let mut file = File::open(path)?;
         let (header, header_len) = read_header(&mut file)?;
-        if header.double && !cast {
-            return Err(Problem::Double);
-        }
-        let need = header.elements.checked_mul(if header.double { 8 } else { 4 }).ok_or(Problem::Shape)?;
+        let need = header.elements.checked_mul(header.stored.size() as u64).ok_or(Problem::Shape)?;
         let metadata = file.metadata()?;
         // A pipe's length shows when it has been read.
         let got = if metadata.is_file() { metadata.len().saturating_sub(header_len) } else { need };
         if got != need {
             return Err(Problem::Length { got, need, shape: tuple(&header.shape) });
         }
-        Ok(Self { path: path.to_owned(), file, header, doubles: Vec::new() })
+        Ok(Self { path: path.to_owned(), file, header, wide: Vec::new() })
+    }
+
+    /// The file's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the elements are.
+    pub(crate) fn stored(&self) -> Stored {
+        self.header.stored
     }
 
     /// The array's shape.
@@ -108,20 +167,28 @@ impl Reader {
         self.header.elements
     }
 
-    /// The next elements, as many as `values` has.
-    pub(crate) fn read(&mut self, values: &mut [f32]) -> Result<(), Error> {
-        self.try_read(values).map_err(|problem| Error { path: self.path.clone(), problem })
+    /// The next elements, as many as `values` has; wider ones are rounded.
+    pub(crate) fn read<E: Element>(&mut self, values: &mut [E]) -> Result<(), Error> {
+        self.try_read(E::DTYPE, bytemuck::cast_slice_mut(values))
+            .map_err(|problem| Error { path: self.path.clone(), problem })
     }
 
-    fn try_read(&mut self, values: &mut [f32]) -> Result<(), Problem> {
-        if !self.header.double {
-            return read_exact(&mut self.file, bytemuck::cast_slice_mut(values), Problem::Short);
+    fn try_read(&mut self, dtype: DType, bytes: &mut [u8]) -> Result<(), Problem> {
+        let (stored, size) = (self.header.stored, dtype.size() as usize);
+        if stored.size() == size {
+            return read_exact(&mut self.file, bytes, Problem::Short);
         }
-        self.doubles.resize(values.len() * 8, 0);
-        read_exact(&mut self.file, &mut self.doubles, Problem::Short)?;
-        let (doubles, _) = self.doubles.as_chunks();
-        // `as` rounds to nearest, ties to even.
-        values.iter_mut().zip(doubles).for_each(|(value, bytes)| *value = f64::from_le_bytes(*bytes) as f32);
+        self.wide.resize(bytes.len() / size * stored.size(), 0);
+        read_exact(&mut self.file, &mut self.wide, Problem::Short)?;
+        let values = bytes.chunks_exact_mut(size);
+        let store = |value: &mut [u8], bits: u32| value.copy_from_slice(&bits.to_le_bytes()[..size]);
+        if stored == Stored::F64 {
+            let (wide, _) = self.wide.as_chunks();
+            values.zip(wide).for_each(|(value, wide)| store(value, round(dtype, f64::from_le_bytes(*wide))));
+        } else {
+            let (wide, _) = self.wide.as_chunks();
+            values.zip(wide).for_each(|(value, wide)| store(value, dtype.round(f32::from_le_bytes(*wide))));
+        }
         Ok(())
     }
 
@@ -144,9 +211,30 @@ pub(crate) fn tuple(shape: &[u64]) -> String {
     }
 }
 
-/// The header of an array of f32.
-pub(crate) fn write_header(writer: impl Write, shape: &[u64]) -> io::Result<()> {
-    WriteOptions::<f32>::new().default_dtype().shape(shape).writer(writer).write_header_only().map(drop)
+/// The bits of the element nearest to `value`, ties to even: rounded once.
+fn round(dtype: DType, value: f64) -> u32 {
+    // `as` rounds to nearest, ties to even.
+    let nearest = value as f32;
+    let below = match f64::from(nearest).abs().partial_cmp(&value.abs()) {
+        Some(Ordering::Greater) => f32::from_bits(nearest.to_bits() - 1),
+        Some(Ordering::Less) => nearest,
+        // Exact, or NaN.
+        _ => return dtype.round(nearest),
+    };
+    if dtype == DType::F32 {
+        return nearest.to_bits();
+    }
+    // Rounded towards zero, with the last bit set for what is lost: an f32 has some bits more than the 16-bit types, so
+    // that this lies on the same side of their ties as `value`.
+    dtype.round(f32::from_bits(below.to_bits() | 1))
+}
+
+/// The header of an array of such elements, or of words of 32 bits.
+pub(crate) fn write_header(writer: impl Write, dtype: Option<DType>, shape: &[u64]) -> io::Result<()> {
+    let descr = dtype.map_or("<u4", |dtype| Stored::from(dtype).descr());
+    let ty: TypeStr = descr.parse().map_err(io::Error::other)?;
+    let options = WriteOptions::new_header_only().dtype(npyz::DType::new_scalar(ty));
+    options.shape(shape).writer(writer).write_header_only().map(drop)
 }
 
 /// The header, and how many bytes it takes.
@@ -181,15 +269,12 @@ fn read_header(reader: &mut impl Read) -> Result<(Header, u64), Problem> {
 impl Header {
     fn new(header: &NpyHeader) -> Result<Self, Problem> {
         let ty = header.dtype().descr();
-        let double = match ty.as_str() {
-            "'<f4'" => false,
-            "'<f8'" => true,
-            _ => return Err(Problem::Type(ty)),
-        };
+        let named = |stored: &Stored| ty.trim_matches('\'') == stored.descr();
+        let stored = Stored::ALL.into_iter().find(named).ok_or_else(|| Problem::Type(ty.clone()))?;
         if header.order() == Order::Fortran && header.shape().len() > 1 {
             return Err(Problem::Fortran);
         }
-        Ok(Self { shape: header.shape().to_vec(), elements: header.len(), double })
+        Ok(Self { shape: header.shape().to_vec(), elements: header.len(), stored })
     }
 }
 
@@ -268,6 +353,33 @@ mod tests {
             }
         }
         assert!(accepted > 0);
+    }
+
+    /// Between neighbouring values of a type, at their middle and a little beside it, beyond any f32's last place.
+    #[test]
+    fn doubles_are_rounded_once() {
+        for dtype in DType::ALL {
+            let (one, infinity) = (dtype.round(1.0), dtype.round(f32::INFINITY));
+            for low in (0..64).chain(one - 8..one + 8).chain(infinity - 8..infinity - 1) {
+                let (a, b) = (f64::from(dtype.widen(low)), f64::from(dtype.widen(low + 1)));
+                let (middle, even) = (f64::midpoint(a, b), low + (low & 1));
+                let expected = [
+                    (a, low),
+                    (middle.next_down(), low),
+                    (middle, even),
+                    (middle.next_up(), low + 1),
+                    (b, low + 1),
+                ];
+                for (value, expected) in expected {
+                    let sign = 1 << (8 * dtype.size() - 1);
+                    assert_eq!(round(dtype, value), expected, "{value:e} in {}", dtype.name());
+                    assert_eq!(round(dtype, -value), expected | sign, "{:e} in {}", -value, dtype.name());
+                }
+            }
+            assert_eq!(round(dtype, 1e300), infinity);
+            assert_eq!(round(dtype, 1e-300), 0);
+            assert!(dtype.widen(round(dtype, f64::NAN)).is_nan());
+        }
     }
 
     #[test]

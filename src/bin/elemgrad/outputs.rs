@@ -7,6 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use elemgrad::DType;
 use tempfile::TempPath;
 
 use crate::{failure::Failure, npy};
@@ -30,14 +31,22 @@ pub(crate) fn discard() {
     }
 }
 
+/// An output file to be.
+pub(crate) struct Output {
+    pub(crate) name: String,
+    /// The type of its elements; `None` for words of 32 bits.
+    pub(crate) dtype: Option<DType>,
+    pub(crate) shape: Vec<u64>,
+}
+
 /// The output files of a run.
 pub(crate) struct Outputs {
     files: Vec<(File, PathBuf)>,
 }
 
 impl Outputs {
-    /// Opens `names` in `directory`, which is created if it is not there, for arrays of `shape`.
-    pub(crate) fn create(directory: &Path, names: &[String], shape: &[u64]) -> Result<Self, Failure> {
+    /// Opens files in `directory`, which is created if it is not there.
+    pub(crate) fn create(directory: &Path, files: &[Output]) -> Result<Self, Failure> {
         let failed = |path: &Path, e: &dyn std::fmt::Display| {
             Failure::Usage(format!("{}: cannot be written: {e}; choose another --out", path.display()))
         };
@@ -45,17 +54,17 @@ impl Outputs {
         *STAGED.lock().unwrap_or_else(PoisonError::into_inner) = Some(staged);
         let mut outputs = Self { files: Vec::new() };
         fs::create_dir_all(directory).map_err(|e| failed(directory, &e))?;
-        for name in names {
-            let path = directory.join(name);
+        for file in files {
+            let path = directory.join(&file.name);
             if path.is_dir() {
                 return Err(failed(&path, &"it is a directory"));
             }
-            outputs.stage(directory, path.clone(), shape).map_err(|e| failed(&path, &e))?;
+            outputs.stage(directory, path.clone(), file).map_err(|e| failed(&path, &e))?;
         }
         Ok(outputs)
     }
 
-    fn stage(&mut self, directory: &Path, path: PathBuf, shape: &[u64]) -> io::Result<()> {
+    fn stage(&mut self, directory: &Path, path: PathBuf, output: &Output) -> io::Result<()> {
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
         {
@@ -67,15 +76,15 @@ impl Outputs {
         if let Some(staged) = STAGED.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             staged.files.push((temporary, path.clone()));
         }
-        npy::write_header(&mut file, shape)?;
+        npy::write_header(&mut file, output.dtype, &output.shape)?;
         self.files.push((file, path));
         Ok(())
     }
 
     /// Appends to output `i`.
-    pub(crate) fn write(&mut self, i: usize, values: &[f32]) -> Result<(), Failure> {
+    pub(crate) fn write(&mut self, i: usize, bytes: &[u8]) -> Result<(), Failure> {
         let (file, path) = &mut self.files[i];
-        file.write_all(bytemuck::cast_slice(values)).map_err(|e| Failure::on_file(path, e))
+        file.write_all(bytes).map_err(|e| Failure::on_file(path, e))
     }
 
     /// Puts all outputs in their places.

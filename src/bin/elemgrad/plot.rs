@@ -5,7 +5,7 @@
 
 use std::{fs::File, io::Write as _, ops::RangeInclusive};
 
-use elemgrad::{Args, Choice, Error, Op, Runner};
+use elemgrad::{Args, Choice, DType, Error, Op, Runner};
 use plotters::{
     coord::types::RangedCoordf64,
     prelude::*,
@@ -55,7 +55,7 @@ pub(crate) fn execute(args: &cli::Plot, device: &Choice) -> Result<(), Failure> 
 fn draw(op: &dyn Op, runner: &Runner) -> Result<String, Failure> {
     let definition = op.definition();
     let columns: Vec<_> = COLUMNS.iter().filter(|column| column.op == definition.name).collect();
-    let rows = definition.write_count();
+    let rows = drawn(op);
     let size = (PANEL.0 * columns.len() as u32, TITLE + PANEL.1 * rows as u32);
     let mut svg = String::new();
     {
@@ -80,22 +80,23 @@ fn draw(op: &dyn Op, runner: &Runner) -> Result<String, Failure> {
     Ok(svg)
 }
 
+/// How many outputs are drawn: `z` and the gradients, which are the first.
+fn drawn(op: &dyn Op) -> usize {
+    1 + op.definition().inputs.len()
+}
+
 /// A curve between two jumps.
 type Piece = Vec<(f32, f32)>;
 
 impl Column {
     /// Each output's curve, in pieces.
     fn curves(&self, op: &dyn Op, runner: &Runner) -> Result<Vec<Vec<Piece>>, Error> {
-        let (definition, at) = (op.definition(), self.abscissae(op));
+        let at = self.abscissae(op);
         let mut reads: Vec<_> = self.at.iter().map(|value| vec![*value; at.len()]).collect();
         reads[self.input].clone_from(&at);
         reads.push(vec![1.0; at.len()]);
-        let mut writes = vec![Vec::new(); definition.write_count()];
-        runner.run(Args {
-            op,
-            reads: reads.iter().map(Some).collect(),
-            writes: writes.iter_mut().map(Some).collect(),
-        })?;
+        let mut writes: Vec<Vec<f32>> = vec![Vec::new(); drawn(op)];
+        runner.run(Args::new(op, reads.iter().map(Some).collect(), writes.iter_mut().map(Some).collect()))?;
         let pieces = |values: &Vec<f32>| {
             let points: Piece = at.iter().copied().zip(values.iter().copied()).collect();
             points.chunk_by(|a, b| (a.1 - b.1).abs() < JUMP).map(straighten).collect()
@@ -137,14 +138,15 @@ impl Column {
         let mut reads = [self.at, &[1.0]].concat();
         reads[self.input] = at;
         let mut writes = vec![0.0; op.definition().write_count()];
-        op.reference(&reads, &mut writes);
+        op.reference(DType::F32, &reads, &mut writes);
+        writes.truncate(drawn(op));
         writes
     }
 
     /// `x, y = 1`: what varies, and what does not.
     fn caption(&self, op: &dyn Op) -> String {
         let fixed = op.definition().inputs.iter().zip(self.at).enumerate().filter(|(i, _)| *i != self.input);
-        fixed.fold(op.definition().inputs[self.input].to_owned(), |text, (_, (name, value))| {
+        fixed.fold(op.definition().inputs[self.input].to_string(), |text, (_, (name, value))| {
             format!("{text}   ({name} = {value})")
         })
     }
@@ -233,9 +235,8 @@ fn draw_dots<DB: DrawingBackend>(
 
 /// `z = x - y * floor(x / y)`.
 fn formula(op: &dyn Op, write: usize) -> String {
-    let name = &op.definition().write_names()[write];
-    let formula = op.definition().formulas.iter().find(|(n, _)| n == name);
-    formula.map(|(name, formula)| format!("{name} = {formula}")).unwrap_or_default()
+    let output = &op.definition().outputs[write];
+    format!("{} = {}", output.name, output.formula)
 }
 
 fn font(size: u32) -> TextStyle<'static> {

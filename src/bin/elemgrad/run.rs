@@ -1,10 +1,25 @@
-//! `elemgrad run`: an op on `.npy` files of any size, in chunks.
+//! `elemgrad run`: an op on `.npy` files.
+//!
+//! Where no gradient is a sum, `z` is computed chunk by chunk: of files of its size a chunk is in memory, of those that are
+//! broadcast all. A sum needs all of its terms in one call, so then everything is in memory.
 
-use elemgrad::{Args, Choice, Op, Runner};
+use elemgrad::{
+    Args, Choice, DType, Element, Layout, Op, Runner, View, broadcast,
+    half::{bf16, f16},
+    op::{self, Kind},
+};
 
-use crate::{cli, failure::Failure, interrupt, npy, outputs::Outputs, print, progress::Progress};
+use crate::{
+    cli,
+    failure::Failure,
+    interrupt, npy,
+    outputs::{Output, Outputs},
+    print,
+    progress::Progress,
+};
 
-/// Elements that are in memory at a time, of each operand: 32 MiB.
+/// Elements that are in memory at a time, of each operand that is streamed: 32 MiB of f32. A multiple of 32, so that a
+/// mask's words are whole.
 const CHUNK: u64 = 8 << 20;
 
 /// A file of one of the op's reads.
@@ -13,16 +28,32 @@ struct Input {
     reader: npy::Reader,
 }
 
+/// What is computed.
+struct Job {
+    op: &'static dyn Op,
+    outputs: op::Outputs,
+    /// Of `z`.
+    shape: Vec<u64>,
+    /// Elements of `z`.
+    len: u64,
+    /// Elements of each output, for a mask words; 0 of those that are not wanted.
+    lens: Vec<u64>,
+}
+
 pub(crate) fn execute(args: &cli::Run, device: &Choice) -> Result<(), Failure> {
-    let op = args.op.0;
     let mut inputs = open_inputs(args)?;
-    check_shapes(&inputs)?;
+    let dtype = storage_type(args, &inputs)?;
+    let outputs = wanted(args)?;
+    let shape = shape(args.op.0, &inputs)?;
+    let (job, files) = Job::new(args.op.0, dtype, outputs, shape, &inputs)?;
     let runner = Runner::open(device)?;
-    let writes = op.definition().write_names();
-    let wanted = if args.grad.is_some() { writes.len() } else { 1 };
-    let names: Vec<_> = writes[..wanted].iter().map(|name| format!("{name}.npy")).collect();
-    let mut outputs = Outputs::create(&args.out, &names, inputs[0].reader.shape())?;
-    stream(op, &runner, &mut inputs, wanted, &mut outputs)?;
+    let mut outputs = Outputs::create(&args.out, &files)?;
+    match dtype {
+        DType::F32 => job.run::<f32>(&runner, &mut inputs, &mut outputs)?,
+        DType::F16 => job.run::<f16>(&runner, &mut inputs, &mut outputs)?,
+        DType::Bf16 => job.run::<bf16>(&runner, &mut inputs, &mut outputs)?,
+    }
+    inputs.iter_mut().try_for_each(|input| input.reader.finish()).map_err(Failure::on_the_way)?;
     if runner.fell_back() {
         print::note(&format!(
             "elemgrad: {} was lost or ran out of memory, so the CPU took over\n",
@@ -38,7 +69,7 @@ fn open_inputs(args: &cli::Run) -> Result<Vec<Input>, Failure> {
     let given = [("x", Some(&args.x)), ("y", args.y.as_ref())];
     let mut files = Vec::new();
     for (name, path) in given {
-        match (definition.inputs.contains(&name), path) {
+        match (definition.inputs.iter().any(|input| input == name), path) {
             (true, Some(path)) => files.push((name, path)),
             (true, None) => {
                 return Err(Failure::Usage(format!("{} needs --{name}: give a .npy file", definition.name)));
@@ -56,64 +87,331 @@ fn open_inputs(args: &cli::Run) -> Result<Vec<Input>, Failure> {
     files
         .into_iter()
         .map(|(name, path)| {
-            let reader =
-                npy::Reader::open(path, args.cast).map_err(|e| Failure::Usage(format!("--{name} {e}")))?;
+            let reader = npy::Reader::open(path).map_err(|e| Failure::Usage(format!("--{name} {e}")))?;
             Ok(Input { option: format!("--{name}"), reader })
         })
         .collect()
 }
 
-fn check_shapes(inputs: &[Input]) -> Result<(), Failure> {
-    let shape = inputs[0].reader.shape();
-    match inputs.iter().find(|input| input.reader.shape() != shape) {
-        None => Ok(()),
+/// The type of all operands: what `--dtype` says, else what the first file holds, f32 for f64.
+fn storage_type(args: &cli::Run, inputs: &[Input]) -> Result<DType, Failure> {
+    let first = &inputs[0];
+    let own = match first.reader.stored() {
+        npy::Stored::F16 => DType::F16,
+        _ => DType::F32,
+    };
+    let dtype = args.dtype.unwrap_or(own);
+    let need = npy::Stored::from(dtype);
+    for (i, input) in inputs.iter().enumerate() {
+        let stored = input.reader.stored();
+        // f64 becomes f32 untold; what becomes 16 bits must be told.
+        let is_wider = stored == npy::Stored::F64 || stored == npy::Stored::F32 && dtype != DType::F32;
+        let told = args.dtype.is_some() || stored == npy::Stored::F64 && dtype == DType::F32;
+        if stored == need || is_wider && told && args.cast {
+            continue;
+        }
+        let but = match (args.dtype, i) {
+            (Some(_), _) => format!(", but --dtype says {}", dtype.name()),
+            (None, 0) => String::new(),
+            (None, _) => format!(", but {} holds {}", first.option, first.reader.stored().name()),
+        };
+        let remedy = match stored {
+            _ if is_wider && told => format!("pass --cast to round it to {}", dtype.name()),
+            _ if is_wider => format!("pass --dtype {} and --cast to round it", dtype.name()),
+            npy::Stored::U16 if i == 0 && args.dtype.is_none() => {
+                "pass --dtype bf16 if that is what its words are".into()
+            }
+            _ if args.dtype.is_some() => "give arrays of that type, or leave out --dtype".into(),
+            _ => "give arrays of one type".into(),
+        };
+        let (option, path) = (&input.option, input.reader.path().display());
+        return Err(Failure::Usage(format!("{option} {path}: holds {}{but}: {remedy}", stored.name())));
+    }
+    Ok(dtype)
+}
+
+/// `z`, the gradients where there is an upstream one, and what else was asked for.
+fn wanted(args: &cli::Run) -> Result<op::Outputs, Failure> {
+    let definition = args.op.0.definition();
+    let mut outputs = op::Outputs::Z;
+    if args.grad.is_some() {
+        outputs = outputs | definition.all_outputs(op::Pass::Backward);
+    }
+    for (option, output, given) in [("quotient", "q", args.quotient), ("mask", "mask", args.mask)] {
+        match (given, definition.outputs.iter().position(|o| o.name == output)) {
+            (true, Some(w)) => outputs = outputs | op::Outputs::of(w),
+            (true, None) => {
+                return Err(Failure::Usage(format!(
+                    "{} has no output {output}: leave out --{option}",
+                    definition.name
+                )));
+            }
+            (false, _) => {}
+        }
+    }
+    Ok(outputs)
+}
+
+/// The shape of `z`, which the upstream gradient has too.
+fn shape(op: &dyn Op, inputs: &[Input]) -> Result<Vec<u64>, Failure> {
+    let (inputs, upstream) = inputs.split_at(op.definition().inputs.len());
+    let mut shape = inputs[0].reader.shape().to_vec();
+    for (i, input) in inputs.iter().enumerate() {
+        let own = input.reader.shape();
+        shape = broadcast(&shape, own).ok_or_else(|| {
+            Failure::Usage(format!(
+                "{} has the shape {}, which does not broadcast with {} of {}: give arrays of one shape, or with axes of one element",
+                input.option,
+                npy::tuple(own),
+                npy::tuple(&shape),
+                options(&inputs[..i]),
+            ))
+        })?;
+    }
+    match upstream.iter().find(|input| input.reader.shape() != shape) {
+        None => Ok(shape),
         Some(other) => Err(Failure::Usage(format!(
-            "{} has the shape {}, needs {} as {} has it: give arrays of one shape",
+            "{} has the shape {}, needs {}, that of z, which comes from {}",
             other.option,
             npy::tuple(other.reader.shape()),
-            npy::tuple(shape),
-            inputs[0].option,
+            npy::tuple(&shape),
+            options(inputs),
         ))),
     }
 }
 
-/// Reads, computes and writes chunk by chunk.
-fn stream(
-    op: &dyn Op,
-    runner: &Runner,
-    inputs: &mut [Input],
-    wanted: usize,
-    outputs: &mut Outputs,
-) -> Result<(), Failure> {
-    let definition = op.definition();
-    let names: Vec<_> = definition.read_names().collect();
-    // An output that equals an input is written from it.
-    let alias = |write| definition.alias(write).and_then(|name| names.iter().position(|n| *n == name));
-    let aliases: Vec<Option<usize>> = (0..wanted).map(alias).collect();
-    let (mut reads, mut writes) =
-        (vec![Vec::new(); inputs.len()], vec![Vec::new(); definition.write_count()]);
-    let elements = inputs[0].reader.elements();
-    let progress = Progress::new(definition.name, elements);
-    let mut done = 0;
-    while done < elements {
-        let len = CHUNK.min(elements - done) as usize;
-        for (input, read) in inputs.iter_mut().zip(&mut reads) {
-            read.resize(len, 0.0);
-            input.reader.read(read).map_err(Failure::on_the_way)?;
-        }
-        let computed = |write: usize| write < wanted && aliases[write].is_none();
-        runner.run(Args {
-            op,
-            reads: (0..names.len()).map(|i| reads.get(i)).collect(),
-            writes: writes.iter_mut().enumerate().map(|(i, w)| computed(i).then_some(w)).collect(),
+/// `--x and --y`.
+fn options(inputs: &[Input]) -> String {
+    inputs.iter().map(|input| input.option.as_str()).collect::<Vec<_>>().join(" and ")
+}
+
+/// What is computed of an output.
+enum Values<E> {
+    Numbers(Vec<E>),
+    /// The words of a mask.
+    Words(Vec<u32>),
+    /// Nothing: it has the bits of this read.
+    Alias(usize),
+}
+
+impl Job {
+    /// What is computed, and the files that it is written to.
+    fn new(
+        op: &'static dyn Op,
+        dtype: DType,
+        outputs: op::Outputs,
+        shape: Vec<u64>,
+        inputs: &[Input],
+    ) -> Result<(Self, Vec<Output>), Failure> {
+        let definition = op.definition();
+        let len = Layout::contiguous(&shape).len().filter(|len| len.checked_mul(dtype.size()).is_some());
+        let len = len.ok_or_else(|| {
+            Failure::Usage(format!("z would have the shape {}: too many elements", npy::tuple(&shape)))
         })?;
-        for (i, alias) in aliases.iter().enumerate() {
-            let values = alias.map_or(&writes[i], |read| &reads[read]);
-            outputs.write(i, values)?;
+        let mut job = Self { op, outputs, shape, len, lens: vec![0; definition.write_count()] };
+        let mut files = Vec::new();
+        for w in outputs.iter() {
+            let is_mask = definition.outputs[w].kind == Kind::Mask;
+            let (shape, len) = match definition.gradient_of(w) {
+                Some(i) => (inputs[i].reader.shape().to_vec(), inputs[i].reader.elements()),
+                None if is_mask => (vec![len.div_ceil(32)], len.div_ceil(32)),
+                None => (job.shape.clone(), len),
+            };
+            job.lens[w] = len;
+            let name = format!("{}.npy", definition.write_name(w));
+            files.push(Output { name, dtype: (!is_mask).then_some(dtype), shape });
         }
-        interrupt::check()?;
-        done += len as u64;
-        progress.set(done);
+        Ok((job, files))
     }
-    inputs.iter_mut().try_for_each(|input| input.reader.finish()).map_err(Failure::on_the_way)
+
+    /// Whether an output is a gradient of an input that was broadcast.
+    fn is_sum(&self, write: usize) -> bool {
+        self.op.definition().gradient_of(write).is_some() && self.lens[write] != self.len
+    }
+
+    fn run<E: Element>(
+        &self,
+        runner: &Runner,
+        inputs: &mut [Input],
+        outputs: &mut Outputs,
+    ) -> Result<(), Failure> {
+        let definition = self.op.definition();
+        let values = |w: usize| match definition.alias(w) {
+            Some(read) if !self.is_sum(w) => Values::Alias(read),
+            _ if definition.outputs[w].kind == Kind::Mask => Values::Words(Vec::new()),
+            _ => Values::Numbers(Vec::new()),
+        };
+        let mut results: Vec<(usize, Values<E>)> = self.outputs.iter().map(|w| (w, values(w))).collect();
+        if self.outputs.iter().any(|w| self.is_sum(w)) {
+            self.at_once(runner, inputs, &mut results, outputs)
+        } else {
+            self.stream(runner, inputs, &mut results, outputs)
+        }
+    }
+
+    /// Reads everything, computes it and writes it.
+    fn at_once<E: Element>(
+        &self,
+        runner: &Runner,
+        inputs: &mut [Input],
+        results: &mut [(usize, Values<E>)],
+        outputs: &mut Outputs,
+    ) -> Result<(), Failure> {
+        let progress = Progress::spinner(&self.op.definition().name);
+        let reads = inputs.iter_mut().map(Input::read_all).collect::<Result<Vec<Vec<E>>, _>>()?;
+        let views = reads.iter().zip(inputs.iter()).map(|(read, i)| View::from(read).shape(i.reader.shape()));
+        for (w, values) in &mut *results {
+            values.resize(self.lens[*w])?;
+        }
+        self.compute(runner, views.collect(), results)?;
+        drop(progress);
+        write(outputs, results, &reads)
+    }
+
+    /// Reads, computes and writes chunk by chunk.
+    fn stream<E: Element>(
+        &self,
+        runner: &Runner,
+        inputs: &mut [Input],
+        results: &mut [(usize, Values<E>)],
+        outputs: &mut Outputs,
+    ) -> Result<(), Failure> {
+        let mut held = Vec::new();
+        for input in inputs.iter_mut() {
+            let whole = input.reader.elements() == self.len;
+            held.push(if whole { None } else { Some(Held::new(input, &self.shape)?) });
+        }
+        let mut reads: Vec<Vec<E>> = vec![Vec::new(); inputs.len()];
+        let progress = Progress::new(&self.op.definition().name, self.len);
+        let mut done = 0;
+        while done < self.len {
+            let len = CHUNK.min(self.len - done);
+            for ((read, input), held) in reads.iter_mut().zip(inputs.iter_mut()).zip(&held) {
+                resize(read, len)?;
+                match held {
+                    Some(held) => held.copy(done, read),
+                    None => input.reader.read(read).map_err(Failure::on_the_way)?,
+                }
+            }
+            for (w, values) in &mut *results {
+                let is_mask = self.op.definition().outputs[*w].kind == Kind::Mask;
+                values.resize(if is_mask { len.div_ceil(32) } else { len })?;
+            }
+            self.compute(runner, reads.iter().map(View::from).collect(), results)?;
+            write(outputs, results, &reads)?;
+            interrupt::check()?;
+            done += len;
+            progress.set(done);
+        }
+        Ok(())
+    }
+
+    fn compute<E: Element>(
+        &self,
+        runner: &Runner,
+        reads: Vec<View>,
+        results: &mut [(usize, Values<E>)],
+    ) -> Result<(), Failure> {
+        let mut writes: Vec<Option<elemgrad::Output>> = (0..self.lens.len()).map(|_| None).collect();
+        for (w, values) in results {
+            writes[*w] = match values {
+                Values::Numbers(numbers) => Some(numbers.as_mut_slice().into()),
+                Values::Words(words) => Some(words.as_mut_slice().into()),
+                Values::Alias(_) => None,
+            };
+        }
+        let reads = reads.into_iter().map(Some).collect();
+        Ok(runner.run(Args { dtype: Some(E::DTYPE), ..Args::new(self.op, reads, writes) })?)
+    }
+}
+
+impl<E: Element> Values<E> {
+    fn resize(&mut self, len: u64) -> Result<(), Failure> {
+        match self {
+            Values::Numbers(numbers) => resize(numbers, len),
+            Values::Words(words) => resize(words, len),
+            Values::Alias(_) => Ok(()),
+        }
+    }
+}
+
+fn write<E: Element>(
+    outputs: &mut Outputs,
+    results: &[(usize, Values<E>)],
+    reads: &[Vec<E>],
+) -> Result<(), Failure> {
+    results.iter().enumerate().try_for_each(|(i, (_, values))| {
+        let bytes = match values {
+            Values::Numbers(numbers) => bytemuck::cast_slice(numbers),
+            Values::Words(words) => bytemuck::cast_slice(words),
+            Values::Alias(read) => bytemuck::cast_slice(&reads[*read]),
+        };
+        outputs.write(i, bytes)
+    })
+}
+
+fn resize<T: bytemuck::Zeroable + Clone>(values: &mut Vec<T>, len: u64) -> Result<(), Failure> {
+    let more = usize::try_from(len).map(|len| len.saturating_sub(values.len()));
+    if more.is_ok_and(|more| values.try_reserve_exact(more).is_ok()) {
+        values.resize(len as usize, T::zeroed());
+        return Ok(());
+    }
+    Err(Failure::OnTheWay(format!("there is not enough memory for {} elements at once", print::count(len))))
+}
+
+impl Input {
+    /// All elements.
+    fn read_all<E: Element>(&mut self) -> Result<Vec<E>, Failure> {
+        let mut values = Vec::new();
+        resize(&mut values, self.reader.elements())?;
+        for chunk in values.chunks_mut(CHUNK as usize) {
+            self.reader.read(chunk).map_err(Failure::on_the_way)?;
+            interrupt::check()?;
+        }
+        Ok(values)
+    }
+}
+
+/// An array that is broadcast.
+struct Held<E> {
+    values: Vec<E>,
+    /// The axes of `z`: their sizes, and the array's steps along them.
+    axes: Vec<(u64, u64)>,
+}
+
+impl<E: Element> Held<E> {
+    fn new(input: &mut Input, shape: &[u64]) -> Result<Self, Failure> {
+        let own = input.reader.shape().iter().rev().copied().chain(std::iter::repeat(1));
+        let mut next = 1;
+        let axes = shape.iter().rev().zip(own).map(|(d, own)| {
+            let step = if own == 1 { 0 } else { next };
+            next *= own;
+            (*d, step)
+        });
+        let mut axes: Vec<_> = axes.collect();
+        axes.reverse();
+        Ok(Self { values: input.read_all()?, axes })
+    }
+
+    /// The elements that belong to those of `z` from `first` on.
+    fn copy(&self, first: u64, mut to: &mut [E]) {
+        let Some(((row, step), outer)) = self.axes.split_last() else { return };
+        let mut at = first;
+        while !to.is_empty() {
+            let (mut rest, column) = (at / row, at % row);
+            let mut start = 0;
+            for (d, step) in outer.iter().rev() {
+                start += rest % d * step;
+                rest /= d;
+            }
+            let len = to.len().min((row - column) as usize);
+            let (part, others) = to.split_at_mut(len);
+            if *step == 0 {
+                part.fill(self.values[start as usize]);
+            } else {
+                part.copy_from_slice(&self.values[(start + column) as usize..][..len]);
+            }
+            (to, at) = (others, at + len as u64);
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! `elemgrad shader`: the WGSL of a kernel, or of an op's functions alone.
 
 use elemgrad::{
-    Choice, Runner, op,
-    plan::{ELEMENTS_PER_WORKGROUP, WORKGROUP_SIZE},
+    Choice, Runner,
+    op::Pass,
+    plan::{ELEMENTS_PER_WORKGROUP, Kernel, WORKGROUP_SIZE},
     shader::{self, ENTRY_POINT},
 };
 use serde_json::json;
@@ -15,13 +16,13 @@ pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure
         Runner::open(device)?;
     }
     let definition = args.op.0.definition();
-    let pass = args.pass.map_or(op::Pass::Fused, op::Pass::from);
+    let pass = args.pass.unwrap_or(Pass::Fused);
     let outputs = definition.outputs(pass);
     if args.functions {
-        return print::out(&shader::functions(definition, outputs));
+        return print::out(&shader::functions(definition, outputs, args.dtype));
     }
-    let slots = shader::separate_slots(&shader::operands(definition, outputs));
-    let shader = shader::compose(args.op.0, outputs, args.access.into(), &slots);
+    let kernel = Kernel::contiguous(definition, outputs, args.dtype, args.access);
+    let shader = shader::compose(args.op.0, &kernel);
     if !args.json {
         return print::out(&shader.source);
     }
@@ -32,6 +33,7 @@ pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure
         })
         .collect();
     print::json(&json!({
+        "dtype": args.dtype.name(),
         "source": shader.source,
         "entry_point": ENTRY_POINT,
         "bindings": bindings,

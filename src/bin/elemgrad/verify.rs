@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, ops::ControlFlow};
 
 use elemgrad::{
-    Choice, Op, Runner,
+    Choice, DType, Op, Runner,
     op::{self, Pass},
     verify::{Inputs, Mismatch, Report, verify},
 };
@@ -13,15 +13,17 @@ use crate::{cli, failure::Failure, interrupt, print, progress::Progress};
 
 /// Elements that are sampled of an op of one input, and of more, unless told.
 const SAMPLE: [u64; 2] = [1 << 24, 10_000_000];
+/// The most bits of input that an exhaustive check goes through.
+const MAX_INPUT_BITS: u64 = 32;
 
 pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure> {
     let checks = checks(args)?;
     let runner = Runner::open(device)?;
-    let told = |pass: &Pass| args.passes.is_empty() || args.passes.iter().any(|p| Pass::from(*p) == *pass);
+    let told = |pass: &Pass| args.passes.is_empty() || args.passes.contains(pass);
     let passes: Vec<_> = Pass::ALL.into_iter().filter(told).collect();
     let mut reports = Vec::new();
     for (op, inputs) in &checks {
-        let report = check(&runner, *op, inputs, &passes)?;
+        let report = check(&runner, *op, args.dtype, inputs, &passes)?;
         let details = details(&report);
         if args.json {
             print::note(&details);
@@ -40,11 +42,15 @@ pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure
 pub(crate) fn check(
     runner: &Runner,
     op: &dyn Op,
+    dtype: DType,
     inputs: &Inputs,
     passes: &[Pass],
 ) -> Result<Report, Failure> {
-    let progress = Progress::new(&format!("{} against the reference", op.definition().name), inputs.count());
-    let report = verify(runner, op, inputs, passes, &mut |done| {
+    let progress = Progress::new(
+        &format!("{} against the reference", op.definition().name),
+        inputs.count(op.definition(), dtype),
+    );
+    let report = verify(runner, op, dtype, inputs, passes, &mut |done| {
         progress.set(done);
         if interrupt::pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
@@ -54,46 +60,56 @@ pub(crate) fn check(
 
 /// What is compared on what.
 fn checks(args: &cli::Verify) -> Result<Vec<(&'static dyn Op, Inputs)>, Failure> {
-    let Some(cli::BuiltIn(op)) = args.op else {
-        let inputs = |op: &dyn Op| inputs(args, op, args.exhaustive && op.definition().inputs.len() == 1);
-        return Ok(op::BUILT_IN.into_iter().map(|op| (op, inputs(op))).collect());
-    };
-    let definition = op.definition();
-    if args.exhaustive && definition.inputs.len() > 1 {
+    if let (Some(cli::BuiltIn(op)), false) = (args.op, args.bits.is_empty()) {
+        return Ok(vec![(op, given(op, args.dtype, &args.bits)?)]);
+    }
+    let ops = args.op.map_or(op::BUILT_IN.to_vec(), |cli::BuiltIn(op)| vec![op]);
+    let exhaustive = |op: &dyn Op| args.exhaustive && input_bits(op, args.dtype) <= MAX_INPUT_BITS;
+    let checks = ops.iter().map(|op| {
+        let count = args.pairs.unwrap_or(SAMPLE[usize::from(op.definition().inputs.len() > 1)]);
+        let sample = Inputs::Sample { count, seed: args.seed };
+        (*op, if exhaustive(*op) { Inputs::Exhaustive } else { sample })
+    });
+    if args.exhaustive && !ops.iter().any(|op| exhaustive(*op)) {
         return Err(Failure::Usage(format!(
-            "{} has {} inputs, too many to check exhaustively: leave out --exhaustive, or give --pairs",
-            definition.name,
-            definition.inputs.len()
+            "{} has {} bits of input in {}, too many to check exhaustively: leave out --exhaustive, or give --pairs",
+            ops[0].definition().name,
+            input_bits(ops[0], args.dtype),
+            args.dtype.name()
         )));
     }
-    if args.exhaustive && args.pairs.is_some() {
-        return Err(Failure::Usage(format!(
-            "--pairs says how many inputs of {} to sample, --exhaustive takes all: leave out one of them",
-            definition.name
-        )));
+    if args.pairs.is_some() && ops.iter().all(|op| exhaustive(*op)) {
+        return Err(Failure::Usage(
+            "--pairs says how many inputs to sample, --exhaustive takes all: leave out one of them".into(),
+        ));
     }
-    let inputs =
-        if args.bits.is_empty() { inputs(args, op, args.exhaustive) } else { given(op, &args.bits)? };
-    Ok(vec![(op, inputs)])
+    Ok(checks.collect())
 }
 
-fn inputs(args: &cli::Verify, op: &dyn Op, exhaustive: bool) -> Inputs {
-    let several = op.definition().inputs.len() > 1;
-    let count = args.pairs.unwrap_or(SAMPLE[usize::from(several)]);
-    if exhaustive { Inputs::Exhaustive } else { Inputs::Sample { count, seed: args.seed } }
+/// How many bits the inputs of an op have together.
+fn input_bits(op: &dyn Op, dtype: DType) -> u64 {
+    op.definition().inputs.len() as u64 * 8 * dtype.size()
 }
 
 /// One element, its operands by name.
-fn given(op: &dyn Op, bits: &[(String, f32)]) -> Result<Inputs, Failure> {
-    let names: Vec<_> = op.definition().read_names().collect();
-    let value = |name: &&str| bits.iter().find(|(n, _)| n == name).map(|(_, value)| vec![*value]);
+fn given(op: &dyn Op, dtype: DType, bits: &[(String, u32)]) -> Result<Inputs, Failure> {
+    let names: Vec<_> = op.definition().read_names().take(op.definition().upstream() + 1).collect();
+    let digits = 2 * dtype.size() as usize;
+    if let Some((name, bits)) = bits.iter().find(|(_, bits)| u64::from(*bits) >> (4 * digits) != 0) {
+        return Err(Failure::Usage(format!(
+            "--bits {name}={bits:x} is more than the {digits} hexadecimal digits of {}: leave some out, or give another --dtype",
+            dtype.name()
+        )));
+    }
+    let value = |name: &&str| bits.iter().find(|(n, _)| n == name).map(|(_, bits)| vec![dtype.widen(*bits)]);
     match names.iter().map(value).collect::<Option<Vec<_>>>() {
         Some(operands) if operands.len() == bits.len() => Ok(Inputs::Given(operands)),
         _ => Err(Failure::Usage(format!(
-            "--bits of {} needs each of {} once, as {}=3f800000",
+            "--bits of {} needs each of {} once, as {}={:0digits$x}",
             op.definition().name,
             names.join(", "),
-            names[0]
+            names[0],
+            dtype.round(1.0)
         ))),
     }
 }
@@ -102,7 +118,7 @@ fn row(report: &Report) -> serde_json::Value {
     json!({
         "device": report.device,
         "op": report.op,
-        "dtype": "f32",
+        "dtype": report.dtype.name(),
         "checked": report.checked,
         "mismatches": report.mismatches,
     })
@@ -110,14 +126,15 @@ fn row(report: &Report) -> serde_json::Value {
 
 fn summary(report: &Report, inputs: &Inputs, passes: &[Pass]) -> String {
     let passes = passes.iter().map(|pass| pass.name()).collect::<Vec<_>>().join(", ");
+    let dtype = report.dtype.name();
     let which = match inputs {
-        Inputs::Exhaustive => "all f32".to_owned(),
+        Inputs::Exhaustive => "all there are".to_owned(),
         Inputs::Sample { seed, .. } => format!("a mix, seed {seed}"),
         Inputs::Given(_) => "given".to_owned(),
     };
     let (checked, mismatches) = (print::count(report.checked), print::count(report.mismatches));
     format!(
-        "{} f32 on {}: {checked} inputs ({which}), {passes}: {mismatches} mismatches\n",
+        "{} {dtype} on {}: {checked} inputs ({which}), {passes}: {mismatches} mismatches\n",
         report.op, report.device
     )
 }
@@ -131,9 +148,15 @@ pub(crate) fn details(report: &Report) -> String {
 }
 
 fn repeat(report: &Report, mismatch: &Mismatch) -> String {
-    let bits = mismatch.reads.iter().map(|(name, value)| format!("{name}={:08x}", value.to_bits()));
-    let device = report.device.replace('\'', r"'\''");
-    format!("elemgrad verify {} --device '{device}' --bits {}", report.op, bits.collect::<Vec<_>>().join(","))
+    let (dtype, digits) = (mismatch.dtype, 2 * mismatch.dtype.size() as usize);
+    let bits = mismatch.reads.iter().map(|(name, value)| format!("{name}={:0digits$x}", dtype.round(*value)));
+    format!(
+        "elemgrad verify {} --dtype {} --device '{}' --bits {}",
+        report.op,
+        dtype.name(),
+        report.device.replace('\'', r"'\''"),
+        bits.collect::<Vec<_>>().join(",")
+    )
 }
 
 #[cfg(test)]
@@ -150,47 +173,70 @@ mod tests {
             elemgrad::modulo::Mod.definition()
         }
 
-        fn reference(&self, reads: &[f32], writes: &mut [f32]) {
-            elemgrad::modulo::Mod.reference(reads, writes);
+        fn reference(&self, dtype: DType, reads: &[f32], writes: &mut [f32]) {
+            elemgrad::modulo::Mod.reference(dtype, reads, writes);
         }
 
-        fn cpu(&self, _: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
+        fn cpu(&self, _: DType, _: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
             writes.iter_mut().flatten().for_each(|write| write.fill(0.5));
         }
     }
 
+    fn parse(line: &str) -> Result<cli::Verify, Box<dyn std::error::Error>> {
+        match cli::Cli::try_parse_from(line.split(' '))?.command {
+            Some(cli::Command::Verify(args)) => Ok(args),
+            _ => Err("another command".into()),
+        }
+    }
+
     #[test]
-    fn exhaustive_is_for_one_input() -> Result<(), Box<dyn std::error::Error>> {
+    fn exhaustive_is_for_32_bits_of_input() -> Result<(), Box<dyn std::error::Error>> {
         let counts = |line: &str| -> Result<Vec<u64>, Box<dyn std::error::Error>> {
-            let cli = cli::Cli::try_parse_from(line.split(' '))?;
-            let Some(cli::Command::Verify(args)) = cli.command else { return Err("another command".into()) };
-            Ok(checks(&args)?.iter().map(|(_, inputs)| inputs.count()).collect())
+            let args = parse(line)?;
+            Ok(checks(&args)?.iter().map(|(op, i)| i.count(op.definition(), args.dtype)).collect())
         };
         assert_eq!(counts("elemgrad verify")?, [1 << 24, 10_000_000]);
         assert_eq!(counts("elemgrad verify --exhaustive")?, [1 << 32, 10_000_000]);
         assert_eq!(counts("elemgrad verify --exhaustive --pairs 5")?, [1 << 32, 5]);
         assert_eq!(counts("elemgrad verify spiky --exhaustive")?, [1 << 32]);
         assert_eq!(counts("elemgrad verify mod --pairs 1000000000")?, [1_000_000_000]);
+        for dtype in ["f16", "bf16"] {
+            let counts = |line: &str| counts(&format!("elemgrad verify {line} --dtype {dtype}"));
+            assert_eq!(counts("mod --pairs 7")?, [7]);
+            assert_eq!(counts("mod --exhaustive")?, [1 << 32]);
+            assert_eq!(counts("--exhaustive")?, [1 << 16, 1 << 32]);
+            assert!(counts("--exhaustive --pairs 5").is_err());
+        }
         assert!(counts("elemgrad verify mod --exhaustive").is_err());
+        assert!(counts("elemgrad verify spiky --exhaustive --pairs 5").is_err());
         Ok(())
     }
 
     #[test]
     fn a_mismatch_prints_a_line_that_repeats_it() -> Result<(), Box<dyn std::error::Error>> {
-        let element = vec![("x".to_owned(), 1.0), ("y".to_owned(), 0.1), ("dz".to_owned(), -0.0)];
-        let report = check(&Runner::cpu(), &Wrong, &given(&Wrong, &element)?, &[Pass::Forward])?;
-        assert_eq!((report.checked, report.mismatches), (1, 1));
-        let details = details(&report);
-        let (said, line) = details.trim_end().split_once("\n  ").ok_or("no second line")?;
-        assert!(said.contains("expected") && said.contains("3f000000"), "{said}");
-        assert_eq!(line, "elemgrad verify mod --device 'cpu' --bits x=3f800000,y=3dcccccd,dz=80000000");
-
-        let cli = cli::Cli::try_parse_from(line.replace('\'', "").split(' '))?;
-        let Some(cli::Command::Verify(args)) = cli.command else { return Err("another command".into()) };
-        let bits = |values: &[(String, f32)]| -> Vec<_> {
-            values.iter().map(|(name, value)| (name.clone(), value.to_bits())).collect()
-        };
-        assert_eq!(bits(&args.bits), bits(&element));
+        let cases = [
+            (
+                DType::F32,
+                [0x3f800000, 0x3dcccccd, 0x80000000],
+                "x=3f800000,y=3dcccccd,dz=80000000",
+                "3f000000",
+            ),
+            (DType::F16, [0x3c00, 0x7c01, 1], "x=3c00,y=7c01,dz=0001", "3800"),
+            (DType::Bf16, [0x3f80, 0xff81, 0x8000], "x=3f80,y=ff81,dz=8000", "3f00"),
+        ];
+        for (dtype, element, printed, half) in cases {
+            let element: Vec<_> = ["x", "y", "dz"].map(str::to_owned).into_iter().zip(element).collect();
+            let inputs = given(&Wrong, dtype, &element)?;
+            let report = check(&Runner::cpu(), &Wrong, dtype, &inputs, &[Pass::Forward])?;
+            assert_eq!((report.checked, report.mismatches), (1, 1));
+            let details = details(&report);
+            let (said, line) = details.trim_end().split_once("\n  ").ok_or("no second line")?;
+            assert!(said.contains("expected") && said.contains(half), "{said}");
+            let name = dtype.name();
+            assert_eq!(line, format!("elemgrad verify mod --dtype {name} --device 'cpu' --bits {printed}"));
+            let args = parse(&line.replace('\'', ""))?;
+            assert_eq!((args.dtype, args.bits), (dtype, element));
+        }
         Ok(())
     }
 }

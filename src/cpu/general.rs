@@ -1,0 +1,307 @@
+//! Calls on the CPU path that are more than contiguous slices overwritten: strides, broadcasts, sums, masks that are read,
+//! gradients that are added to.
+
+use rayon::prelude::*;
+
+use crate::{
+    host::{Slice, SliceMut},
+    numeric::sum,
+    op::{Definition, Write},
+    reference::Job,
+    shape::{Collapsed, collapse, count, step_to},
+};
+
+/// Elements of a block: whole words of a mask; its operands stay in a core's cache.
+const BLOCK: usize = 4096;
+/// Neighbouring sums that are added side by side.
+const COLUMNS: usize = 256;
+/// Terms of a sum from which on it is spread over threads.
+const SPREAD: u64 = 1 << 18;
+
+/// The gradients that are sums.
+pub(crate) fn sums(job: &Job, writes: &mut [Option<SliceMut>]) {
+    for (w, target) in writes.iter_mut().enumerate() {
+        let Some(write) = job.call.writes[w].as_ref().filter(|write| write.is_reduced()) else { continue };
+        let Some(target) = target else { continue };
+        if job.call.len() == 0 {
+            empty(target, write.accumulate);
+        } else {
+            Sums::new(job, w, write).run(target);
+        }
+    }
+}
+
+/// The outputs as large as `z`, from an element on that begins a word of a mask.
+pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
+    let len = job.call.len() as usize;
+    let whole = |w: usize| job.call.writes[w].as_ref().is_some_and(|w| !w.is_reduced());
+    let mut targets: Vec<_> =
+        writes.iter_mut().enumerate().filter(|(w, t)| whole(*w) && t.is_some()).collect();
+    if targets.is_empty() {
+        return;
+    }
+    let mut rest: Vec<(usize, SliceMut)> =
+        targets.iter_mut().filter_map(|(w, t)| t.as_mut().map(|t| (*w, t.from(from)))).collect();
+    let blocks: Vec<_> = (from..len)
+        .step_by(BLOCK)
+        .map(|start| {
+            let end = len.min(start + BLOCK);
+            let part = rest.iter_mut().map(|(w, t)| (*w, t.cut(end - start)));
+            (start..end, part.collect::<Vec<_>>())
+        })
+        .collect();
+    blocks.into_par_iter().for_each(|(range, mut targets)| {
+        let values = Values::of(
+            job,
+            range.start as u64,
+            range.len(),
+            &targets.iter().map(|t| t.0).collect::<Vec<_>>(),
+        );
+        for (w, target) in &mut targets {
+            values.store(job, *w, target);
+        }
+    });
+}
+
+/// Wanted outputs of some elements, in f32.
+struct Values {
+    outputs: Vec<Option<Vec<f32>>>,
+    /// Where gradients that have a gate pass; empty where none is added to.
+    passes: Vec<f32>,
+}
+
+impl Values {
+    /// The outputs `wanted` of the elements of `z` from `start` on.
+    fn of(job: &Job, start: u64, len: usize, wanted: &[usize]) -> Self {
+        let definition = job.op.definition();
+        let reads = |job: &Job, r: usize, out: &mut Vec<f32>| {
+            if let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) {
+                out.resize(len, 0.0);
+                gather(slice, layout.offset() as i64, layout.shape(), layout.strides(), start, out);
+            }
+        };
+        Self::compute(job, definition, len, wanted, reads, |mask| {
+            (0..len).map(|i| mask.get(start as usize + i)).collect()
+        })
+    }
+
+    fn compute(
+        job: &Job,
+        definition: &Definition,
+        len: usize,
+        wanted: &[usize],
+        read: impl Fn(&Job, usize, &mut Vec<f32>),
+        bits: impl Fn(Slice) -> Vec<f32>,
+    ) -> Self {
+        let outputs = wanted.iter().fold(crate::Outputs::NONE, |all, w| all | crate::Outputs::of(*w));
+        let mut reads = vec![Vec::new(); definition.upstream() + 1];
+        for r in job.call.reads_for(definition, outputs).into_iter().filter(|r| *r <= definition.upstream()) {
+            read(job, r, &mut reads[r]);
+        }
+        let mut outputs: Vec<Option<Vec<f32>>> =
+            (0..definition.write_count()).map(|w| wanted.contains(&w).then(|| vec![0.0; len])).collect();
+        if let Some(mask) = job.mask() {
+            let passes = bits(mask);
+            for (w, output) in outputs.iter_mut().enumerate() {
+                let (Some(output), Some(r)) = (output, definition.copied(w)) else { continue };
+                for ((output, value), passes) in output.iter_mut().zip(&reads[r]).zip(&passes) {
+                    *output = if *passes == 0.0 { 0.0 } else { *value };
+                }
+            }
+            return Self { outputs, passes };
+        }
+        let gated = wanted.iter().any(|w| {
+            definition.outputs[*w].gated && job.call.writes[*w].as_ref().is_some_and(|w| w.accumulate)
+        });
+        let mask = definition.mask().filter(|_| gated);
+        if let Some(mask) = mask.and_then(|w| outputs.get_mut(w)) {
+            mask.get_or_insert_with(|| vec![0.0; len]);
+        }
+        let slices: Vec<&[f32]> = reads.iter().map(Vec::as_slice).collect();
+        let mut targets: Vec<Option<&mut [f32]>> = outputs.iter_mut().map(Option::as_deref_mut).collect();
+        job.op.cpu(job.dtype, &slices, &mut targets);
+        let passes = mask.and_then(|w| outputs[w].clone()).unwrap_or_default();
+        Self { outputs, passes }
+    }
+
+    fn store(&self, job: &Job, w: usize, target: &mut SliceMut) {
+        let Some(values) = &self.outputs[w] else { return };
+        let accumulate = job.call.writes[w].as_ref().is_some_and(|w| w.accumulate);
+        let gated = job.op.definition().outputs[w].gated;
+        match target {
+            SliceMut::F32(target) if !accumulate => target.copy_from_slice(values),
+            SliceMut::Bits(words) => {
+                for (word, bits) in words.iter_mut().zip(values.chunks(32)) {
+                    *word = bits.iter().rev().fold(0, |word, bit| word << 1 | u32::from(*bit != 0.0));
+                }
+            }
+            _ => {
+                for (i, value) in values.iter().enumerate() {
+                    if !accumulate {
+                        target.set(i, *value);
+                    } else if !gated || self.passes[i] != 0.0 {
+                        target.set(i, sum(target.shared().get(i), *value));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `out.len()` elements from row-major index `start` on, as f32.
+fn gather(slice: &Slice, offset: i64, shape: &[u64], strides: &[i64], start: u64, out: &mut [f32]) {
+    match slice {
+        Slice::F32(data) => copy_strided(data, offset, shape, strides, start, out, |v| v),
+        Slice::Half(dtype, data) => {
+            copy_strided(data, offset, shape, strides, start, out, |v| dtype.widen(v.into()));
+        }
+        Slice::Bits(_) => {}
+    }
+}
+
+/// `out.len()` elements from row-major index `start` on, each turned into what `out` holds.
+pub(crate) fn copy_strided<T: Copy, U>(
+    data: &[T],
+    offset: i64,
+    shape: &[u64],
+    strides: &[i64],
+    start: u64,
+    out: &mut [U],
+    convert: impl Fn(T) -> U,
+) {
+    let (inner, stride) = (shape.last().copied().unwrap_or(1), strides.last().copied().unwrap_or(0));
+    let mut index = start;
+    let mut rest = out;
+    while !rest.is_empty() {
+        let at = offset + step_to(shape, strides, index);
+        let run = rest.len().min((inner - index % inner) as usize);
+        let (now, later) = std::mem::take(&mut rest).split_at_mut(run);
+        if stride == 1 {
+            let data = &data[at as usize..][..run];
+            now.iter_mut().zip(data).for_each(|(out, v)| *out = convert(*v));
+        } else {
+            (0..).zip(now).for_each(|(i, out)| *out = convert(data[(at + i * stride) as usize]));
+        }
+        index += run as u64;
+        rest = later;
+    }
+}
+
+// Gradients of broadcast inputs.
+
+/// Sums of no terms.
+fn empty(target: &mut SliceMut, accumulate: bool) {
+    for i in 0..target.len() {
+        target.set(i, if accumulate { sum(target.shared().get(i), 0.0) } else { 0.0 });
+    }
+}
+
+/// The sums that are one gradient. The tree is cut into blocks that are subtrees, whoever computes them.
+struct Sums<'a> {
+    job: &'a Job<'a, 'a>,
+    write: usize,
+    accumulate: bool,
+    /// The axes of the sums and of the terms.
+    kept: Vec<u64>,
+    summed: Vec<u64>,
+    /// For each read, its strides over both.
+    strides: Vec<(Vec<i64>, Vec<i64>)>,
+    /// Sums that are added side by side: one where a sum's terms are neighbours.
+    columns: usize,
+}
+
+impl<'a> Sums<'a> {
+    fn new(job: &'a Job, write: usize, output: &Write) -> Self {
+        let of_read = |read: &Option<crate::Layout>| {
+            read.as_ref().map_or_else(|| vec![0; job.call.shape.len()], |layout| layout.strides().to_vec())
+        };
+        let strides: Vec<_> = job.call.reads.iter().map(of_read).collect();
+        let Collapsed { shape, strides, class } = collapse(&job.call.shape, &strides, &output.reduced);
+        let pick = |summed: bool| (0..shape.len()).filter(|a| class[*a] == summed).collect::<Vec<_>>();
+        let (kept, summed) = (pick(false), pick(true));
+        let at = |strides: &[i64], axes: &[usize]| axes.iter().map(|a| strides[*a]).collect::<Vec<_>>();
+        let columns = if class.last() == Some(&true) { 1 } else { COLUMNS };
+        Self {
+            job,
+            write,
+            accumulate: output.accumulate,
+            strides: strides.iter().map(|s| (at(s, &kept), at(s, &summed))).collect(),
+            kept: kept.iter().map(|a| shape[*a]).collect(),
+            summed: summed.iter().map(|a| shape[*a]).collect(),
+            columns,
+        }
+    }
+
+    fn run(&self, target: &mut SliceMut) {
+        let terms = count(&self.summed).unwrap_or(0);
+        let len = target.len();
+        let mut rest = target.part(0, len);
+        let blocks: Vec<_> = (0..len)
+            .step_by(self.columns)
+            .map(|start| {
+                let part = rest.cut(self.columns.min(len - start));
+                (start as u64, part)
+            })
+            .collect();
+        blocks.into_par_iter().for_each(|(first, mut target)| {
+            let sums = self.tree(first, target.len(), 0, terms, terms.next_power_of_two());
+            for (i, value) in sums.into_iter().enumerate() {
+                let value = if self.accumulate { sum(target.shared().get(i), value) } else { value };
+                target.set(i, value);
+            }
+        });
+    }
+
+    /// The subtree of `leaves` leaves over the terms `from..to` of some neighbouring sums.
+    fn tree(&self, first: u64, columns: usize, from: u64, to: u64, leaves: u64) -> Vec<f32> {
+        if leaves as usize * columns <= BLOCK || leaves == 1 {
+            return self.block(first, columns, from, to);
+        }
+        let half = leaves / 2;
+        if from + half >= to {
+            return self.tree(first, columns, from, to, half);
+        }
+        let left = || self.tree(first, columns, from, from + half, half);
+        let right = || self.tree(first, columns, from + half, to, half);
+        let (mut left, right) = if leaves >= SPREAD { rayon::join(left, right) } else { (left(), right()) };
+        left.iter_mut().zip(right).for_each(|(left, right)| *left = sum(*left, right));
+        left
+    }
+
+    fn block(&self, first: u64, columns: usize, from: u64, to: u64) -> Vec<f32> {
+        let (rows, definition) = ((to - from) as usize, self.job.op.definition());
+        let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
+            let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) else { return };
+            let (kept, summed) = &self.strides[r];
+            out.resize(rows * columns, 0.0);
+            let offset = layout.offset() as i64;
+            if columns == 1 {
+                let offset = offset + step_to(&self.kept, kept, first);
+                gather(slice, offset, &self.summed, summed, from, out);
+                return;
+            }
+            for (term, out) in (from..).zip(out.chunks_mut(columns)) {
+                gather(slice, offset + step_to(&self.summed, summed, term), &self.kept, kept, first, out);
+            }
+        };
+        let values =
+            Values::compute(self.job, definition, rows * columns, &[self.write], read, |_| Vec::new());
+        let mut terms = values.outputs.into_iter().nth(self.write).flatten().unwrap_or_default();
+        let mut rows = rows;
+        // Neighbours first; a row without a neighbour is added to nothing.
+        while rows > 1 {
+            for row in 0..rows / 2 {
+                for column in 0..columns {
+                    let at = 2 * row * columns + column;
+                    terms[row * columns + column] = sum(terms[at], terms[at + columns]);
+                }
+            }
+            if rows % 2 == 1 {
+                terms.copy_within((rows - 1) * columns..rows * columns, rows / 2 * columns);
+            }
+            rows = rows.div_ceil(2);
+        }
+        terms.truncate(columns);
+        terms
+    }
+}

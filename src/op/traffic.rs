@@ -1,0 +1,89 @@
+use super::{Call, Definition, Given, Kind, Outputs, Pass, args::mask_words, check};
+use crate::{DType, Error, Layout};
+
+/// The bytes that a call moves, if every operand is moved once.
+///
+/// ```
+/// use elemgrad::{DType, Outputs, op::Op, spiky::Spiky};
+///
+/// let spiky = Spiky.definition();
+/// let forward = spiky.traffic(Outputs::Z, DType::F32, &[&[1024]])?;
+/// assert_eq!((forward.read, forward.written, forward.kept), (4096, 4096, 4096));
+/// // With its mask saved, forward keeps a bit an element for backward, and no x.
+/// let saving = spiky.traffic(Outputs::Z | Outputs::of(2), DType::F32, &[&[1024]])?;
+/// assert_eq!((saving.written, saving.kept), (4096 + 128, 128));
+/// # Ok::<(), elemgrad::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes read: each operand's own, however often it is broadcast; what is added to is read too.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Bytes of inputs that a forward pass leaves for the backward pass to read, or of the mask in their place.
+    pub kept: u64,
+}
+
+impl Traffic {
+    pub(crate) fn of(definition: &Definition, call: &Call, dtype: DType) -> Self {
+        let mask = mask_words(call.len()) * 4;
+        let read_bytes = |i: usize| match &call.reads[i] {
+            Some(_) if i > definition.upstream() => mask,
+            Some(layout) => own_len(layout).saturating_mul(dtype.size()),
+            None => 0,
+        };
+        let write_bytes = |w: usize| match (&call.writes[w], definition.outputs[w].kind) {
+            (Some(_), Kind::Mask) => mask,
+            (Some(write), _) => write.len.saturating_mul(dtype.size()),
+            (None, _) => 0,
+        };
+        let added = |w: &usize| call.writes[*w].as_ref().is_some_and(|w| w.accumulate);
+        let reads = call.reads_for(definition, call.outputs);
+        let kept = match (definition.pass(call.outputs), definition.mask()) {
+            (Pass::Forward, Some(w)) if call.outputs.contains(w) => mask,
+            (Pass::Forward, _) => {
+                let backward = definition.reads_for(definition.outputs(Pass::Backward), false);
+                saturated(backward.into_iter().filter(|i| *i < definition.upstream()).map(read_bytes))
+            }
+            _ => 0,
+        };
+        Self {
+            read: saturated(
+                reads.into_iter().map(read_bytes).chain(call.outputs.iter().filter(added).map(write_bytes)),
+            ),
+            written: saturated(call.outputs.iter().map(write_bytes)),
+            kept,
+        }
+    }
+}
+
+impl Definition {
+    /// The bytes that a call on contiguous inputs of these shapes moves.
+    ///
+    /// # Errors
+    /// As a call with these inputs: [`Error::Arity`], [`Error::Shape`], [`Error::NothingWanted`].
+    pub fn traffic(&self, outputs: Outputs, dtype: DType, shapes: &[&[u64]]) -> Result<Traffic, Error> {
+        let given =
+            |shape: &&[u64]| Some(Given { layout: Some(Layout::contiguous(shape)), ..Given::default() });
+        let mut reads: Vec<Option<Given>> = shapes.iter().map(given).collect();
+        if reads.len() == self.upstream() {
+            reads.push(Some(Given::default()));
+        }
+        let writes: Vec<_> =
+            (0..self.write_count()).map(|w| outputs.contains(w).then(Given::default)).collect();
+        Ok(Traffic::of(self, &check(self, &reads, &writes)?, dtype))
+    }
+}
+
+/// Absurd sizes stay absurd.
+fn saturated(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
+}
+
+/// The elements that an operand has of its own: broadcast axes count once.
+fn own_len(layout: &Layout) -> u64 {
+    if layout.is_empty() {
+        return 0;
+    }
+    layout.shape().iter().zip(layout.strides()).filter(|(_, s)| **s != 0).map(|(d, _)| d).product()
+}

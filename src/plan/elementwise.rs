@@ -1,0 +1,345 @@
+//! Outputs as large as `z`: windows are boxes of its index space.
+
+use super::{
+    Access, Bind, Dispatch, ELEMENTS_PER_WORKGROUP, Element, Form, Kernel, MAX_DISPATCH, Map, Memory,
+    Operand, Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place,
+};
+use crate::{
+    DType, Error, Outputs,
+    shape::{Collapsed, collapse, count, extent, is_contiguous},
+};
+
+/// Elements of a window that is too small to be worth a dispatch, unless a binding holds no more.
+const LEAST_WINDOW: u64 = 1 << 16;
+
+/// So many windows may be of any size.
+const FEW_WINDOWS: u64 = 16;
+
+/// Outputs that one kernel can write, in an order in which none overwrites what a later one reads.
+///
+/// A lane owns whole words, so 16-bit outputs whose words begin at even and at odd elements, and a mask and the latter, are
+/// written apart.
+pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outputs>, Error> {
+    let odd = |w: &usize| request.write(*w).is_some_and(|o| starts_within_a_word(&o));
+    let (odd, even): (Vec<usize>, Vec<usize>) = outputs.into_iter().partition(odd);
+    let set = |writes: Vec<usize>| writes.into_iter().fold(Outputs::NONE, |all, w| all | Outputs::of(w));
+    let groups = [set(even), set(odd)];
+    let groups: Vec<Outputs> = groups.into_iter().filter(|group| !group.is_empty()).collect();
+    match groups[..] {
+        [first, second] => match (overwrites(request, first, second), overwrites(request, second, first)) {
+            (None, _) => Ok(vec![first, second]),
+            (_, None) => Ok(vec![second, first]),
+            (Some(argument), Some(other)) => Err(Error::InPlace { op: request.op(), argument, other }),
+        },
+        _ => Ok(groups),
+    }
+}
+
+fn starts_within_a_word(operand: &Operand) -> bool {
+    matches!(operand.element, Element::Number(_)) && operand.offset % operand.element.per_word() as i64 != 0
+}
+
+/// The output of `first` that lies in place of an input of `second`.
+fn overwrites(request: &Request, first: Outputs, second: Outputs) -> Option<String> {
+    let reads: Vec<Operand> = request
+        .call
+        .reads_for(request.definition, second)
+        .into_iter()
+        .filter_map(|i| request.read(i))
+        .collect();
+    let writes = first.iter().filter_map(|w| request.write(w));
+    let over = |w: &Operand| reads.iter().any(|r| r.memory == w.memory && in_place(request, w, r));
+    writes.filter(over).map(|w| w.name).next()
+}
+
+/// The dispatches of outputs that one kernel can write.
+pub(super) fn outputs(request: &Request, outputs: Outputs, plan: &mut Plan) -> Result<(), Error> {
+    let source = Source::Op { outputs, from_mask: request.call.from_mask };
+    Region { request, source, operands: request.operands(outputs) }.dispatch(&request.call.shape, plan)
+}
+
+/// The dispatches that store partial sums as the gradient that they are.
+pub(super) fn store(request: &Request, write: usize, partials: Memory, plan: &mut Plan) -> Result<(), Error> {
+    let Some(output) = request.write(write) else { return Ok(()) };
+    let len = request.call.writes[write].as_ref().map_or(0, |w| w.len);
+    let partial = Operand {
+        name: "partial".into(),
+        index: 0,
+        write: false,
+        element: Element::Number(DType::F32),
+        accumulate: false,
+        memory: partials,
+        offset: 0,
+        strides: vec![1],
+    };
+    let operands = vec![partial, Operand { strides: vec![1], ..output }];
+    Region { request, source: Source::Partials, operands }.dispatch(&[len], plan)
+}
+
+/// A box of an index space, and where the operands' elements lie over its axes.
+struct Region<'a> {
+    request: &'a Request<'a>,
+    source: Source,
+    operands: Vec<Operand>,
+}
+
+impl Region<'_> {
+    fn dispatch(mut self, shape: &[u64], plan: &mut Plan) -> Result<(), Error> {
+        if count(shape) == Some(0) {
+            return Ok(());
+        }
+        let shape = self.collapse(shape);
+        let tile = self.tile(&shape)?;
+        let mut corner = vec![0; shape.len()];
+        loop {
+            let extents: Vec<u64> =
+                shape.iter().zip(&tile).zip(&corner).map(|((d, t), c)| (*t).min(d - c)).collect();
+            self.window(&corner, &extents, plan)?;
+            // The next corner, the last axis first.
+            let Some(axis) = (0..shape.len()).rev().find(|axis| corner[*axis] + tile[*axis] < shape[*axis])
+            else {
+                return Ok(());
+            };
+            corner[axis] += tile[axis];
+            corner[axis + 1..].fill(0);
+        }
+    }
+
+    /// Makes axes that all operands cross as one, one.
+    fn collapse(&mut self, shape: &[u64]) -> Vec<u64> {
+        let strides: Vec<_> = self.operands.iter().map(|o| o.strides.clone()).collect();
+        let Collapsed { shape, strides, .. } = collapse(shape, &strides, &vec![false; shape.len()]);
+        self.operands.iter_mut().zip(strides).for_each(|(o, s)| o.strides = s);
+        shape
+    }
+
+    fn reaches(&self, extents: &[u64]) -> Vec<Reach> {
+        let reach = |o: &Operand| extent(extents, &o.strides, o.offset).unwrap_or((o.offset, o.offset));
+        self.operands.iter().map(reach).collect()
+    }
+
+    /// The largest window of which every binding is within the limit.
+    fn tile(&self, shape: &[u64]) -> Result<Vec<u64>, Error> {
+        let limit = self.request.limits.max_storage_buffer_binding_size;
+        let mut tile = shape.to_vec();
+        loop {
+            let len = count(&tile).unwrap_or(u64::MAX);
+            if len > MAX_DISPATCH {
+                let axis = tile.iter().position(|d| *d > 1).unwrap_or(0);
+                let part = u128::from(tile[axis]) * u128::from(MAX_DISPATCH) / u128::from(len);
+                tile[axis] = aligned((part as u64).max(1));
+                continue;
+            }
+            let (slots, binds) = self.request.slots(&self.operands, &self.reaches(&tile));
+            let Some((slot, bind)) = slots.iter().zip(&binds).find(|(_, bind)| bind.size > limit) else {
+                break;
+            };
+            let Some((axis, step)) = self.longest_axis(slot, &tile) else {
+                return Err(self.too_small(slot, bind.size));
+            };
+            // Operands of one buffer that overlap at a distance share a slot, which half a window may part.
+            let excess = (bind.size - limit).div_ceil(step);
+            tile[axis] = aligned(tile[axis].saturating_sub(excess).max(tile[axis] / 2));
+        }
+        let least = LEAST_WINDOW.min(limit / WORD / 64).max(ELEMENTS_PER_WORKGROUP.into());
+        // A few windows are no burden, however small they are.
+        let len = count(shape).unwrap_or(0);
+        if tile != shape && count(&tile).unwrap_or(0) < least.min(len / FEW_WINDOWS) {
+            let (slots, binds) = self.request.slots(&self.operands, &self.reaches(shape));
+            let largest = slots.iter().zip(&binds).max_by_key(|(_, bind)| bind.size);
+            return Err(largest.map_or_else(
+                || self.request.needs_copy(""),
+                |(slot, _)| self.too_small(slot, least * WORD),
+            ));
+        }
+        Ok(tile)
+    }
+
+    /// The axis along which a slot's operands reach farthest, and how many bytes a step along it takes.
+    fn longest_axis(&self, slot: &Slot, tile: &[u64]) -> Option<(usize, u64)> {
+        let steps = slot.operands.iter().flat_map(|&i| {
+            let o = &self.operands[i];
+            let bytes = |s: &i64| (s.unsigned_abs() * WORD).div_ceil(o.element.per_word());
+            o.strides.iter().map(bytes).enumerate().map(|(axis, step)| ((tile[axis] - 1) * step, axis, step))
+        });
+        steps.filter(|(reach, ..)| *reach > 0).max().map(|(_, axis, step)| (axis, step))
+    }
+
+    /// What is wrong where windows would be too small: a device that binds next to nothing, or a layout.
+    fn too_small(&self, slot: &Slot, need: u64) -> Error {
+        let spread =
+            |i: &usize| self.operands[*i].strides.iter().rev().find(|s| **s != 0).is_some_and(|s| *s != 1);
+        let got = self.request.limits.max_storage_buffer_binding_size;
+        // Where the slot's own lie well, it is across another's that windows are cut.
+        match slot.operands.iter().copied().chain(0..self.operands.len()).find(spread) {
+            Some(i) => self.request.needs_copy(&self.operands[i].name),
+            None => {
+                Error::Limit { op: self.request.op(), limit: "max_storage_buffer_binding_size", got, need }
+            }
+        }
+    }
+
+    fn window(&self, corner: &[u64], extents: &[u64], plan: &mut Plan) -> Result<(), Error> {
+        let at = |o: &Operand| {
+            let steps = corner.iter().zip(&o.strides).map(|(c, s)| *c as i64 * s);
+            Operand { offset: o.offset + steps.sum::<i64>(), ..o.clone() }
+        };
+        let mut part = Region { operands: self.operands.iter().map(at).collect(), ..*self };
+        let shape = part.collapse(extents);
+        let (slots, binds) = self.request.slots(&part.operands, &part.reaches(&shape));
+        let limit = self.request.limits.max_storage_buffer_binding_size;
+        if let Some((slot, bind)) = slots.iter().zip(&binds).find(|(_, bind)| bind.size > limit) {
+            // Elsewhere than at the first corner: alignment takes more, or makes neighbours in a buffer share a binding.
+            let Some((axis, _)) = self.longest_axis(slot, extents) else {
+                return Err(self.too_small(slot, bind.size));
+            };
+            let (mut first, mut second, mut middle) = (extents.to_vec(), extents.to_vec(), corner.to_vec());
+            first[axis] = aligned(extents[axis] / 2);
+            second[axis] -= first[axis];
+            middle[axis] += first[axis];
+            self.window(corner, &first, plan)?;
+            return self.window(&middle, &second, plan);
+        }
+        self.request.limits.check_kernel(&self.request.op(), slots.len())?;
+        let bases: Vec<i64> = (0..part.operands.len())
+            .map(|i| base(&part.operands[i], part.operands[i].offset, bind_of(&slots, &binds, i)))
+            .collect();
+        let (access, maps) = match part.vectors(&shape, &slots, &bases) {
+            Some(maps) => (Access::Vec4, maps),
+            None => (Access::Word, part.words(&shape, &bases)?),
+        };
+        part.record(&shape, access, &maps, slots, binds, &bases, plan)
+    }
+
+    fn is_linear(&self, operand: usize, shape: &[u64]) -> bool {
+        is_contiguous(shape, &self.operands[operand].strides)
+    }
+
+    /// How each operand is indexed by vectors of four, where that is possible.
+    fn vectors(&self, shape: &[u64], slots: &[Slot], bases: &[i64]) -> Option<Vec<Map>> {
+        let last = *shape.last()?;
+        if !last.is_multiple_of(4) || !self.bits_fit(shape, bases) {
+            return None;
+        }
+        let is_linear = |region: &Self, i| region.is_linear(i, shape) && bases[i] % 4 == 0;
+        let maps: Vec<Map> = (0..self.operands.len())
+            .map(|i| {
+                if is_linear(self, i) { Map::Linear } else { vector_map(&self.operands[i].strides, bases[i]) }
+            })
+            .collect();
+        let is_bit = |i: usize| self.operands[i].element == Element::Bit;
+        let written = |i: usize| self.operands[i].write && !is_bit(i);
+        vectors_fit(slots, &maps, is_bit, written).then_some(maps)
+    }
+
+    /// How each operand is indexed by words.
+    fn words(&self, shape: &[u64], bases: &[i64]) -> Result<Vec<Map>, Error> {
+        let maps: Vec<Map> = (0..self.operands.len())
+            .map(|i| if self.is_linear(i, shape) { Map::Linear } else { Map::Gather })
+            .collect();
+        let in_words = |i: usize| {
+            let o = &self.operands[i];
+            !o.write || o.element.per_word() == 1 || maps[i] == Map::Linear
+        };
+        match (0..maps.len()).find(|i| !in_words(*i)) {
+            Some(i) => Err(self.request.needs_copy(&self.operands[i].name)),
+            None if !self.bits_fit(shape, bases) => Err(self.request.needs_copy("a mask")),
+            None => Ok(maps),
+        }
+    }
+
+    /// Whether every mask begins with a word, at the first element of a workgroup.
+    fn bits_fit(&self, shape: &[u64], bases: &[i64]) -> bool {
+        let is_bit = |i: &usize| self.operands[*i].element == Element::Bit;
+        let writes_bits = (0..bases.len()).any(|i| is_bit(&i) && self.operands[i].write);
+        (0..bases.len()).filter(is_bit).all(|i| bases[i] % 32 == 0 && self.is_linear(i, shape))
+            && !(writes_bits && self.parity(bases) != 0)
+    }
+
+    /// How many elements before the first the words of the outputs begin.
+    fn parity(&self, bases: &[i64]) -> u32 {
+        let narrow = |i: &usize| {
+            let o = &self.operands[*i];
+            o.write && o.element != Element::Bit && o.element.per_word() == 2
+        };
+        (0..bases.len()).find(narrow).map_or(0, |i| (bases[i] & 1) as u32)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a dispatch is, once")]
+    fn record(
+        &self,
+        shape: &[u64],
+        access: Access,
+        maps: &[Map],
+        slots: Vec<Slot>,
+        bindings: Vec<Bind>,
+        bases: &[i64],
+        plan: &mut Plan,
+    ) -> Result<(), Error> {
+        let len = count(shape).unwrap_or(0);
+        let axes = if maps.iter().all(|m| *m == Map::Linear) { 1 } else { shape.len() };
+        let parity = if access == Access::Word { self.parity(bases) } else { 0 };
+        let grid = self
+            .request
+            .limits
+            .grid(&self.request.op(), (len + u64::from(parity)).div_ceil(ELEMENTS_PER_WORKGROUP.into()))?;
+        let mut params = vec![len as u32, grid[0], parity];
+        params.extend(shape[shape.len() - axes..].iter().skip(1).map(|d| *d as u32));
+        for (i, (operand, map)) in self.operands.iter().zip(maps).enumerate() {
+            let unit = match (operand.element, access, map) {
+                (Element::Bit, ..) => 32,
+                (_, Access::Vec4, Map::Linear | Map::Row) => 4,
+                _ => 1,
+            };
+            params.push((bases[i] / unit) as u32);
+            let strides = match map {
+                Map::Linear => &[][..],
+                Map::Row | Map::Splat => &operand.strides[..shape.len() - 1],
+                Map::Gather => &operand.strides,
+            };
+            params.extend(strides.iter().map(|s| (s / unit) as u32));
+        }
+        let kernel = plan.kernel(Kernel {
+            source: self.source,
+            dtype: self.request.dtype,
+            form: Form::Elementwise(access),
+            axes,
+            summed: 0,
+            operands: self.operands.iter().zip(maps).map(|(o, map)| o.with_map(*map)).collect(),
+            slots,
+        });
+        plan.dispatches.push(Dispatch { kernel, bindings, params, grid });
+        Ok(())
+    }
+}
+
+/// How an operand is indexed by vectors along its last axis, whose size is a multiple of 4.
+pub(super) fn vector_map(strides: &[i64], base: i64) -> Map {
+    match strides.split_last() {
+        Some((1, outer)) if base % 4 == 0 && outer.iter().all(|s| s % 4 == 0) => Map::Row,
+        Some((0, _)) => Map::Splat,
+        _ => Map::Gather,
+    }
+}
+
+/// Whether outputs are vectors, and no binding is one of vectors and of words.
+pub(super) fn vectors_fit(
+    slots: &[Slot],
+    maps: &[Map],
+    is_bit: impl Fn(usize) -> bool,
+    is_written: impl Fn(usize) -> bool,
+) -> bool {
+    let is_vector = |i: usize| !is_bit(i) && matches!(maps[i], Map::Linear | Map::Row);
+    let one_kind = |slot: &Slot| slot.operands.iter().all(|&i| is_vector(i) == is_vector(slot.operands[0]));
+    (0..maps.len()).all(|i| !is_written(i) || is_vector(i)) && slots.iter().all(one_kind)
+}
+
+/// A cut at whole workgroups, else at whole words of a mask, so that windows begin as the whole does.
+fn aligned(len: u64) -> u64 {
+    let step = u64::from(ELEMENTS_PER_WORKGROUP);
+    match len {
+        _ if len >= step => len / step * step,
+        32.. => len / 32 * 32,
+        _ => len.max(1),
+    }
+}

@@ -1,0 +1,478 @@
+//! Plans are carried out on paper: what each lane of each dispatch reads and writes, as the shaders index it. Values are
+//! hashes of what they are made of, so that a wrong operand, element, order or tree gives a wrong value.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use common::{
+    Draw,
+    calls::{Call as Drawn, Place as Spot, draw_call},
+    drawn,
+};
+
+use super::{
+    Access, Bind, Dispatch, Element, Form, Kernel, Limits, Map, Memory, Place, Plan, Request, Source, WORD,
+    plan,
+};
+use crate::{
+    DType, Error, Layout,
+    op::{BUILT_IN, Call, Definition, Given, check},
+    shader,
+};
+
+/// What stands somewhere; `None` is a term that is not there.
+type Value = Option<u64>;
+
+/// An empty sum, and what scratch holds before it is written.
+const ZERO: u64 = 0;
+
+fn hash(of: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn add(a: Value, b: Value) -> Value {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(hash(("+", a, b))),
+        (one, None) | (None, one) => one,
+    }
+}
+
+/// The sum of the leaves of a perfect tree.
+fn tree(leaves: &[Value]) -> Value {
+    if let [one] = leaves {
+        return *one;
+    }
+    let (first, second) = leaves.split_at(leaves.len() / 2);
+    add(tree(first), tree(second))
+}
+
+/// One output of an element, from the reads that it needs.
+#[expect(clippy::unnecessary_wraps, reason = "a value is one that may not be there")]
+fn output(write: usize, reads: &BTreeMap<usize, u64>) -> Value {
+    Some(hash((write, reads)))
+}
+
+/// Where an element lies: a buffer and a bit in it. Masks and numbers never share words.
+type At = (Memory, u64);
+
+fn bits(element: Element) -> u64 {
+    8 * WORD / element.per_word()
+}
+
+#[derive(Default)]
+struct Memories(HashMap<At, u64>);
+
+impl Memories {
+    fn get(&self, at: At) -> u64 {
+        let before = if matches!(at.0, Memory::Scratch(_)) { ZERO } else { hash(("before", at)) };
+        self.0.get(&at).copied().unwrap_or(before)
+    }
+}
+
+/// Two elements of a workgroup are one invocation's where these are equal.
+type Lane = (u64, u64);
+
+/// A dispatch under way.
+struct Machine<'a> {
+    definition: &'a Definition,
+    limits: &'a Limits,
+    kernel: &'a Kernel,
+    dispatch: &'a Dispatch,
+    params: HashMap<String, u32>,
+    memories: &'a Memories,
+    /// By word, who reads it and who writes it.
+    readers: HashMap<At, HashSet<Lane>>,
+    writers: HashMap<At, Lane>,
+    stores: Vec<(At, u64)>,
+}
+
+impl Machine<'_> {
+    fn param(&self, name: &str) -> u32 {
+        self.params[name]
+    }
+
+    fn sizes(&self, prefix: &str, axes: usize) -> Vec<u64> {
+        (1..axes).map(|a| u64::from(self.param(&format!("{prefix}{a}")))).collect()
+    }
+
+    /// The binding of an operand, and the element's place in it; every access is within.
+    fn at(&self, operand: usize, element: u32) -> At {
+        let slot = self.kernel.slots.iter().position(|s| s.operands.contains(&operand)).expect("a slot");
+        let Bind { memory, offset, size } = self.dispatch.bindings[slot];
+        let bits = bits(self.kernel.operands[operand].element);
+        let bit = u64::from(element) * bits;
+        assert!(bit / 8 < size, "{} is out of its binding", self.kernel.operands[operand].name);
+        (memory, 8 * offset + bit)
+    }
+
+    /// The element of an operand at some coordinates of all axes; `index` is what they stand for.
+    fn element(&self, operand: usize, index: u64, coordinates: &[u64]) -> u32 {
+        let o = &self.kernel.operands[operand];
+        let base = self.param(&format!("base_{}", o.name));
+        let vector = matches!(self.kernel.form, Form::Elementwise(Access::Vec4) | Form::Runs(Access::Vec4));
+        let steps = |axes: usize| {
+            (0..axes).fold(base, |at, a| {
+                let stride = self.param(&format!("stride_{}_{a}", o.name));
+                at.wrapping_add((coordinates[a] as u32).wrapping_mul(stride))
+            })
+        };
+        let (index, last) = (index as u32, *coordinates.last().unwrap_or(&0) as u32);
+        match (o.element, o.map) {
+            (Element::Bit, _) => 32 * base + index,
+            (_, Map::Linear) if vector => base.wrapping_add(index / 4).wrapping_mul(4) + index % 4,
+            (_, Map::Linear) => base.wrapping_add(index),
+            (_, Map::Row) => steps(coordinates.len() - 1).wrapping_add(last / 4).wrapping_mul(4) + last % 4,
+            (_, Map::Splat) => steps(coordinates.len() - 1),
+            (_, Map::Gather) => steps(coordinates.len()),
+        }
+    }
+
+    fn load(&mut self, operand: usize, element: u32, lane: Lane) -> u64 {
+        let at = self.at(operand, element);
+        self.readers.entry(word(at)).or_default().insert(lane);
+        self.memories.get(at)
+    }
+
+    fn store(&mut self, operand: usize, element: u32, lane: Lane, value: Value) {
+        let at = self.at(operand, element);
+        let owner = *self.writers.entry(word(at)).or_insert(lane);
+        // A mask's word is its workgroup's.
+        let same = if self.kernel.operands[operand].element == Element::Bit {
+            owner.0 == lane.0
+        } else {
+            owner == lane
+        };
+        assert!(same, "{} has a word of two lanes", self.kernel.operands[operand].name);
+        self.stores.push((at, value.expect("a value")));
+    }
+
+    /// One element, or one term: all loads, then all stores but that of the sum, which is given back.
+    fn compute(&mut self, index: u64, coordinates: &[u64], lane: Lane) -> Value {
+        let kernel = self.kernel;
+        let mut reads = BTreeMap::new();
+        let mut sum = None;
+        let mut stores = Vec::new();
+        for (i, o) in kernel.operands.iter().enumerate().filter(|(_, o)| !o.write) {
+            let element = self.element(i, index, coordinates);
+            reads.insert(o.index, self.load(i, element, lane));
+        }
+        for (i, o) in kernel.operands.iter().enumerate().filter(|(_, o)| o.write) {
+            let value = match kernel.source {
+                Source::Partials => reads.values().next().copied(),
+                Source::Op { from_mask, .. } => {
+                    let needed = self.definition.reads_for(crate::Outputs::of(o.index), from_mask);
+                    output(
+                        o.index,
+                        &reads.iter().filter(|(r, _)| needed.contains(r)).map(|(r, v)| (*r, *v)).collect(),
+                    )
+                }
+            };
+            if kernel.is_sums(i) {
+                sum = value;
+                continue;
+            }
+            let element = self.element(i, index, coordinates);
+            let old = if o.accumulate { Some(self.load(i, element, lane)) } else { None };
+            stores.push((i, element, add(old, value)));
+        }
+        for (i, element, value) in stores {
+            self.store(i, element, lane, value);
+        }
+        sum
+    }
+
+    fn run(&mut self) {
+        let kernel = self.kernel;
+        let [columns, rows] = self.dispatch.grid.map(u64::from);
+        let most = u64::from(self.limits.max_compute_workgroups_per_dimension);
+        assert!((1..=most).contains(&columns) && (1..=most).contains(&rows), "{columns} x {rows} workgroups");
+        assert_eq!(u64::from(self.param("groups_per_row")), columns);
+        let len = u64::from(self.param("len"));
+        let covered = |group: u64| assert!(group < columns * rows, "workgroup {group} of {columns} x {rows}");
+        if let Form::Elementwise(access) = kernel.form {
+            let half = kernel.operands.iter().any(|o| o.write && o.element.per_word() == 2);
+            let (parity, sizes) = (u64::from(self.param("parity")), self.sizes("size_", kernel.axes));
+            for i in 0..len {
+                let lane = match access {
+                    Access::Vec4 => (i / 1024, i % 1024 / 4),
+                    Access::Word if half => ((i + parity) / 1024, (i + parity) % 512 / 2),
+                    Access::Word => (i / 1024, i % 256),
+                };
+                covered(lane.0);
+                self.compute(i, &coordinates(i, &sizes, kernel.axes), lane);
+            }
+            assert!(access == Access::Word || len % 4 == 0 && parity == 0);
+            return;
+        }
+        let [sums, first_sum, first_block, terms, steps] =
+            ["sums", "first_sum", "first_block", "terms", "steps"].map(|name| u64::from(self.param(name)));
+        let (kept, summed) = (self.sizes("size_", kernel.axes), self.sizes("terms_", kernel.summed));
+        let runs = kernel.form != Form::Columns;
+        let block_size = if runs { 1024 } else { 4 * steps };
+        let last = kernel.operands.len() - 1;
+        for item in 0..len {
+            covered(if runs { item } else { item / 256 });
+            let (sum, block) = (first_sum + item % sums, first_block + item / sums);
+            let lane = |term: u64| if runs { (item, term % 1024 / 4) } else { (item / 256, item % 256) };
+            let mut leaves = vec![None; block_size as usize];
+            for (leaf, term) in leaves.iter_mut().zip(block * block_size..terms) {
+                let mut all = coordinates(sum, &kept, kernel.axes);
+                all.extend(coordinates(term, &summed, kernel.summed));
+                *leaf = self.compute(term, &all, lane(term));
+            }
+            let [by_sum, by_block] = [0, 1].map(|a| u64::from(self.param(&format!("stride_sums_{a}"))));
+            // A base may lie before the binding.
+            let element = self.param("base_sums").wrapping_add((sum * by_sum + block * by_block) as u32);
+            self.store(last, element, lane(block * block_size), tree(&leaves));
+        }
+    }
+}
+
+fn word((memory, bit): At) -> At {
+    (memory, bit / 32)
+}
+
+/// An index over axes of which the sizes after the first are given.
+fn coordinates(mut index: u64, sizes: &[u64], axes: usize) -> Vec<u64> {
+    let mut all = vec![0; axes];
+    for (a, size) in sizes.iter().enumerate().rev() {
+        (all[a + 1], index) = (index % size, index / size);
+    }
+    if let Some(first) = all.first_mut() {
+        *first = index;
+    }
+    all
+}
+
+/// A call that was drawn, as the planner sees it.
+struct Case {
+    definition: &'static Definition,
+    call: Call,
+    dtype: DType,
+    reads: Vec<Option<Place>>,
+    writes: Vec<Option<Place>>,
+}
+
+impl Case {
+    fn new(drawn: &Drawn) -> Self {
+        let (definition, dtype) = (drawn.op().definition(), drawn.dtype());
+        let is_mask_read = |i: usize| i > definition.upstream();
+        let is_mask_write = |w: usize| definition.mask() == Some(w);
+        let given = |spot: &Option<Spot>, is_mask: bool, accumulate: bool| {
+            let spot = spot.as_ref()?;
+            let layout = (!is_mask).then(|| spot.layout.clone());
+            Some(Given { len: Some(spot.len() as u64), layout, accumulate })
+        };
+        let place = |spot: &Option<Spot>, is_mask: bool| {
+            let spot = spot.as_ref()?;
+            let size = if is_mask { WORD } else { dtype.size() };
+            Some(Place { buffer: spot.buffer, offset: spot.start as u64 * size })
+        };
+        let (reads, writes) = (drawn.reads.iter().enumerate(), drawn.writes.iter().enumerate());
+        let given_reads: Vec<_> = reads.clone().map(|(i, s)| given(s, is_mask_read(i), false)).collect();
+        let given_writes: Vec<_> =
+            writes.clone().map(|(w, s)| given(s, is_mask_write(w), drawn.added.contains(w))).collect();
+        Self {
+            definition,
+            call: check(definition, &given_reads, &given_writes).expect("a right call"),
+            dtype,
+            reads: reads.map(|(i, s)| place(s, is_mask_read(i))).collect(),
+            writes: writes.map(|(w, s)| place(s, is_mask_write(w))).collect(),
+        }
+    }
+
+    fn request<'a>(&'a self, limits: &'a Limits) -> Request<'a> {
+        let Self { definition, call, dtype, reads, writes } = self;
+        Request { definition, call, dtype: *dtype, reads, writes, limits }
+    }
+
+    /// What the memories hold after the call, by its definition.
+    fn expected(&self, drawn: &Drawn) -> Memories {
+        let before = Memories::default();
+        let mut after = Memories::default();
+        let mut terms: BTreeMap<(usize, At), Vec<Value>> = BTreeMap::new();
+        let element = |is_mask: bool| if is_mask { Element::Bit } else { Element::Number(self.dtype) };
+        let at = |spot: &Spot, is_mask: bool, i: usize, index: &[u64]| {
+            let place = if is_mask { 32 * spot.start + i } else { spot.at(index) };
+            (Memory::Caller(spot.buffer), place as u64 * bits(element(is_mask)))
+        };
+        let added = |w: usize, at: At| drawn.added.contains(w).then(|| before.get(at));
+        for (w, spot) in drawn.writes.iter().enumerate().filter(|(w, _)| drawn.is_sum(*w)) {
+            let spot = spot.as_ref().expect("a place");
+            for i in 0..spot.len() {
+                let at = (Memory::Caller(spot.buffer), (spot.start + i) as u64 * bits(element(false)));
+                terms.insert((w, at), Vec::new());
+            }
+        }
+        let shape = drawn.shape();
+        for i in 0..shape.iter().product::<u64>() {
+            let index = coordinates(i, shape.get(1..).unwrap_or_default(), shape.len());
+            for w in drawn.outputs.iter() {
+                let needed = self.definition.reads_for(crate::Outputs::of(w), drawn.from_mask);
+                let read = |r: usize| {
+                    let spot = drawn.reads[r].as_ref().expect("a read that is needed");
+                    before.get(at(spot, r > self.definition.upstream(), i as usize, &index))
+                };
+                let value = output(w, &needed.into_iter().map(|r| (r, read(r))).collect());
+                let at = at(
+                    drawn.writes[w].as_ref().expect("a place"),
+                    self.definition.mask() == Some(w),
+                    i as usize,
+                    &index,
+                );
+                if drawn.is_sum(w) {
+                    terms.get_mut(&(w, at)).expect("a sum").push(value);
+                } else {
+                    after.0.insert(at, add(added(w, at), value).expect("a value"));
+                }
+            }
+        }
+        for ((w, at), mut terms) in terms {
+            terms.resize(terms.len().next_power_of_two(), None);
+            let sum = tree(&terms).or(Some(ZERO));
+            after.0.insert(at, add(added(w, at), sum).expect("a value"));
+        }
+        after
+    }
+}
+
+/// Carries out a plan, and checks what every device asks for.
+fn carry_out(plan: &Plan, definition: &Definition, limits: &Limits) -> Memories {
+    let mut memories = Memories::default();
+    let mut written = HashSet::new();
+    for dispatch in &plan.dispatches {
+        let kernel = &plan.kernels[dispatch.kernel];
+        let slots = || kernel.slots.iter().zip(&dispatch.bindings);
+        assert_eq!(kernel.slots.len(), dispatch.bindings.len());
+        assert!(kernel.slots.len() <= limits.max_storage_buffers_per_shader_stage as usize);
+        for (i, (slot, bind)) in slots().enumerate() {
+            assert!(bind.size <= limits.max_storage_buffer_binding_size, "{bind:?} is too large");
+            assert!(bind.offset % limits.min_storage_buffer_offset_alignment == 0, "{bind:?} is not aligned");
+            assert!(bind.size > 0 && bind.size % WORD == 0);
+            if let Memory::Scratch(n) = bind.memory {
+                assert!(bind.offset + bind.size <= plan.scratch[n], "{bind:?} is out of its buffer");
+            }
+            for (other, with) in slots().skip(i + 1).filter(|(_, with)| with.memory == bind.memory) {
+                assert_eq!(slot.write, other.write, "a buffer is bound for reading and for writing");
+                let apart = bind.offset + bind.size <= with.offset || with.offset + with.size <= bind.offset;
+                assert!(!slot.write || apart, "{bind:?} and {with:?} overlap");
+            }
+            assert!(slot.write || slot.operands.iter().all(|o| !kernel.operands[*o].write));
+        }
+        let names = shader::params(kernel);
+        assert_eq!(names.len(), dispatch.params.len(), "{names:?}");
+        let params = names.into_iter().zip(dispatch.params.iter().copied()).collect();
+        let mut machine = Machine {
+            definition,
+            limits,
+            kernel,
+            dispatch,
+            params,
+            memories: &memories,
+            readers: HashMap::new(),
+            writers: HashMap::new(),
+            stores: Vec::new(),
+        };
+        machine.run();
+        for (word, writer) in &machine.writers {
+            let alone = machine.readers.get(word).is_none_or(|readers| readers.iter().all(|r| r == writer));
+            assert!(alone, "a lane reads {word:?}, which another writes");
+        }
+        for (at, value) in machine.stores {
+            assert!(written.insert(at), "{at:?} is written twice");
+            memories.0.insert(at, value);
+        }
+    }
+    memories.0.retain(|(memory, _), _| matches!(memory, Memory::Caller(_)));
+    memories
+}
+
+fn limits(binding: u64, align: u64, workgroups: u32) -> Limits {
+    Limits {
+        max_storage_buffer_binding_size: binding,
+        max_buffer_size: 1 << 40,
+        min_storage_buffer_offset_alignment: align,
+        max_compute_workgroups_per_dimension: workgroups,
+        max_storage_buffers_per_shader_stage: 8,
+        max_compute_invocations_per_workgroup: 256,
+        max_compute_workgroup_size_x: 256,
+    }
+}
+
+/// Whether a call was planned; if so, its plan is right.
+fn verify(drawn: &Drawn, limits: &Limits) -> Result<Plan, Error> {
+    let case = Case::new(drawn);
+    let plan = plan(&case.request(limits))?;
+    let (got, expected) = (carry_out(&plan, case.definition, limits), case.expected(drawn));
+    assert!(
+        got.0 == expected.0,
+        "{drawn:?}: {} right places",
+        expected.0.iter().filter(|(at, v)| got.0.get(at) == Some(v)).count()
+    );
+    Ok(plan)
+}
+
+#[test]
+fn every_plan_does_what_the_call_says() {
+    let tables: Vec<_> =
+        BUILT_IN.iter().flat_map(|op| DType::ALL.map(|dtype| drawn(*op, dtype, 6000, 1))).collect();
+    let mut draw = Draw::new(2);
+    let [mut planned, mut refused, mut cut] = [0; 3];
+    for turn in 0..3000 {
+        let call = draw_call(&mut draw, &tables);
+        let binding = draw.pick(&[1 << 11, 1 << 12, 1 << 13, 1 << 27]);
+        let limits = limits(binding, draw.pick(&[4, 32, 256]), draw.pick(&[3, 7, 65535]));
+        let result = catch_unwind(AssertUnwindSafe(|| verify(&call, &limits)));
+        match result.unwrap_or_else(|_| panic!("call {turn}, {limits:?}: {call:?}")) {
+            Ok(plan) => {
+                planned += 1;
+                cut += usize::from(plan.dispatches.len() > 3);
+            }
+            Err(Error::InPlace { .. }) => assert!(call.has_no_order(), "{call:?}"),
+            Err(Error::NeedsCopy { .. }) if !call.is_plain() => refused += 1,
+            Err(Error::Limit { limit: "max_compute_workgroups_per_dimension", .. })
+                if limits.max_compute_workgroups_per_dimension == 3 =>
+            {
+                refused += 1;
+            }
+            Err(error) => panic!("call {turn}: {error}: {limits:?}: {call:?}"),
+        }
+    }
+    assert!(planned > 2500 && cut > 150 && refused < 300, "{planned} planned, {cut} cut, {refused} refused");
+}
+
+/// Sizes that memory here has no room for.
+#[test]
+fn calls_of_many_elements_are_cut() {
+    let (small, large) = (limits(128 << 20, 256, 65535), limits(1 << 33, 256, 65535));
+    for dtype in DType::ALL {
+        for (len, limits, dispatches) in [
+            (1 << 28, &large, 1),
+            ((1 << 28) + 1, &large, 2),
+            (1 << 26, &small, (1_u64 << 26).div_ceil((128 << 20) / dtype.size())),
+        ] {
+            let definition = BUILT_IN[1].definition();
+            let given = || {
+                Some(Given { len: Some(len), layout: Some(Layout::contiguous(&[len])), accumulate: false })
+            };
+            let call = check(definition, &[given(), given()], &[given()]).expect("a right call");
+            let place = |buffer| Some(Place { buffer, offset: 0 });
+            let (reads, writes) = ([place(0), place(1), None], [place(2), None, None, None]);
+            let request = Request { definition, call: &call, dtype, reads: &reads, writes: &writes, limits };
+            let plan = plan(&request).expect("a plan");
+            assert_eq!(plan.dispatches.len() as u64, dispatches, "{dtype:?} {len}");
+            let lens: u64 = plan.dispatches.iter().map(|d| u64::from(d.params[0])).sum();
+            assert_eq!(lens, len);
+            // Cut at even elements: each word belongs to one dispatch.
+            assert!(plan.dispatches.iter().all(|d| d.params[2] == 0));
+        }
+    }
+}

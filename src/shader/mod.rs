@@ -1,0 +1,286 @@
+//! Composing and checking WGSL: a [`Kernel`] says what to compute on operands of which type and layout.
+
+use std::fmt::Write as _;
+
+use crate::{
+    DType, Op, Outputs,
+    op::{Definition, identifiers},
+    plan::{
+        Access, ELEMENTS_PER_WORKGROUP, Element, Form, Kernel, KernelOperand, MAX_DISPATCH, Map, Source,
+        WORKGROUP_SIZE,
+    },
+};
+
+mod main;
+
+/// The entry point of every kernel.
+pub const ENTRY_POINT: &str = "main";
+
+const F32: &str = include_str!("../../shaders/numeric/f32.wgsl");
+const SUM: &str = include_str!("../../shaders/numeric/sum.wgsl");
+
+/// How numbers of a storage type are loaded and stored.
+fn storage(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => include_str!("../../shaders/storage/f32.wgsl"),
+        DType::F16 => include_str!("../../shaders/storage/f16.wgsl"),
+        DType::Bf16 => include_str!("../../shaders/storage/bf16.wgsl"),
+    }
+}
+
+/// A complete WGSL module and what a host needs to dispatch it.
+#[derive(Clone, Debug)]
+pub struct Shader {
+    /// The WGSL.
+    pub source: String,
+    /// The bindings of group 0, by number.
+    pub bindings: Vec<Binding>,
+    /// The fields of the uniform at binding 0, each a `u32`.
+    pub params: Vec<String>,
+}
+
+/// One binding of a kernel.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// The variable's name.
+    pub name: String,
+    /// `uniform`, `read` or `read_write`.
+    pub kind: &'static str,
+    /// Its WGSL type.
+    pub ty: String,
+}
+
+/// The op's functions and the function `element` that computes `outputs` with them, without bindings, for pasting into
+/// another shader: a number is the bits of its f32 in a `u32` there, whatever the storage type.
+pub fn functions(definition: &Definition, outputs: Outputs, dtype: DType) -> String {
+    let kernel = Kernel::contiguous(definition, outputs, dtype, Access::Word);
+    library(definition, &kernel) + &element(definition, &kernel)
+}
+
+/// The module of a kernel of `op`.
+///
+/// It is headed by a comment that says how to bind and dispatch it, and runs as it is on any WebGPU host.
+///
+/// ```
+/// use elemgrad::{DType, Outputs, modulo::Mod, op::Op, plan::{Access, Kernel}, shader};
+///
+/// let kernel = Kernel::contiguous(Mod.definition(), Outputs::Z, DType::F32, Access::Vec4);
+/// let shader = shader::compose(&Mod, &kernel);
+/// let names: Vec<_> = shader.bindings.iter().map(|b| b.name.as_str()).collect();
+/// assert_eq!(names, ["params", "buffer_x", "buffer_y", "buffer_z"]);
+/// ```
+pub fn compose(op: &dyn Op, kernel: &Kernel) -> Shader {
+    let definition = op.definition();
+    let params = params(kernel);
+    let bindings = bindings(kernel);
+    let mut source = header(definition, kernel, &bindings, &params);
+    source += &library(definition, kernel);
+    source += &element(definition, kernel);
+    source += &declarations(&bindings, &params);
+    source += &main::main(definition, kernel);
+    Shader { source, bindings, params }
+}
+
+/// The fields of a kernel's uniform, in order.
+pub fn params(kernel: &Kernel) -> Vec<String> {
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let axes =
+        |prefix: &str, axes: std::ops::Range<usize>| axes.map(|a| format!("{prefix}{a}")).collect::<Vec<_>>();
+    let mut params = match kernel.form {
+        Form::Elementwise(_) => names(&["len", "groups_per_row", "parity"]),
+        _ => names(&["len", "groups_per_row", "sums", "first_sum", "first_block", "terms", "steps"]),
+    };
+    params.extend(axes("size_", 1..kernel.axes));
+    params.extend(axes("terms_", 1..kernel.summed));
+    for (i, operand) in kernel.operands.iter().enumerate() {
+        let name = &operand.name;
+        params.push(format!("base_{name}"));
+        let axes_of_strides = kernel.axes + kernel.summed;
+        let strides = match operand.map {
+            // Of partial results: to the next sum's, and to the next block's.
+            _ if kernel.is_sums(i) => 2,
+            Map::Linear => 0,
+            // The last one is 1, or 0.
+            Map::Row | Map::Splat => axes_of_strides - 1,
+            Map::Gather => axes_of_strides,
+        };
+        params.extend(axes(&format!("stride_{name}_"), 0..strides));
+    }
+    params
+}
+
+/// The name of the binding of an operand.
+fn memory(kernel: &Kernel, operand: usize) -> String {
+    let slot = kernel.slots.iter().find(|slot| slot.operands.contains(&operand));
+    let names = slot.into_iter().flat_map(|s| &s.operands).map(|&i| kernel.operands[i].name.as_str());
+    format!("buffer_{}", names.collect::<Vec<_>>().join("_"))
+}
+
+/// Whether an operand of 16 bits is neither widened nor rounded: an input that the kernel only copies, or its copy.
+fn is_copied(definition: &Definition, kernel: &Kernel, operand: &KernelOperand) -> bool {
+    let Source::Op { outputs, from_mask } = kernel.source else { return false };
+    let copies = |o: &KernelOperand| {
+        if o.write && !o.accumulate { definition.copied(o.index) } else { None }
+    };
+    let read = if operand.write { copies(operand) } else { Some(operand.index) };
+    let Some(name) = read.and_then(|i| definition.read_names().nth(i)) else { return false };
+    let uses = |expression: &str| identifiers(expression).any(|n| n == name);
+    let elsewhere = |o: &&KernelOperand| o.write && copies(o) != read;
+    matches!(kernel.form, Form::Elementwise(_))
+        && !kernel.operands.iter().filter(elsewhere).any(|o| uses(&definition.outputs[o.index].expression))
+        && !definition.lets_for(outputs, from_mask).iter().any(|(_, expression)| uses(expression))
+}
+
+/// Whether an operand is loaded and stored as vectors of four elements.
+fn is_vector(kernel: &Kernel, operand: &KernelOperand) -> bool {
+    kernel.form.is_vector()
+        && operand.element != Element::Bit
+        && matches!(operand.map, Map::Linear | Map::Row)
+}
+
+fn bindings(kernel: &Kernel) -> Vec<Binding> {
+    let uniform = Binding { name: "params".into(), kind: "uniform", ty: "Params".into() };
+    let storage = kernel.slots.iter().map(|slot| {
+        let first = slot.operands[0];
+        let operand = &kernel.operands[first];
+        let ty = match operand.element {
+            _ if !is_vector(kernel, operand) => "array<u32>",
+            Element::Number(DType::F32) => "array<vec4<u32>>",
+            _ => "array<vec2<u32>>",
+        };
+        let kind = if slot.write { "read_write" } else { "read" };
+        Binding { name: memory(kernel, first), kind, ty: ty.into() }
+    });
+    std::iter::once(uniform).chain(storage).collect()
+}
+
+/// How to dispatch an elementwise kernel, in words.
+pub fn dispatch_rule() -> String {
+    format!(
+        "len > 0; groups = ceil((len + parity) / {ELEMENTS_PER_WORKGROUP}); rows = ceil(groups / max_compute_workgroups_per_dimension); \
+         groups_per_row = ceil(groups / rows); dispatch_workgroups(groups_per_row, rows, 1)"
+    )
+}
+
+fn header(d: &Definition, kernel: &Kernel, bindings: &[Binding], params: &[String]) -> String {
+    let what = match kernel.source {
+        Source::Op { outputs, .. } => d.pass(outputs).name(),
+        Source::Partials => "partial sums",
+    };
+    let mut text =
+        format!("// elemgrad {}: {} {what} {}\n//\n", env!("CARGO_PKG_VERSION"), d.name, kernel.dtype.name());
+    for operand in kernel.operands.iter().filter(|o| o.write && kernel.source != Source::Partials) {
+        let Some(output) = d.outputs.iter().find(|o| o.name == operand.name) else { continue };
+        let (name, sign) = (&operand.name, if operand.accumulate { "+=" } else { "=" });
+        let _ = writeln!(text, "//   {name} {sign} {}", output.formula);
+    }
+    let _ = writeln!(text, "//\n// Bindings of group 0; storage holds the bits of {}:", kernel.dtype.name());
+    for (i, b) in bindings.iter().enumerate() {
+        let _ = writeln!(text, "//   {i}: {} ({}, {})", b.name, b.kind, b.ty);
+    }
+    let _ = writeln!(text, "// Fields of params, each a u32: {}.", params.join(", "));
+    if let Form::Elementwise(access) = kernel.form {
+        let unit = match access {
+            Access::Vec4 => "vectors of four (len is a multiple of 4)",
+            Access::Word => "elements",
+        };
+        let _ = writeln!(
+            text,
+            "//   len: elements. base_*: where an operand starts in its binding, in {unit}, a mask in words; 0 for its start."
+        );
+        text += "//   parity: 1 where outputs of 16 bits start in the upper half of a word, else 0.\n";
+        let _ = writeln!(
+            text,
+            "// Workgroup size {WORKGROUP_SIZE}, {ELEMENTS_PER_WORKGROUP} elements a workgroup, at most {MAX_DISPATCH} elements a dispatch:\n//   {}",
+            dispatch_rule()
+        );
+    }
+    text + "\n"
+}
+
+/// What a kernel calls: numbers as bits, the storage type, sums, the op's functions.
+fn library(definition: &Definition, kernel: &Kernel) -> String {
+    let sums = !matches!(kernel.form, Form::Elementwise(_)) || kernel.operands.iter().any(|o| o.accumulate);
+    let mut parts = vec![F32, storage(kernel.dtype)];
+    parts.extend(sums.then_some(SUM));
+    if let Source::Op { .. } = kernel.source {
+        let own = definition.functions.iter().map(|f| &**f);
+        parts.extend(own.filter(|f| *f != F32));
+    }
+    parts.join("\n")
+}
+
+/// The function of one element, with what the wanted outputs need and nothing else.
+fn element(definition: &Definition, kernel: &Kernel) -> String {
+    let mut parameters = Vec::new();
+    for operand in &kernel.operands {
+        let (name, ty) = (&operand.name, if operand.element == Element::Bit { "bool" } else { "u32" });
+        match (operand.write, operand.accumulate) {
+            (false, _) => parameters.push(format!("{name}: {ty}")),
+            (true, true) => parameters.push(format!("old_{name}: {ty}")),
+            (true, false) => {}
+        }
+    }
+    let (mut fields, mut lets, mut results) = (String::new(), String::new(), Vec::new());
+    for operand in kernel.operands.iter().filter(|o| o.write) {
+        let ty = if operand.element == Element::Bit { "bool" } else { "u32" };
+        let _ = writeln!(fields, "    {}: {ty},", operand.name);
+        let (expression, gate) = match kernel.source {
+            Source::Partials => ("partial", None),
+            Source::Op { .. } => {
+                let output = &definition.outputs[operand.index];
+                (&*output.expression, definition.mask_name().filter(|_| output.gated))
+            }
+        };
+        results.push(result(&operand.name, expression, gate, operand.accumulate));
+    }
+    if let Source::Op { outputs, from_mask } = kernel.source {
+        for (name, expression) in definition.lets_for(outputs, from_mask) {
+            let _ = writeln!(lets, "    let {name} = {expression};");
+        }
+    }
+    format!(
+        "\n// The outputs of one element, from the bits of its inputs and of the upstream gradient.\nstruct Outputs {{\n{fields}}}\n\nfn element({}) -> Outputs {{\n{lets}    return Outputs({});\n}}\n",
+        parameters.join(", "),
+        results.join(", ")
+    )
+}
+
+/// The value of an output: added to what is there where it accumulates, none of it where its gate is shut.
+fn result(name: &str, expression: &str, gate: Option<&str>, accumulate: bool) -> String {
+    match (gate, accumulate) {
+        (None, false) => expression.to_owned(),
+        (None, true) => format!("f32_sum(old_{name}, {expression})"),
+        (Some(gate), false) => format!("select(0u, {expression}, {gate})"),
+        (Some(gate), true) => format!("select(old_{name}, f32_sum(old_{name}, {expression}), {gate})"),
+    }
+}
+
+fn declarations(bindings: &[Binding], params: &[String]) -> String {
+    let mut text = String::from("\nstruct Params {\n");
+    for field in params {
+        let _ = writeln!(text, "    {field}: u32,");
+    }
+    text += "}\n\n";
+    for (i, Binding { name, kind, ty }) in bindings.iter().enumerate() {
+        let space = if *kind == "uniform" { "uniform".to_owned() } else { format!("storage, {kind}") };
+        let _ = writeln!(text, "@group(0) @binding({i}) var<{space}> {name}: {ty};");
+    }
+    text
+}
+
+/// Parses and validates a module as wgpu will.
+///
+/// # Errors
+/// [`Error::Shader`](crate::Error::Shader) with the compiler's message.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn check(op: &str, source: &str) -> Result<(), crate::Error> {
+    use crate::Error;
+    use wgpu::naga;
+    let failed = |message: String| Error::Shader { op: op.into(), message };
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| failed(e.emit_to_string(source)))?;
+    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
+        .validate(&module)
+        .map_err(|e| failed(e.emit_to_string(source)))?;
+    Ok(())
+}
