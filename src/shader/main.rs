@@ -318,7 +318,7 @@ fn vectors(d: &Definition, kernel: &Kernel) -> String {
         let (name, base) = (&operand.name, format!("params.base_{}", operand.name));
         if operand.element == Element::Bit {
             let bits: Vec<_> =
-                (0..).zip(LANES).map(|(k, lane)| format!("u32(out_{lane}.{name}) << {k}u")).collect();
+                (0..).zip(LANES).map(|(k, lane)| format!("(u32(out_{lane}.{name}) << {k}u)")).collect();
             let _ = writeln!(
                 text,
                 "    atomicOr(&bits[lane / 8u], ({}) << (4u * (lane % 8u)));",
