@@ -248,6 +248,15 @@ impl<'a> Slice<'a> {
         }
     }
 
+    /// Some of the elements, of a mask from one on that begins a word.
+    pub(crate) fn elements(&self, range: Range<usize>) -> Self {
+        self.part(if matches!(self, Slice::Bits(_)) {
+            range.start / 32..range.end.div_ceil(32)
+        } else {
+            range
+        })
+    }
+
     pub(crate) fn bytes(&self) -> &'a [u8] {
         match self {
             Slice::F32(s) => bytemuck::cast_slice(s),
@@ -315,6 +324,13 @@ impl<'a> SliceMut<'a> {
         self.part(start.min(end), end)
     }
 
+    /// The elements behind the first ones.
+    #[cfg(test)]
+    pub(crate) fn behind(mut self, len: usize) -> Self {
+        self.cut(len);
+        self
+    }
+
     /// Cuts off the first elements: for a mask a multiple of 32, or all.
     pub(crate) fn cut(&mut self, len: usize) -> SliceMut<'a> {
         fn next<'a, T>(slice: &mut &'a mut [T], len: usize) -> &'a mut [T] {
@@ -324,15 +340,6 @@ impl<'a> SliceMut<'a> {
             SliceMut::F32(s) => SliceMut::F32(next(s, len)),
             SliceMut::Half(dtype, s) => SliceMut::Half(*dtype, next(s, len)),
             SliceMut::Bits(s) => SliceMut::Bits(next(s, len.div_ceil(32))),
-        }
-    }
-
-    /// Elements before the next line of the cache.
-    pub(crate) fn before_line(&self, line: usize) -> usize {
-        match self {
-            SliceMut::F32(s) => s.as_ptr().align_offset(line),
-            SliceMut::Half(_, s) => s.as_ptr().align_offset(line),
-            SliceMut::Bits(_) => 0,
         }
     }
 

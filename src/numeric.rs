@@ -1,5 +1,7 @@
 //! What the scalar twins of several ops share, as `shaders/numeric` is for the WGSL.
 
+use crate::cpu::simd::Vectors;
+
 /// The NaN that ops compute: quiet, positive, no payload.
 pub(crate) const NAN: f32 = f32::from_bits(0x7fc0_0000);
 
@@ -31,12 +33,12 @@ pub(crate) fn round_f64(v: f64) -> f64 {
     if v.abs() < (1_u64 << 51) as f64 { (v + ALIGN) - ALIGN } else { v }
 }
 
-/// `v.floor()`, in arithmetic that vectorises where the target has no instruction for it (`NATIVE`).
+/// `v.floor()`, in arithmetic that vectorises where there is no instruction for it.
 #[inline(always)]
-pub(crate) fn floor<const NATIVE: bool>(v: f32) -> f32 {
+pub(crate) fn floor<V: Vectors>(v: f32) -> f32 {
     // From 2^23 on a number is an integer; below, the sum's unit is 1.
     const ALIGN: f32 = (1 << 23) as f32;
-    if NATIVE {
+    if V::NATIVE {
         return v.floor();
     }
     let size = v.abs();

@@ -42,7 +42,8 @@ impl Job<'_, '_> {
     pub(crate) fn is_plain(&self, outputs: Outputs) -> bool {
         let reads = self.call.reads_for(self.op.definition(), outputs);
         let adds = |w: usize| self.call.writes[w].as_ref().is_some_and(|w| w.accumulate);
-        !self.call.from_mask && reads.into_iter().all(|r| self.is_contiguous(r)) && !outputs.iter().any(adds)
+        let plain = |r: usize| self.is_mask_read(r) || self.is_contiguous(r);
+        reads.into_iter().all(plain) && !outputs.iter().any(adds)
     }
 
     /// Whether a read has the elements of `z` one after the other, from its first on.

@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::block::Block;
 use crate::{
     host::{Slice, SliceMut},
     numeric::sum,
@@ -117,9 +118,11 @@ impl Values {
         if let Some(mask) = mask.and_then(|w| outputs.get_mut(w)) {
             mask.get_or_insert_with(|| vec![0.0; len]);
         }
-        let slices: Vec<&[f32]> = reads.iter().map(Vec::as_slice).collect();
-        let mut targets: Vec<Option<&mut [f32]>> = outputs.iter_mut().map(Option::as_deref_mut).collect();
-        job.op.cpu(job.dtype, &slices, &mut targets);
+        let slices: Vec<_> =
+            reads.iter().map(|read| Some(Slice::F32(read)).filter(|_| read.len() == len)).collect();
+        let mut targets: Vec<_> =
+            outputs.iter_mut().map(|output| output.as_deref_mut().map(SliceMut::F32)).collect();
+        job.op.cpu(job.dtype, Block::new(len, &slices, &mut targets));
         let passes = mask.and_then(|w| outputs[w].clone()).unwrap_or_default();
         Self { outputs, passes }
     }

@@ -1,28 +1,57 @@
 //! Vector instructions, chosen at run time, behind safe functions.
 //!
-//! A kernel is a plain loop that the compiler vectorises, once for each set of instructions.
+//! A kernel is plain loops that the compiler vectorises, once for each set of instructions.
 
 use std::{marker::PhantomData, sync::OnceLock};
 
-/// A set of vector instructions that this machine has: there is no other way to one than [`Level::detect`] and
-/// [`Level::all`], on which the soundness of [`Level::run`] stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Level(Set);
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
 
+/// A set of vector instructions that this machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Set {
-    /// What every machine of the target has: SSE2 on x86-64, NEON on `AArch64`.
-    Baseline,
+pub(crate) enum Level {
+    Baseline(Baseline),
     #[cfg(target_arch = "x86_64")]
-    Avx2,
+    Avx2(x86::Avx2),
     #[cfg(target_arch = "x86_64")]
-    Avx512,
+    Avx512(x86::Avx512),
 }
 
-/// A loop over slices, compiled for every [`Level`]: mark `run` and what it calls `#[inline(always)]`.
+/// Loops over slices, compiled for every [`Level`]: mark `run` and what it calls `#[inline(always)]`.
 pub(crate) trait Kernel {
-    /// `NATIVE`: `f32::mul_add`, `floor` and `round_ties_even` are instructions.
-    fn run<const NATIVE: bool>(self);
+    fn run<V: Vectors>(self, vectors: V);
+}
+
+/// What a [`Level`] can do. A value of such a type is the proof that this machine has the instructions.
+pub(crate) trait Vectors: Copy {
+    /// `f32::mul_add` and `floor` are instructions.
+    const NATIVE: bool;
+
+    /// Widens from f16 where there are instructions for it; whether that was right, since they make NaN quiet.
+    #[inline(always)]
+    fn widen_f16<const N: usize>(self, _from: &[u16; N], _to: &mut [f32; N]) -> bool {
+        false
+    }
+
+    /// Rounds to f16, likewise.
+    #[inline(always)]
+    fn round_f16<const N: usize>(self, _from: &[f32; N], _to: &mut [u16; N]) -> bool {
+        false
+    }
+
+    /// Copies a line past the caches where the target can, for which `to` begins a line.
+    #[inline(always)]
+    fn stream(self, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
+        to.copy_from_slice(from);
+    }
+}
+
+/// What every machine of the target has: SSE2 on x86-64, NEON on `AArch64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Baseline;
+
+impl Vectors for Baseline {
+    const NATIVE: bool = cfg!(target_arch = "aarch64");
 }
 
 impl Level {
@@ -35,109 +64,46 @@ impl Level {
 
     /// All of this machine, the best last.
     pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Self(Set::Baseline)];
+        let mut all = vec![Self::Baseline(Baseline)];
         #[cfg(target_arch = "x86_64")]
         {
-            all.extend(has_avx2().then_some(Self(Set::Avx2)));
-            all.extend(has_avx512().then_some(Self(Set::Avx512)));
+            all.extend(x86::Avx2::detect().map(Self::Avx2));
+            all.extend(x86::Avx512::detect().map(Self::Avx512));
         }
         all
     }
 
-    /// Whether there are instructions for f16: F16C, which comes with AVX2 here.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn has_f16(self) -> bool {
-        self.0 != Set::Baseline
-    }
-
     /// Runs the kernel that is compiled for this level.
-    #[cfg_attr(
-        target_arch = "x86_64",
-        expect(unsafe_code, reason = "instructions that the target may lack are called")
-    )]
     pub(crate) fn run(self, kernel: impl Kernel) {
-        match self.0 {
-            Set::Baseline => kernel.run::<{ cfg!(target_arch = "aarch64") }>(),
-            // SAFETY: a level is one that this machine has.
+        match self {
+            Self::Baseline(vectors) => kernel.run(vectors),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx2 => unsafe { avx2(kernel) },
-            // SAFETY: as above.
+            Self::Avx2(vectors) => vectors.run(kernel),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => unsafe { avx512(kernel) },
+            Self::Avx512(vectors) => vectors.run(kernel),
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx512() -> bool {
-    has_avx2()
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn avx2(kernel: impl Kernel) {
-    kernel.run::<true>();
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-fn avx512(kernel: impl Kernel) {
-    kernel.run::<true>();
-}
-
-/// Bytes of a cache line.
-pub(crate) const LINE: usize = 64;
-
-/// Runs work that may copy past the caches; what it copied there is in memory for every thread when this returns.
-pub(crate) fn past_caches<'a>(work: impl FnOnce(&mut Stream<'a>)) {
-    work(&mut Stream(PhantomData));
-}
-
-/// Copies past the caches. Nobody sees the copies, which are borrowed for longer, before this is dropped.
+/// That copies past the caches are in order with everything else once this is dropped: what is copied to is borrowed for
+/// longer than this lives, so nobody sees it before.
 pub(crate) struct Stream<'a>(PhantomData<&'a mut &'a mut [u8]>);
 
+/// Runs work that may copy past the caches; what it copied is in memory for every thread when this returns.
+pub(crate) fn in_order<'a>(work: impl FnOnce(&Stream<'a>)) {
+    work(&Stream(PhantomData));
+}
+
 impl<'a> Stream<'a> {
-    /// Copies slices of one length, past the caches where the target can; may call `between` after every `group` lines.
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "non-temporal stores have no safe form")]
-    #[expect(clippy::unused_self, reason = "the fence is at its end")]
-    pub(crate) fn copy(&mut self, from: &[u8], to: &'a mut [u8], group: usize, mut between: impl FnMut()) {
-        use std::arch::x86_64::{__m128i, _mm_stream_si128};
-
-        let head = to.as_ptr().align_offset(size_of::<__m128i>()).min(to.len());
-        let ((from_head, from), (to_head, to)) = (from.split_at(head), to.split_at_mut(head));
-        let ((from, from_tail), (to, to_tail)) = (from.as_chunks::<LINE>(), to.as_chunks_mut::<LINE>());
-        if head > 0 || !from_tail.is_empty() {
-            to_head.copy_from_slice(from_head);
-            to_tail.copy_from_slice(from_tail);
+    /// Copies slices of one length, past the caches where the target begins a line.
+    #[inline(always)]
+    pub(crate) fn copy(&self, vectors: impl Vectors, from: &[u8], to: &'a mut [u8]) {
+        if to.as_ptr().align_offset(LINE) > 0 || !to.len().is_multiple_of(LINE) {
+            return to.copy_from_slice(from);
         }
-        for (from, to) in from.chunks(group).zip(to.chunks_mut(group)) {
-            for (from, to) in from.iter().zip(to) {
-                let vectors: [__m128i; 4] = bytemuck::cast(*from);
-                for (vector, to) in vectors.into_iter().zip(to.as_chunks_mut::<16>().0) {
-                    // SAFETY: SSE2 is part of every x86-64; `to` is 16 bytes behind an exclusive reference, aligned since
-                    // `head` is left out; it stays borrowed until the fence.
-                    unsafe { _mm_stream_si128(to.as_mut_ptr().cast(), vector) };
-                }
-            }
-            between();
+        for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
+            vectors.stream(from, to, self);
         }
-    }
-
-    /// Copies slices of one length.
-    #[cfg(not(target_arch = "x86_64"))]
-    #[expect(clippy::unused_self, reason = "as above")]
-    pub(crate) fn copy(&mut self, from: &[u8], to: &'a mut [u8], _group: usize, _between: impl FnMut()) {
-        to.copy_from_slice(from);
     }
 }
 
@@ -164,4 +130,172 @@ pub(crate) fn prefetch(line: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(
+    unsafe_code,
+    reason = "instructions that the target may lack are called, with types that prove that it does not"
+)]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256i, __m512i, _CMP_UNORD_Q, _MM_FROUND_TO_NEAREST_INT, _mm256_cmp_ps, _mm256_cvtph_ps,
+        _mm256_cvtps_ph, _mm256_movemask_ps, _mm256_stream_si256, _mm512_cmp_ps_mask, _mm512_cvtph_ps,
+        _mm512_cvtps_ph, _mm512_stream_si512,
+    };
+
+    use bytemuck::cast;
+
+    use super::{Kernel, LINE, Stream, Vectors};
+
+    /// AVX2, FMA and F16C.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Avx2(());
+
+    /// AVX-512 F, BW, DQ and VL besides.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Avx512(());
+
+    impl Avx2 {
+        pub(super) fn detect() -> Option<Self> {
+            let has = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            has.then_some(Self(()))
+        }
+
+        pub(super) fn run(self, kernel: impl Kernel) {
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn compiled(vectors: Avx2, kernel: impl Kernel) {
+                kernel.run(vectors);
+            }
+            // SAFETY: `self` proves it.
+            unsafe { compiled(self, kernel) }
+        }
+    }
+
+    impl Avx512 {
+        pub(super) fn detect() -> Option<Self> {
+            let has = Avx2::detect().is_some()
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            has.then_some(Self(()))
+        }
+
+        pub(super) fn run(self, kernel: impl Kernel) {
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+            fn compiled(vectors: Avx512, kernel: impl Kernel) {
+                kernel.run(vectors);
+            }
+            // SAFETY: `self` proves it.
+            unsafe { compiled(self, kernel) }
+        }
+    }
+
+    impl Vectors for Avx2 {
+        const NATIVE: bool = true;
+
+        #[inline(always)]
+        fn widen_f16<const N: usize>(self, from: &[u16; N], to: &mut [f32; N]) -> bool {
+            #[inline]
+            #[target_feature(enable = "avx2,f16c")]
+            fn widen(from: &[u16; 8], to: &mut [f32; 8]) -> bool {
+                let wide = _mm256_cvtph_ps(cast(*from));
+                *to = cast(wide);
+                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(wide, wide)) != 0
+            }
+            const { assert!(N.is_multiple_of(8)) };
+            let mut any_nan = false;
+            for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
+                // SAFETY: `self` proves it.
+                any_nan |= unsafe { widen(from, to) };
+            }
+            !any_nan
+        }
+
+        #[inline(always)]
+        fn round_f16<const N: usize>(self, from: &[f32; N], to: &mut [u16; N]) -> bool {
+            #[inline]
+            #[target_feature(enable = "avx2,f16c")]
+            fn round(from: &[f32; 8], to: &mut [u16; 8]) -> bool {
+                let wide = cast(*from);
+                *to = cast(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide));
+                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(wide, wide)) != 0
+            }
+            const { assert!(N.is_multiple_of(8)) };
+            let mut any_nan = false;
+            for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
+                // SAFETY: `self` proves it.
+                any_nan |= unsafe { round(from, to) };
+            }
+            !any_nan
+        }
+
+        #[inline(always)]
+        fn stream(self, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
+            let vectors: [__m256i; 2] = cast(*from);
+            assert_eq!(to.as_ptr().align_offset(LINE), 0);
+            for (vector, to) in vectors.into_iter().zip(to.as_chunks_mut::<32>().0) {
+                // SAFETY: `self` proves the instruction; `to` is aligned, exclusively borrowed, and not read before the
+                // fence with which `_order` ends.
+                unsafe { _mm256_stream_si256(to.as_mut_ptr().cast(), vector) };
+            }
+        }
+    }
+
+    impl Vectors for Avx512 {
+        const NATIVE: bool = true;
+
+        #[inline(always)]
+        fn widen_f16<const N: usize>(self, from: &[u16; N], to: &mut [f32; N]) -> bool {
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            fn widen(from: &[u16; 16], to: &mut [f32; 16]) -> bool {
+                let wide = _mm512_cvtph_ps(cast(*from));
+                *to = cast(wide);
+                _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(wide, wide) != 0
+            }
+            const { assert!(N.is_multiple_of(16)) };
+            let mut any_nan = false;
+            for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
+                // SAFETY: `self` proves it.
+                any_nan |= unsafe { widen(from, to) };
+            }
+            !any_nan
+        }
+
+        #[inline(always)]
+        fn round_f16<const N: usize>(self, from: &[f32; N], to: &mut [u16; N]) -> bool {
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            fn round(from: &[f32; 16], to: &mut [u16; 16]) -> bool {
+                let wide = cast(*from);
+                *to = cast(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide));
+                _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(wide, wide) != 0
+            }
+            const { assert!(N.is_multiple_of(16)) };
+            let mut any_nan = false;
+            for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
+                // SAFETY: `self` proves it.
+                any_nan |= unsafe { round(from, to) };
+            }
+            !any_nan
+        }
+
+        /// At once: parts of a line cost time.
+        #[inline(always)]
+        fn stream(self, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            unsafe fn stream(from: &[u8; LINE], to: *mut __m512i) {
+                // SAFETY: as below.
+                unsafe { _mm512_stream_si512(to, cast(*from)) }
+            }
+            assert_eq!(to.as_ptr().align_offset(LINE), 0);
+            // SAFETY: as above.
+            unsafe { stream(from, to.as_mut_ptr().cast()) };
+        }
+    }
 }

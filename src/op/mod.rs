@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+pub use crate::cpu::block::Block;
 use crate::{DType, Error};
 
 mod args;
@@ -90,11 +91,11 @@ pub trait Op: Send + Sync {
     /// whatever the storage type: the caller widens and rounds. `storage` is for an op that rounds on its way.
     fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]);
 
-    /// The wanted outputs of a block of elements, with the same bits as [`reference`](Op::reference).
+    /// The wanted outputs of some elements, with the same bits as [`reference`](Op::reference): the CPU path.
     ///
-    /// An operand that the wanted outputs do not need may be an empty slice.
-    fn cpu(&self, storage: DType, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-        reference_block(self, storage, reads, writes);
+    /// A block may lack operands that its [`outputs`](Block::outputs) do not need.
+    fn cpu(&self, storage: DType, block: Block) {
+        block.for_each(|reads, writes| self.reference(storage, reads, writes));
     }
 }
 
@@ -228,7 +229,7 @@ impl Definition {
             ("gradients behind z in its definition", leading, inputs),
             ("gradients in its definition", gradients, inputs),
             ("masks in its definition", masks, masks.min(1)),
-            ("outputs in its definition", writes, writes.clamp(1 + inputs, MAX_OUTPUTS)),
+            ("outputs in its definition", writes, writes.max(1 + inputs).min(MAX_OUTPUTS)),
             ("gated outputs without a mask or of a value of their own", ungated, 0),
             ("outputs", (last + 1).max(writes), writes),
         ];
@@ -411,6 +412,12 @@ impl Outputs {
         writes.fold(Self::NONE, |all, (i, p)| all | Self(u16::from(p) << i))
     }
 
+    /// This set and another.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether write `i` of the op is in the set.
     pub const fn contains(self, write: usize) -> bool {
         write < MAX_OUTPUTS && self.0 >> write & 1 == 1
@@ -431,7 +438,7 @@ impl std::ops::BitOr for Outputs {
     type Output = Self;
 
     fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        self.and(other)
     }
 }
 

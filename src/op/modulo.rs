@@ -18,10 +18,14 @@
 
 use std::sync::LazyLock;
 
-use super::{Args, Definition, IntoArgs, Op, OutputDefinition, Outputs};
+use super::{Args, Block, Definition, IntoArgs, Op, OutputDefinition, Outputs};
 use crate::{
     DType,
-    cpu::simd::{Kernel, Level},
+    cpu::{
+        block::Lanes,
+        simd::Vectors,
+        storage::{Aligned, LANES, Wide},
+    },
     dtype::power_of_two,
     numeric::{NAN, round_f64},
 };
@@ -61,17 +65,22 @@ impl Op for Mod {
         writes.copy_from_slice(&[z, reads[2], gradient_y(q, reads[2]), q]);
     }
 
-    fn cpu(&self, _storage: DType, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-        let [z, dx, dy, saved @ ..] = writes else { return };
-        if let Some(dx) = dx {
-            dx.copy_from_slice(reads[2]);
-        }
-        let [z, dy, q] = [Some(z), Some(dy), saved.first_mut()].map(|w| w.and_then(Option::as_deref_mut));
-        if z.is_some() || dy.is_some() || q.is_some() {
-            Level::detect().run(Block { reads, z, dy, q });
+    fn cpu(&self, _storage: DType, block: Block) {
+        let [x, y, upstream] = [0, 1, 2];
+        let [z, dx, dy, q] = [0, 1, 2, 3];
+        match block.outputs() {
+            Outputs::Z => block.lanes([x, y], [z], &OnLanes),
+            DX => block.lanes([upstream], [dx], &OnLanes),
+            DY => block.lanes([x, y, upstream], [dy], &OnLanes),
+            Z_DY => block.lanes([x, y, upstream], [z, dy], &OnLanes),
+            _ => block.lanes([x, y, upstream], [z, dx, dy, q], &OnLanes),
         }
     }
 }
+
+const DX: Outputs = Outputs::gradient(0);
+const DY: Outputs = Outputs::gradient(1);
+const Z_DY: Outputs = Outputs::Z.and(DY);
 
 /// `mod(x, y)`: `x - y * floor(x / y)`, rounded once.
 pub fn forward(x: f32, y: f32) -> f32 {
@@ -190,88 +199,58 @@ impl Quotient {
     }
 }
 
-/// The wanted outputs of a block of elements, before they are rounded to a 16-bit type.
-struct Block<'a> {
-    reads: &'a [&'a [f32]],
-    z: Option<&'a mut [f32]>,
-    dy: Option<&'a mut [f32]>,
-    q: Option<&'a mut [f32]>,
-}
+struct OnLanes;
 
-/// Elements that are computed before one looks whether any of them needs the long division.
-const LANES: usize = 64;
-
-type Lanes = [f32; LANES];
-
-impl Kernel for Block<'_> {
+impl Lanes<2, 1> for OnLanes {
     #[inline(always)]
-    fn run<const NATIVE: bool>(self) {
-        match (&self.z, &self.dy, &self.q) {
-            (Some(_), None, None) => self.blocks::<NATIVE, true, false, false>(),
-            (None, Some(_), None) => self.blocks::<NATIVE, false, true, false>(),
-            (Some(_), Some(_), None) => self.blocks::<NATIVE, true, true, false>(),
-            _ => self.blocks::<NATIVE, true, true, true>(),
-        }
+    fn lanes<V: Vectors>(&self, [x, y]: [&Wide; 2], [Aligned(z)]: &mut [Aligned<Wide>; 1]) {
+        floor_mod_lanes::<V>(x, y, |i, remainder, _| z[i] = remainder);
     }
 }
 
-impl Block<'_> {
-    /// What is not in `Z`, `DY`, `Q` is not computed.
+impl Lanes<1, 1> for OnLanes {
     #[inline(always)]
-    fn blocks<const NATIVE: bool, const Z: bool, const DY: bool, const Q: bool>(self) {
-        let [(x, x_rest), (y, y_rest), (dz, dz_rest)] = [0, 1, 2].map(|i| self.reads[i].as_chunks());
-        let [(z, z_rest), (dy, dy_rest), (q, q_rest)] =
-            [self.z, self.dy, self.q].map(|w| w.unwrap_or_default().as_chunks_mut());
-        let (mut other_z, mut other_dy, mut other_q) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for i in 0..x.len() {
-            floor_mod_lanes::<NATIVE, Z, DY, Q>(
-                (&x[i], &y[i], dz.get(i).unwrap_or(&x[i])),
-                z.get_mut(i).unwrap_or(&mut other_z),
-                dy.get_mut(i).unwrap_or(&mut other_dy),
-                q.get_mut(i).unwrap_or(&mut other_q),
-            );
-        }
-        if !x_rest.is_empty() {
-            floor_mod_lanes::<NATIVE, Z, DY, Q>(
-                (&padded(x_rest), &padded(y_rest), &padded(dz_rest)),
-                &mut other_z,
-                &mut other_dy,
-                &mut other_q,
-            );
-            z_rest.copy_from_slice(&other_z[..z_rest.len()]);
-            dy_rest.copy_from_slice(&other_dy[..dy_rest.len()]);
-            q_rest.copy_from_slice(&other_q[..q_rest.len()]);
-        }
+    fn lanes<V: Vectors>(&self, [upstream]: [&Wide; 1], [Aligned(dx)]: &mut [Aligned<Wide>; 1]) {
+        *dx = *upstream;
     }
 }
 
-/// The values, and ones.
-fn padded(values: &[f32]) -> Lanes {
-    let mut lanes = [1.0; LANES];
-    lanes[..values.len()].copy_from_slice(values);
-    lanes
+impl Lanes<3, 1> for OnLanes {
+    #[inline(always)]
+    fn lanes<V: Vectors>(&self, [x, y, upstream]: [&Wide; 3], [Aligned(dy)]: &mut [Aligned<Wide>; 1]) {
+        floor_mod_lanes::<V>(x, y, |i, _, q| dy[i] = gradient_y(q, upstream[i]));
+    }
 }
 
-/// Some elements: straight through, and again those that did not come out exact.
+impl Lanes<3, 2> for OnLanes {
+    #[inline(always)]
+    fn lanes<V: Vectors>(
+        &self,
+        [x, y, upstream]: [&Wide; 3],
+        [Aligned(z), Aligned(dy)]: &mut [Aligned<Wide>; 2],
+    ) {
+        floor_mod_lanes::<V>(x, y, |i, remainder, q| (z[i], dy[i]) = (remainder, gradient_y(q, upstream[i])));
+    }
+}
+
+impl Lanes<3, 4> for OnLanes {
+    #[inline(always)]
+    fn lanes<V: Vectors>(
+        &self,
+        [x, y, upstream]: [&Wide; 3],
+        [Aligned(z), Aligned(dx), Aligned(dy), Aligned(quotient)]: &mut [Aligned<Wide>; 4],
+    ) {
+        *dx = *upstream;
+        floor_mod_lanes::<V>(x, y, |i, remainder, q| {
+            (z[i], dy[i], quotient[i]) = (remainder, gradient_y(q, upstream[i]), q);
+        });
+    }
+}
+
+/// `store(lane, z, Q)` for each lane: straight through, and again for those that did not come out exact.
 #[inline(always)]
-fn floor_mod_lanes<const NATIVE: bool, const Z: bool, const DY: bool, const Q: bool>(
-    (x, y, dz): (&Lanes, &Lanes, &Lanes),
-    z: &mut Lanes,
-    dy: &mut Lanes,
-    q: &mut Lanes,
-) {
-    let lane = if NATIVE { floor_mod_fused } else { floor_mod_f64 };
-    let mut store = |i: usize, remainder: f32, quotient: f32| {
-        if Z {
-            z[i] = remainder;
-        }
-        if DY {
-            dy[i] = gradient_y(quotient, dz[i]);
-        }
-        if Q {
-            q[i] = quotient;
-        }
-    };
+fn floor_mod_lanes<V: Vectors>(x: &Wide, y: &Wide, mut store: impl FnMut(usize, f32, f32)) {
+    let lane = if V::NATIVE { floor_mod_fused } else { floor_mod_f64 };
     let mut all_exact = true;
     for i in 0..LANES {
         let ((remainder, quotient), exact) = lane(x[i], y[i]);

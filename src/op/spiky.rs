@@ -13,10 +13,14 @@
 
 use std::sync::LazyLock;
 
-use super::{Args, Definition, IntoArgs, Op, OutputDefinition, Outputs, modulo};
+use super::{Args, Block, Definition, IntoArgs, Op, OutputDefinition, Outputs, modulo};
 use crate::{
     DType,
-    cpu::simd::{Kernel, Level},
+    cpu::{
+        block::Lanes,
+        simd::Vectors,
+        storage::{Aligned, LANES, Wide},
+    },
     numeric::floor,
 };
 
@@ -58,54 +62,89 @@ impl Op for Spiky {
         ]);
     }
 
-    fn cpu(&self, storage: DType, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-        // Every r up to here rounds to 0.5 or less: half a unit above 0.5 is a tie, and 0.5 is the even neighbour.
-        let most = match storage {
-            DType::F32 => 0.5,
-            DType::F16 => 0.5 + 2.0_f32.powi(-12),
-            DType::Bf16 => 0.5 + 2.0_f32.powi(-9),
-        };
-        let [z, dx, saved @ ..] = writes else { return };
-        let [z, dx, mask] = [Some(z), Some(dx), saved.first_mut()].map(|w| w.and_then(Option::as_deref_mut));
-        Level::detect().run(Block { most, reads, z, dx, mask });
+    fn cpu(&self, storage: DType, block: Block) {
+        let lanes = OnLanes { most: most(storage) };
+        let [x, upstream] = [0, 1];
+        let [z, dx, mask] = [0, 1, 2];
+        match block.outputs() {
+            Outputs::Z => block.lanes([x], [z], &lanes),
+            DX => block.lanes([x, upstream], [dx], &lanes),
+            Z_DX => block.lanes([x, upstream], [z, dx], &lanes),
+            _ => block.lanes([x, upstream], [z, dx, mask], &lanes),
+        }
     }
 }
 
-/// The wanted outputs of a block of elements, before they are rounded to a 16-bit type.
-struct Block<'a> {
-    /// The largest `r` that is not cut off.
-    most: f32,
-    reads: &'a [&'a [f32]],
-    z: Option<&'a mut [f32]>,
-    dx: Option<&'a mut [f32]>,
-    /// 1 where `r` is not cut off, else 0.
-    mask: Option<&'a mut [f32]>,
+const DX: Outputs = Outputs::gradient(0);
+const Z_DX: Outputs = Outputs::Z.and(DX);
+
+/// Every `r` up to here rounds to 0.5 or less: half a unit above 0.5 is a tie, and 0.5 is the even neighbour.
+fn most(storage: DType) -> f32 {
+    match storage {
+        DType::F32 => 0.5,
+        DType::F16 => 0.5 + 2.0_f32.powi(-12),
+        DType::Bf16 => 0.5 + 2.0_f32.powi(-9),
+    }
 }
 
-impl Kernel for Block<'_> {
+struct OnLanes {
+    /// The largest `r` that is not cut off.
+    most: f32,
+}
+
+impl OnLanes {
+    /// `r`, and whether it is not cut off.
     #[inline(always)]
-    fn run<const NATIVE: bool>(self) {
-        let (x, dz) = (self.reads[0], self.reads[1]);
+    fn kept<V: Vectors>(&self, x: f32) -> (f32, bool) {
         // The floor is exact, so the difference rounds once; it is NaN where x is NaN or infinite, and compares false.
-        let kept = |x: f32| {
-            let r = x - floor::<NATIVE>(x);
-            (r, r <= self.most)
-        };
-        if let Some(z) = self.z {
-            for (z, x) in z.iter_mut().zip(x) {
-                let (r, kept) = kept(*x);
-                *z = if kept { r } else { 0.0 };
-            }
+        let r = x - floor::<V>(x);
+        (r, r <= self.most)
+    }
+}
+
+impl Lanes<1, 1> for OnLanes {
+    #[inline(always)]
+    fn lanes<V: Vectors>(&self, [x]: [&Wide; 1], [Aligned(z)]: &mut [Aligned<Wide>; 1]) {
+        for (z, x) in z.iter_mut().zip(x) {
+            let (r, kept) = self.kept::<V>(*x);
+            *z = if kept { r } else { 0.0 };
         }
-        if let Some(dx) = self.dx {
-            for ((dx, x), dz) in dx.iter_mut().zip(x).zip(dz) {
-                *dx = if kept(*x).1 { *dz } else { 0.0 };
-            }
+    }
+}
+
+impl Lanes<2, 1> for OnLanes {
+    #[inline(always)]
+    fn lanes<V: Vectors>(&self, [x, upstream]: [&Wide; 2], [Aligned(dx)]: &mut [Aligned<Wide>; 1]) {
+        for (i, dx) in dx.iter_mut().enumerate() {
+            *dx = if self.kept::<V>(x[i]).1 { upstream[i] } else { 0.0 };
         }
-        if let Some(mask) = self.mask {
-            for (mask, x) in mask.iter_mut().zip(x) {
-                *mask = if kept(*x).1 { 1.0 } else { 0.0 };
-            }
+    }
+}
+
+impl Lanes<2, 2> for OnLanes {
+    #[inline(always)]
+    fn lanes<V: Vectors>(
+        &self,
+        [x, upstream]: [&Wide; 2],
+        [Aligned(z), Aligned(dx)]: &mut [Aligned<Wide>; 2],
+    ) {
+        for i in 0..LANES {
+            let (r, kept) = self.kept::<V>(x[i]);
+            (z[i], dx[i]) = if kept { (r, upstream[i]) } else { (0.0, 0.0) };
+        }
+    }
+}
+
+impl Lanes<2, 3> for OnLanes {
+    #[inline(always)]
+    fn lanes<V: Vectors>(
+        &self,
+        [x, upstream]: [&Wide; 2],
+        [Aligned(z), Aligned(dx), Aligned(mask)]: &mut [Aligned<Wide>; 3],
+    ) {
+        for i in 0..LANES {
+            let (r, kept) = self.kept::<V>(x[i]);
+            (z[i], dx[i], mask[i]) = if kept { (r, upstream[i], 1.0) } else { (0.0, 0.0, 0.0) };
         }
     }
 }

@@ -177,8 +177,8 @@ mod tests {
             elemgrad::modulo::Mod.reference(dtype, reads, writes);
         }
 
-        fn cpu(&self, _: DType, _: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
-            writes.iter_mut().flatten().for_each(|write| write.fill(0.5));
+        fn cpu(&self, _: DType, block: op::Block) {
+            block.for_each(|_, writes| writes.fill(0.5));
         }
     }
 

@@ -1,0 +1,348 @@
+//! One loop for every op, pass and storage type: load, widen, compute, round, store.
+
+use std::mem;
+
+use bytemuck::{cast_slice, cast_slice_mut};
+
+use super::{
+    simd::{Kernel, LINE, Level, Stream, Vectors, in_order, prefetch},
+    storage::{Aligned, Bf16, F16, F32, LANES, Storage, Wide, pack, unpack},
+};
+use crate::{
+    DType, Outputs,
+    host::{Slice, SliceMut},
+};
+
+/// Elements of a call on the CPU path, as they are stored: what [`Op::cpu`](crate::Op::cpu) computes.
+#[derive(Debug)]
+pub struct Block<'b, 'a> {
+    pub(super) level: Level,
+    /// What slices hold: the storage type, or f32 where it was widened before and is rounded later.
+    pub(super) stored: DType,
+    pub(super) len: usize,
+    /// Numbered as the op's; none where the wanted outputs do not need it.
+    pub(super) reads: &'b [Option<Slice<'b>>],
+    /// None where it is not wanted.
+    pub(super) writes: &'b mut [Option<SliceMut<'a>>],
+    /// Whether what is written leaves the caches before anyone reads it, and had better not be fetched into them.
+    pub(super) past_caches: bool,
+}
+
+/// [`LANES`] elements of some reads, to as many of some writes, all in f32 and in one order. A mask's are 1 or 0.
+pub(crate) trait Lanes<const R: usize, const W: usize> {
+    /// Mark it, and what it calls, `#[inline(always)]`. NaN that it computes is the canonical one.
+    fn lanes<V: Vectors>(&self, reads: [&Wide; R], writes: &mut [Aligned<Wide>; W]);
+}
+
+impl<'b, 'a> Block<'b, 'a> {
+    /// Of `len` elements that are stored as f32, by the machine's best instructions.
+    pub(super) fn new(
+        len: usize,
+        reads: &'b [Option<Slice<'b>>],
+        writes: &'b mut [Option<SliceMut<'a>>],
+    ) -> Self {
+        Self { level: Level::detect(), stored: DType::F32, len, reads, writes, past_caches: false }
+    }
+
+    /// The wanted outputs.
+    pub fn outputs(&self) -> Outputs {
+        Outputs::present(self.writes.iter().map(Option::is_some))
+    }
+
+    /// Element by element: `f` gets all reads, and sets all writes, of which the wanted ones are stored.
+    pub fn for_each(self, mut f: impl FnMut(&[f32], &mut [f32])) {
+        let mut reads = vec![0.0; self.reads.len()];
+        let mut writes = vec![0.0; self.writes.len()];
+        for i in 0..self.len {
+            for (read, from) in reads.iter_mut().zip(self.reads) {
+                *read = from.map_or(0.0, |from| from.get(i));
+            }
+            f(&reads, &mut writes);
+            for (to, write) in self.writes.iter_mut().zip(&writes) {
+                if let Some(to) = to {
+                    to.set(i, *write);
+                }
+            }
+        }
+    }
+
+    /// Many elements at a time, by the reads and writes of these numbers; a read that is not there is zeros.
+    pub(crate) fn lanes<const R: usize, const W: usize>(
+        self,
+        reads: [usize; R],
+        writes: [usize; W],
+        lanes: &impl Lanes<R, W>,
+    ) {
+        match self.stored {
+            DType::F32 => self.stored_as::<F32, R, W>(reads, writes, lanes),
+            DType::F16 => self.stored_as::<F16, R, W>(reads, writes, lanes),
+            DType::Bf16 => self.stored_as::<Bf16, R, W>(reads, writes, lanes),
+        }
+    }
+
+    fn stored_as<S: Storage, const R: usize, const W: usize>(
+        self,
+        reads: [usize; R],
+        writes: [usize; W],
+        lanes: &impl Lanes<R, W>,
+    ) {
+        let Self { level, len, past_caches, .. } = self;
+        let sources = reads.map(|r| Source::<S>::new(self.reads.get(r).copied().flatten()));
+        let targets = writes.map(|w| {
+            let target = self.writes.get_mut(w).and_then(Option::as_mut);
+            target.map(|target| Target::<S>::new(target.cut(len)))
+        });
+        in_order(|stream| {
+            let past_caches = past_caches.then_some(stream);
+            level.run(Loop { lanes, len, sources, targets, past_caches });
+        });
+    }
+}
+
+/// Room for what is read: the lanes, and elements up to [`LANES`].
+type Scratch<S> = (Aligned<Wide>, Aligned<[<S as Storage>::Bits; LANES]>);
+
+enum Source<'a, S: Storage> {
+    None,
+    Elements(&'a [S::Bits]),
+    Mask(&'a [u32]),
+}
+
+impl<'a, S: Storage> Source<'a, S> {
+    fn new(slice: Option<Slice<'a>>) -> Self {
+        match slice {
+            None => Self::None,
+            Some(Slice::F32(slice)) => Self::Elements(cast_slice(slice)),
+            Some(Slice::Half(_, slice)) => Self::Elements(cast_slice(slice)),
+            Some(Slice::Bits(words)) => Self::Mask(words),
+        }
+    }
+
+    /// `count` elements, and ones up to [`LANES`]; `scratch` has room for them.
+    #[inline(always)]
+    fn load<'s, V: Vectors>(
+        &'s self,
+        vectors: V,
+        start: usize,
+        count: usize,
+        scratch: &'s mut Scratch<S>,
+    ) -> &'s Wide {
+        let (Aligned(wide), Aligned(padded)) = scratch;
+        match self {
+            Self::None => wide,
+            Self::Elements(slice) => {
+                let slice = &slice[start..][..count];
+                if let Some(elements) = slice.first_chunk() {
+                    return S::widen(vectors, elements, wide);
+                }
+                *padded = [S::ONE; LANES];
+                padded[..count].copy_from_slice(slice);
+                S::widen(vectors, padded, wide)
+            }
+            Self::Mask(words) => {
+                unpack::<S>(bits_at(words, start), wide);
+                wide
+            }
+        }
+    }
+}
+
+/// 64 bits from one on, as far as there are words.
+fn bits_at(words: &[u32], start: usize) -> u64 {
+    let words = words[start / 32..].iter().take(3).rev();
+    let bits = words.fold(0, |bits, word| bits << 32 | u128::from(*word));
+    (bits >> (start % 32)) as u64
+}
+
+enum Target<'a, S: Storage> {
+    Elements(&'a mut [S::Bits]),
+    Mask(Bits<'a>),
+}
+
+impl<'a, S: Storage> Target<'a, S> {
+    fn new(slice: SliceMut<'a>) -> Self {
+        match slice {
+            SliceMut::F32(slice) => Self::Elements(cast_slice_mut(slice)),
+            SliceMut::Half(_, slice) => Self::Elements(cast_slice_mut(slice)),
+            SliceMut::Bits(words) => Self::Mask(Bits { words, pending: 0, count: 0 }),
+        }
+    }
+
+    /// Stores the next `count` elements.
+    #[inline(always)]
+    fn store<V: Vectors>(&mut self, vectors: V, wide: &Wide, count: usize, past: Option<&Stream<'a>>) {
+        match self {
+            Self::Elements(rest) => {
+                let mut rounded = Aligned([S::ONE; LANES]);
+                S::round(vectors, wide, &mut rounded.0);
+                let rounded = &rounded.0;
+                let (to, later) = mem::take(rest).split_at_mut(count);
+                *rest = later;
+                match past {
+                    Some(stream) if count == LANES => {
+                        stream.copy(vectors, cast_slice(rounded), cast_slice_mut(to));
+                    }
+                    _ => to.copy_from_slice(&rounded[..count]),
+                }
+            }
+            Self::Mask(bits) => bits.push(pack::<S>(wide), count),
+        }
+    }
+}
+
+/// Bits that become words.
+struct Bits<'a> {
+    words: &'a mut [u32],
+    pending: u128,
+    /// How many are pending.
+    count: usize,
+}
+
+impl Bits<'_> {
+    #[inline(always)]
+    fn push(&mut self, bits: u64, count: usize) {
+        let bits = u128::from(bits) & ((1 << count) - 1);
+        self.pending |= bits << self.count;
+        self.count += count;
+        while self.count >= 32 {
+            self.pop();
+            self.count -= 32;
+        }
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) {
+        if let Some(word) = self.words.split_off_first_mut() {
+            *word = self.pending as u32;
+        }
+        self.pending >>= 32;
+    }
+}
+
+impl Drop for Bits<'_> {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.pop();
+        }
+    }
+}
+
+struct Loop<'l, 'r, 'a, L, S: Storage, const R: usize, const W: usize> {
+    lanes: &'l L,
+    len: usize,
+    sources: [Source<'r, S>; R],
+    targets: [Option<Target<'a, S>>; W],
+    past_caches: Option<&'l Stream<'a>>,
+}
+
+impl<L: Lanes<R, W>, S: Storage, const R: usize, const W: usize> Kernel for Loop<'_, '_, '_, L, S, R, W> {
+    #[inline(always)]
+    fn run<V: Vectors>(mut self, vectors: V) {
+        let zeros = Aligned([0.0; LANES]);
+        let mut scratch = ([(zeros, Aligned([S::ONE; LANES])); R], [zeros; W]);
+        let mut ahead = Ahead::default();
+        let mut start = 0;
+        if self.past_caches.is_some() {
+            start = self.before_line();
+            self.block(vectors, 0, start, &mut scratch);
+        }
+        while self.len - start >= LANES {
+            if self.past_caches.is_some() {
+                ahead.fetch(&self.sources, start);
+            }
+            self.block(vectors, start, LANES, &mut scratch);
+            start += LANES;
+        }
+        self.block(vectors, start, self.len - start, &mut scratch);
+    }
+}
+
+impl<L: Lanes<R, W>, S: Storage, const R: usize, const W: usize> Loop<'_, '_, '_, L, S, R, W> {
+    #[inline(always)]
+    fn block<V: Vectors>(
+        &mut self,
+        vectors: V,
+        start: usize,
+        count: usize,
+        (scratch, writes): &mut ([Scratch<S>; R], [Aligned<Wide>; W]),
+    ) {
+        if count == 0 {
+            return;
+        }
+        let mut reads = [&[0.0; LANES]; R];
+        for ((read, source), scratch) in reads.iter_mut().zip(&self.sources).zip(scratch) {
+            *read = source.load(vectors, start, count, scratch);
+        }
+        self.lanes.lanes::<V>(reads, writes);
+        for (target, Aligned(wide)) in self.targets.iter_mut().zip(&*writes) {
+            if let Some(target) = target {
+                target.store(vectors, wide, count, self.past_caches);
+            }
+        }
+    }
+
+    /// Elements before the first output begins a line of the cache: others that do not begin one there go through the
+    /// caches.
+    fn before_line(&self) -> usize {
+        let elements = self.targets.iter().flatten().find_map(|target| match target {
+            Target::Elements(slice) => Some(slice.as_ptr().align_offset(LINE)),
+            Target::Mask(_) => None,
+        });
+        elements.map_or(0, |elements| elements.min(self.len))
+    }
+}
+
+/// Fetches what is read next, a line of each of some pages in turn: a core has enough requests under way only if they go
+/// to about four pages.
+#[derive(Default)]
+struct Ahead {
+    /// Where the fetched elements begin.
+    from: usize,
+    /// Lines that were fetched from there on.
+    lines: usize,
+}
+
+impl Ahead {
+    /// Pages that are fetched from at a time, and the bytes of each, beyond which a processor does not fetch on its own.
+    const PAGES: usize = 4;
+    const PAGE: usize = 4096;
+
+    #[inline(always)]
+    fn fetch<S: Storage>(&mut self, sources: &[Source<S>], start: usize) {
+        let size = size_of::<S::Bits>();
+        if start >= self.from {
+            *self = Self { from: start + Self::PAGES * Self::PAGE / size, lines: 0 };
+        }
+        for _ in 0..LANES * size / LINE {
+            let offset = self.lines % Self::PAGES * Self::PAGE + self.lines / Self::PAGES * LINE;
+            for source in sources {
+                if let Source::Elements(slice) = source {
+                    prefetch(slice.as_ptr().cast::<u8>().wrapping_add(self.from * size + offset));
+                }
+            }
+            self.lines += 1;
+        }
+    }
+}
+
+/// What a gate passes, by a mask: the lanes of the mask, then those of a gradient.
+pub(super) struct Gate;
+
+impl Lanes<2, 1> for Gate {
+    #[inline(always)]
+    fn lanes<V: Vectors>(&self, [mask, gradient]: [&Wide; 2], [Aligned(gated)]: &mut [Aligned<Wide>; 1]) {
+        for i in 0..LANES {
+            gated[i] = if mask[i] == 0.0 { 0.0 } else { gradient[i] };
+        }
+    }
+}
+
+/// The same again.
+pub(super) struct Copy;
+
+impl Lanes<1, 1> for Copy {
+    #[inline(always)]
+    fn lanes<V: Vectors>(&self, [from]: [&Wide; 1], [Aligned(to)]: &mut [Aligned<Wide>; 1]) {
+        *to = *from;
+    }
+}

@@ -1,0 +1,164 @@
+//! Elements as storage holds them, as f32 and back, some at a time, bit for bit as `DType::widen` and `DType::round` do
+//! it.
+
+use bytemuck::{Pod, cast};
+
+use super::simd::Vectors;
+
+/// Elements that are computed at a time: whole lines of the cache in every storage type.
+pub(crate) const LANES: usize = 64;
+
+const HALF: usize = LANES / 2;
+
+/// As many elements in f32, in whatever order the storage type finds easiest, the same for all operands.
+pub(crate) type Wide = [f32; LANES];
+
+/// Something that begins a line of the cache: vectors that straddle two are slow.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Aligned<T>(pub(crate) T);
+
+/// A storage type.
+pub(crate) trait Storage {
+    /// 1.
+    const ONE: Self::Bits;
+
+    /// The bits of an element.
+    type Bits: Pod;
+
+    /// `to` has room for the lanes.
+    fn widen<'w, V: Vectors>(vectors: V, from: &'w [Self::Bits; LANES], to: &'w mut Wide) -> &'w Wide;
+
+    /// The rounded lanes. A NaN is the one that ops compute, or has been [widened](Storage::widen).
+    fn round<V: Vectors>(vectors: V, from: &Wide, to: &mut [Self::Bits; LANES]);
+
+    /// The element that is in a lane.
+    #[inline(always)]
+    fn element(lane: usize) -> usize {
+        lane
+    }
+}
+
+pub(crate) struct F32;
+pub(crate) struct F16;
+pub(crate) struct Bf16;
+
+impl Storage for F32 {
+    const ONE: f32 = 1.0;
+    type Bits = f32;
+
+    #[inline(always)]
+    fn widen<'w, V: Vectors>(_: V, from: &'w [f32; LANES], _: &'w mut Wide) -> &'w Wide {
+        from
+    }
+
+    #[inline(always)]
+    fn round<V: Vectors>(_: V, from: &Wide, to: &mut [f32; LANES]) {
+        *to = *from;
+    }
+}
+
+/// Two elements are a word, the first its lower half. All lower halves come first: so no half crosses from lane to lane.
+impl Storage for Bf16 {
+    const ONE: u16 = 0x3f80;
+    type Bits = u16;
+
+    #[inline(always)]
+    fn widen<'w, V: Vectors>(_: V, from: &'w [u16; LANES], to: &'w mut Wide) -> &'w Wide {
+        let words: [u32; HALF] = cast(*from);
+        for i in 0..HALF {
+            to[i] = f32::from_bits(words[i] << 16);
+            to[i + HALF] = f32::from_bits(words[i] & 0xffff_0000);
+        }
+        to
+    }
+
+    #[inline(always)]
+    fn round<V: Vectors>(_: V, from: &Wide, to: &mut [u16; LANES]) {
+        // The ends of the carry are right for the NaN that ops compute, and change nothing in what was widened.
+        let rounded = |value: f32| value.to_bits().wrapping_add(0x7fff + (value.to_bits() >> 16 & 1));
+        let mut words = [0; HALF];
+        for i in 0..HALF {
+            words[i] = rounded(from[i]) >> 16 | rounded(from[i + HALF]) & 0xffff_0000;
+        }
+        *to = cast(words);
+    }
+
+    #[inline(always)]
+    fn element(lane: usize) -> usize {
+        lane % HALF * 2 + lane / HALF
+    }
+}
+
+impl Storage for F16 {
+    const ONE: u16 = 0x3c00;
+    type Bits = u16;
+
+    #[inline(always)]
+    fn widen<'w, V: Vectors>(vectors: V, from: &'w [u16; LANES], to: &'w mut Wide) -> &'w Wide {
+        if !vectors.widen_f16(from, to) {
+            for i in 0..LANES {
+                to[i] = widen_f16(from[i]);
+            }
+        }
+        to
+    }
+
+    #[inline(always)]
+    fn round<V: Vectors>(vectors: V, from: &Wide, to: &mut [u16; LANES]) {
+        if !vectors.round_f16(from, to) {
+            for i in 0..LANES {
+                to[i] = round_f16(from[i]);
+            }
+        }
+    }
+}
+
+/// With the fraction where an f32 has it, a number is too small by a power of two, whose product is exact.
+#[inline(always)]
+fn widen_f16(bits: u16) -> f32 {
+    let (sign, size) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff));
+    let number = (f32::from_bits(size << 13) * f32::from_bits((127 + 112) << 23)).to_bits();
+    let special = size << 13 | 0x7f80_0000;
+    f32::from_bits(sign | if size < 0x7c00 { number } else { special })
+}
+
+#[inline(always)]
+fn round_f16(value: f32) -> u16 {
+    const LEAST_NORMAL: u32 = (127 - 14) << 23;
+    // Halfway from the largest number to the next power.
+    const INFINITE: u32 = 0x477f_f000;
+    let (sign, size) = (value.to_bits() >> 16 & 0x8000, value.to_bits() & 0x7fff_ffff);
+    let normal = nearest_even(size.wrapping_sub(112 << 23), 13);
+    // The sum's unit is that of f16's subnormal numbers.
+    let subnormal = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(0.5_f32.to_bits());
+    let finite = if size < LEAST_NORMAL { subnormal } else { normal };
+    let number = if size < INFINITE { finite } else { 0x7c00 };
+    let payload = size >> 13 & 0x3ff;
+    (sign | if value.is_nan() { 0x7c00 | payload } else { number }) as u16
+}
+
+/// `bits / 2^count`, a carry into the exponent being right.
+#[inline(always)]
+fn nearest_even(bits: u32, count: u32) -> u32 {
+    let (half, odd) = ((1 << (count - 1)) - 1, bits >> count & 1);
+    bits.wrapping_add(half + odd) >> count
+}
+
+/// A bit of a mask for each lane: 1 or 0.
+#[inline(always)]
+pub(crate) fn unpack<S: Storage>(bits: u64, to: &mut Wide) {
+    for (lane, to) in to.iter_mut().enumerate() {
+        *to = (bits >> S::element(lane) & 1) as f32;
+    }
+}
+
+/// For each element whether its lane is not 0.
+#[inline(always)]
+pub(crate) fn pack<S: Storage>(from: &Wide) -> u64 {
+    let mut bits = 0;
+    for (lane, from) in from.iter().enumerate() {
+        bits |= u64::from(*from != 0.0) << S::element(lane);
+    }
+    bits
+}
