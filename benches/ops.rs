@@ -2,12 +2,10 @@
 //!
 //! `cargo bench`, or `cargo bench -- --quick`; a filter names a group, as in `cargo bench -- mod/fused/f32`. Devices are
 //! the CPU and every hardware adapter, and software adapters where `ELEMGRAD_BENCH_SOFTWARE` is set; a GPU is timed by its
-//! own clock where it has one. Every case is compared with the reference before it is timed.
+//! own clock where it has one. Every case is compared with the reference before it is timed. What a call costs besides is
+//! `cargo bench --bench overhead`.
 
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::{cell::OnceCell, time::Duration};
 
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
@@ -16,11 +14,9 @@ use criterion::{
 use elemgrad::{
     DType, Runner,
     data::Data,
-    gpu::{Kernels, device},
+    gpu::device,
     measure::{Case, Extra, Prepared, Shapes},
-    modulo,
     op::{BUILT_IN, Pass},
-    spiky, wgpu,
 };
 
 /// Small enough for a core's cache, around the last cache's size, and past it.
@@ -28,7 +24,7 @@ const ELEMENTS: [u64; 3] = [1 << 12, 1 << 20, 1 << 24];
 /// The size at which storage types, layouts and options other than the usual are timed.
 const USUAL: u64 = 1 << 20;
 
-criterion_group!(benches, ops, small, recording);
+criterion_group!(benches, ops);
 criterion_main!(benches);
 
 fn ops(criterion: &mut Criterion) {
@@ -117,96 +113,4 @@ fn in_parts(mut calls: u64, mut time: impl FnMut(u32) -> Duration) -> Duration {
         calls -= some;
     }
     sum
-}
-
-/// Small slices on the CPU path, beside a loop over the scalar functions.
-fn small(criterion: &mut Criterion) {
-    let runner = Runner::cpu();
-    for elements in [64, 256, 1024, 4000] {
-        let x: Vec<f32> = (0..elements).map(|i| i as f32 * 0.37 - 50.0).collect();
-        let y: Vec<f32> = (0..elements).map(|i| (i % 13) as f32 * 0.5 + 0.75).collect();
-        let mut z = vec![0.0; elements];
-        let mut group = criterion.benchmark_group(format!("small/{elements}"));
-        group.bench_function("spiky", |b| {
-            b.iter(|| runner.run(spiky::Forward { x: black_box(&x), z: &mut z[..] }).expect("it is right"));
-        });
-        group.bench_function("spiky by a scalar loop", |b| {
-            b.iter(|| black_box(&mut z).iter_mut().zip(&x).for_each(|(z, x)| *z = spiky::forward(*x)));
-        });
-        group.bench_function("mod", |b| {
-            b.iter(|| {
-                runner.run(modulo::Forward { x: black_box(&x), y: &y, z: &mut z[..] }).expect("it is right");
-            });
-        });
-        group.bench_function("mod by a scalar loop", |b| {
-            let xy = x.iter().zip(&y);
-            b.iter(|| {
-                black_box(&mut z)
-                    .iter_mut()
-                    .zip(xy.clone())
-                    .for_each(|(z, (x, y))| *z = modulo::forward(*x, *y));
-            });
-        });
-        group.finish();
-    }
-}
-
-/// A recording beside one by hand of the same dispatch, on wgpu's back end that does nothing.
-fn recording(criterion: &mut Criterion) {
-    let (device, _queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
-    let buffer = |size, usage| {
-        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
-        device.create_buffer(&descriptor)
-    };
-    let [x, z] = [0; 2].map(|_| buffer(1 << 20, wgpu::BufferUsages::STORAGE));
-    let bound = Kernels::new(&device).bind(spiky::Forward { x: &x, z: &z }).expect("it is right");
-    let params = buffer(1 << 10, wgpu::BufferUsages::UNIFORM);
-    let (pipeline, bind_group) = by_hand(&device, [&params, &x, &z]);
-
-    let pass = |record: &dyn Fn(&mut wgpu::ComputePass), calls: u32| {
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        let start = Instant::now();
-        (0..calls).for_each(|_| record(&mut pass));
-        start.elapsed()
-    };
-    let mut group = criterion.benchmark_group("recording");
-    let mut bench = |name: &str, record: &dyn Fn(&mut wgpu::ComputePass)| {
-        group.bench_function(name, |b| b.iter_custom(|calls| in_parts(calls, |calls| pass(record, calls))));
-    };
-    bench("ours", &|pass| bound.record(pass));
-    bench("by hand", &|pass| {
-        pass.set_pipeline(&pipeline);
-        pass.set_bind_group(0, &bind_group, &[]);
-        pass.dispatch_workgroups(256, 1, 1);
-    });
-    group.finish();
-}
-
-fn by_hand(device: &wgpu::Device, buffers: [&wgpu::Buffer; 3]) -> (wgpu::ComputePipeline, wgpu::BindGroup) {
-    let source = "
-        @group(0) @binding(0) var<uniform> params: vec4<u32>;
-        @group(0) @binding(1) var<storage, read> x: array<u32>;
-        @group(0) @binding(2) var<storage, read_write> z: array<u32>;
-        @compute @workgroup_size(1) fn main() { z[params.x] = x[0]; }
-    ";
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: None,
-        source: wgpu::ShaderSource::Wgsl(source.into()),
-    });
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: None,
-        layout: None,
-        module: &module,
-        entry_point: None,
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
-    });
-    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &pipeline.get_bind_group_layout(0),
-        entries: &[(0, buffers[0]), (1, buffers[1]), (2, buffers[2])]
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }),
-    });
-    (pipeline, bind_group)
 }
