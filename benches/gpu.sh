@@ -2,20 +2,37 @@
 # All there is to know of one GPU, in one run: what it is, whether its bits are right, how fast its kernels are.
 #
 #   benches/gpu.sh [ELEMGRAD]     the command, by default target/release/elemgrad; results go to the folder $OUT (gpu-report)
-set -euo pipefail
+#
+# $ELEMENTS are those of each call (268435456: operands of 1 GiB in f32, some 12 GiB of host memory), $DEVICE the device.
+# Every step is done, whatever the others say; the last line of the script's output is the worst of them.
+set -uo pipefail
 elemgrad=${1:-target/release/elemgrad}
 out=${OUT:-gpu-report}
 device=${DEVICE:-gpu}
+elements=${ELEMENTS:-268435456}
 mkdir -p "$out"
+worst=0
 
-"$elemgrad" info --device "$device" --json > "$out/info.json"
-"$elemgrad" bench --elements 268435456 --device "$device" --json | tee "$out/bench.json"
-"$elemgrad" bench --elements 268435456 --dtype all --layout all --extra all --data ordinary --device "$device" --json |
-    tee "$out/bench-all.json"
-"$elemgrad" verify spiky --exhaustive --device "$device" --json | tee "$out/verify-spiky.json"
-"$elemgrad" verify mod --pairs 1000000000 --device "$device" --json | tee "$out/verify-mod.json"
+# step FILE SUBCOMMAND...: runs it on the device and keeps what it prints.
+step() {
+    local file=$1 code=0
+    shift
+    "$elemgrad" "$@" --device "$device" --json | tee "$out/$file.json" || code=$?
+    [ "$code" -eq 0 ] || echo "elemgrad $*: exit $code" >&2
+    [ "$code" -le "$worst" ] || worst=$code
+}
+
+step info info
+step bench bench --elements "$elements"
+step bench-types bench --elements "$elements" --dtype all --data ordinary
+step bench-layouts bench mod --elements "$elements" --layout all --data ordinary
+step bench-extras bench --elements "$elements" --extra all --data ordinary
+step verify-spiky verify spiky --exhaustive
+step verify-mod verify mod --pairs 1000000000
 for dtype in f16 bf16; do
     for op in spiky mod; do
-        "$elemgrad" verify "$op" --dtype "$dtype" --exhaustive --device "$device" --json | tee "$out/verify-$op-$dtype.json"
+        step "verify-$op-$dtype" verify "$op" --dtype "$dtype" --exhaustive
     done
 done
+echo "exit $worst"
+exit "$worst"

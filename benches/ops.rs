@@ -5,7 +5,10 @@
 //! own clock where it has one. Every case is compared with the reference before it is timed. What a call costs besides is
 //! `cargo bench --bench overhead`.
 
-use std::{cell::OnceCell, time::Duration};
+use std::{
+    cell::{OnceCell, RefCell},
+    time::Duration,
+};
 
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
@@ -87,19 +90,32 @@ fn devices() -> Vec<(String, Runner)> {
 }
 
 fn time(group: &mut BenchmarkGroup<WallTime>, runner: &Runner, case: &Case) {
-    let mut prepared = Prepared::new(runner, case).expect("a device that works");
-    assert_eq!(prepared.mismatches().expect("a device that works"), 0, "the reference says otherwise");
-    let traffic = prepared.traffic();
-    let elements = prepared.elements();
-    group.throughput(Throughput::Bytes(traffic.read + traffic.written));
-    group.bench_function(BenchmarkId::new("op", elements), |b| {
-        b.iter_custom(|calls| in_parts(calls, |calls| prepared.calls(calls).expect("as before")));
+    // A case that a filter leaves out is not prepared.
+    let cell = OnceCell::new();
+    let prepared = || {
+        let prepare = || {
+            let mut prepared = Prepared::new(runner, case).expect("a device that works");
+            assert_eq!(
+                prepared.mismatches().expect("a device that works"),
+                0,
+                "the reference says otherwise"
+            );
+            RefCell::new(prepared)
+        };
+        cell.get_or_init(prepare).borrow_mut()
+    };
+    let on_gpu = runner.gpu().is_some();
+    group.throughput(Throughput::Bytes(case.traffic().expect("sizes that fit").total()));
+    group.bench_function(BenchmarkId::new("op", case.elements), |b| {
+        b.iter_custom(|calls| in_parts(calls, |calls| prepared().calls(calls).expect("as before")));
     });
-    group.throughput(Throughput::Bytes(prepared.copy_bytes()));
-    for kind in 0..prepared.copy_kinds() {
-        let name = ["copy", "copy on all cores", "copy past the caches"][kind];
-        group.bench_function(BenchmarkId::new(name, elements), |b| {
-            b.iter_custom(|calls| in_parts(calls, |calls| prepared.copies(kind, calls).expect("as before")));
+    group.throughput(Throughput::Bytes(case.copy_bytes(on_gpu).expect("sizes that fit")));
+    let kinds = ["copy", "copy on all cores", "copy past the caches"];
+    for (kind, name) in kinds.into_iter().enumerate().take(if on_gpu { 1 } else { kinds.len() }) {
+        group.bench_function(BenchmarkId::new(name, case.elements), |b| {
+            b.iter_custom(|calls| {
+                in_parts(calls, |calls| prepared().copies(kind, calls).expect("as before"))
+            });
         });
     }
 }

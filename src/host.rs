@@ -89,6 +89,9 @@ enum VecMut<'a> {
 
 impl Output<'_> {
     /// A gradient is added to what is there, which has the right length, instead of replacing it.
+    ///
+    /// Where a call fails on its way, some may be added and some not: a slice is then to be given up, and a vector is
+    /// emptied. A GPU that is lost is no such failure for a [`Runner`](crate::Runner) that falls back to the CPU.
     #[must_use]
     pub fn accumulate(self) -> Self {
         Self { accumulate: true, ..self }
@@ -372,6 +375,7 @@ pub(crate) enum Column {
 
 impl Column {
     /// Zeros; without a storage type a mask.
+    #[cfg(test)]
     pub(crate) fn zeros(dtype: Option<DType>, len: usize) -> Self {
         match dtype {
             Some(DType::F32) => Self::F32(vec![0.0; len]),

@@ -97,7 +97,11 @@ impl Extra {
     pub fn fits(self, definition: &Definition, pass: Pass) -> bool {
         match self {
             Self::None => true,
-            Self::Mask => definition.mask().is_some() && pass != Pass::Fused,
+            Self::Mask => match pass {
+                Pass::Forward => definition.mask().is_some(),
+                Pass::Backward => definition.gated_by_mask(definition.outputs(pass)),
+                Pass::Fused => false,
+            },
             Self::Values => pass == Pass::Forward && !further(definition).is_empty(),
             Self::Accumulate => pass == Pass::Backward,
         }
@@ -128,6 +132,85 @@ pub struct Case<'o> {
     pub data: Data,
     /// Elements of `z`, at most.
     pub elements: u64,
+}
+
+impl Case<'_> {
+    /// The shape of each input.
+    fn input_shapes(&self) -> Vec<Vec<u64>> {
+        let [first, others] = self.shapes.of(self.elements);
+        let inputs = self.op.definition().inputs.len();
+        (0..inputs).map(|i| if i == 0 { first.clone() } else { others.clone() }).collect()
+    }
+
+    /// The shape of `z`.
+    fn shape(&self) -> Vec<u64> {
+        let [first, _] = self.shapes.of(self.elements);
+        first
+    }
+
+    /// Elements of `z`.
+    fn len(&self) -> u64 {
+        self.shape().iter().product()
+    }
+
+    /// Whether the pass reads the mask.
+    fn reads_mask(&self) -> bool {
+        self.extra == Extra::Mask && self.pass == Pass::Backward
+    }
+
+    /// Whether output `w` is added to what is there.
+    fn adds(&self, w: usize) -> bool {
+        self.extra == Extra::Accumulate && self.op.definition().gradient_of(w).is_some()
+    }
+
+    fn outputs(&self) -> Outputs {
+        let definition = self.op.definition();
+        let usual = definition.outputs(self.pass);
+        match (self.extra, definition.mask()) {
+            (Extra::Mask, Some(w)) if !self.reads_mask() => usual | Outputs::of(w),
+            (Extra::Values, _) => usual | further(definition),
+            _ => usual,
+        }
+    }
+
+    /// What a call reads and writes.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] for more elements than there can be.
+    pub fn traffic(&self) -> Result<Traffic, Error> {
+        let shapes = self.input_shapes();
+        let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
+        let mut traffic = self.op.definition().traffic(self.outputs(), self.dtype, &shapes)?;
+        if self.reads_mask() {
+            traffic.read = self.len() * self.dtype.size() + 4 * mask_words(self.len());
+        }
+        if self.extra == Extra::Accumulate {
+            traffic.read += traffic.written;
+        }
+        Ok(traffic)
+    }
+
+    /// The bytes that the copy beside it reads and writes: on a GPU as many operands, else one each.
+    ///
+    /// # Errors
+    /// As [`traffic`](Self::traffic).
+    pub fn copy_bytes(&self, on_gpu: bool) -> Result<u64, Error> {
+        let [reads, writes] = if on_gpu { self.copied()? } else { [1, 1] };
+        Ok((reads + writes) as u64 * self.words() * 4)
+    }
+
+    /// The operands, to whole ones, that a copy of the same mix reads and writes.
+    fn copied(&self) -> Result<[usize; 2], Error> {
+        let (traffic, bytes) = (self.traffic()?, self.len() * self.dtype.size());
+        let whole = |moved: u64| ((moved as f64 / bytes as f64).round() as usize).clamp(1, MAX_COPIED);
+        let writes = whole(traffic.written);
+        Ok([whole(traffic.read).max(writes - 1), writes])
+    }
+
+    /// Words of an operand of the copy.
+    fn words(&self) -> u64 {
+        (self.len() * self.dtype.size()).div_ceil(4).next_multiple_of(4)
+    }
 }
 
 /// One measurement.
@@ -188,11 +271,11 @@ pub fn measure(runner: &Runner, case: &Case) -> Result<Measurement, Error> {
     let fastest = copies.into_iter().map(median).fold(f64::INFINITY, f64::min);
     Ok(Measurement {
         device: runner.name().to_owned(),
-        elements: prepared.elements(),
-        traffic: prepared.traffic(),
+        elements: case.len(),
+        traffic: case.traffic()?,
         seconds: median(calls),
         copy: if runner.gpu().is_some() { "same-mix" } else { "plain" },
-        copy_bytes_per_second: prepared.copy_bytes() as f64 / fastest,
+        copy_bytes_per_second: case.copy_bytes(runner.gpu().is_some())? as f64 / fastest,
         timestamps: prepared.has_timestamps(),
         mismatches,
     })
@@ -206,7 +289,7 @@ pub struct Prepared<'a> {
 
 enum Place<'a> {
     Cpu { runner: &'a Runner, results: Vec<Option<Column>>, copy: PlainCopy },
-    Gpu { timer: Timer<'a>, results: Vec<Option<wgpu::Buffer>>, bound: Bound, copy: Bound, copy_bytes: u64 },
+    Gpu { timer: Timer<'a>, results: Vec<Option<wgpu::Buffer>>, bound: Bound, copy: Bound },
 }
 
 impl<'a> Prepared<'a> {
@@ -228,11 +311,11 @@ impl<'a> Prepared<'a> {
         if let Some(mismatch) = report.first.first() {
             return Err(Error::Wrong { op: op(), device: report.device, message: mismatch.to_string() });
         }
-        let call = Call::new(case)?;
+        let call = Call::new(case);
         let place = match runner.gpu() {
             None => {
-                let words = (call.len() * case.dtype.size() / 4).max(1);
-                Place::Cpu { runner, results: call.before.clone(), copy: PlainCopy::new(words as usize) }
+                let copy = PlainCopy::new(case.words() as usize);
+                Place::Cpu { runner, results: call.before.clone(), copy }
             }
             Some((kernels, queue)) => {
                 let timer = Timer::new(kernels.device(), queue, &definition.name)?;
@@ -240,24 +323,6 @@ impl<'a> Prepared<'a> {
             }
         };
         Ok(Self { call, place })
-    }
-
-    /// Elements of `z`.
-    pub fn elements(&self) -> u64 {
-        self.call.len()
-    }
-
-    /// What a call reads and writes.
-    pub fn traffic(&self) -> Traffic {
-        self.call.traffic
-    }
-
-    /// The bytes that a copy reads and writes.
-    pub fn copy_bytes(&self) -> u64 {
-        match &self.place {
-            Place::Cpu { copy, .. } => copy.bytes(),
-            Place::Gpu { copy_bytes, .. } => *copy_bytes,
-        }
     }
 
     /// How many kinds of copy there are: the fastest is what to compare with.
@@ -337,91 +402,62 @@ impl<'a> Prepared<'a> {
 /// A case with its operands.
 struct Call<'a> {
     case: &'a Case<'a>,
-    outputs: Outputs,
-    shape: Vec<u64>,
     /// Those that the call needs, each with its layout.
     reads: Vec<Option<(Column, Layout)>>,
     /// What outputs hold before.
     before: Vec<Option<Column>>,
-    traffic: Traffic,
 }
 
 impl<'a> Call<'a> {
-    fn new(case: &'a Case) -> Result<Self, Error> {
+    fn new(case: &'a Case) -> Self {
         let definition = case.op.definition();
-        let dtype = Some(case.dtype);
-        let [shape, other] = case.shapes.of(case.elements);
-        let shapes: Vec<&[u64]> =
-            (0..definition.inputs.len()).map(|i| if i == 0 { &shape[..] } else { &other[..] }).collect();
-        let len = shape.iter().product::<u64>() as usize;
-        let from_mask = case.extra == Extra::Mask && case.pass == Pass::Backward;
-        let mut outputs = definition.outputs(case.pass);
-        match (case.extra, definition.mask()) {
-            (Extra::Mask, Some(w)) if !from_mask => outputs = outputs | Outputs::of(w),
-            (Extra::Values, _) => outputs = outputs | further(definition),
-            _ => {}
-        }
-        let mut values = vec![vec![0.0; len]; definition.upstream() + 1];
+        let (dtype, len, shape) = (Some(case.dtype), case.len() as usize, case.shape());
+        let mut shapes = case.input_shapes();
+        shapes.push(shape.clone());
+        let mut values = vec![vec![0.0; len]; shapes.len()];
         case.data.fill(case.dtype, 1, 0, &mut values);
         for (values, shape) in values.iter_mut().zip(&shapes) {
             values.truncate(shape.iter().product::<u64>() as usize);
         }
-        let needed = definition.reads_for(outputs, from_mask);
-        let layout = |i: usize| Layout::contiguous(shapes.get(i).copied().unwrap_or(&shape));
+        let needed = definition.reads_for(case.outputs(), case.reads_mask());
         let read = |(i, values): (usize, &Vec<f32>)| {
-            needed.contains(&i).then(|| (Column::of(dtype, values), layout(i)))
+            needed.contains(&i).then(|| (Column::of(dtype, values), Layout::contiguous(&shapes[i])))
         };
         let mut reads: Vec<_> = values.iter().enumerate().map(read).collect();
-        if let Some(w) = definition.mask().filter(|_| from_mask) {
+        if let Some(w) = definition.mask().filter(|_| case.reads_mask()) {
             let mask = reference(case.op, case.dtype, &values, len).swap_remove(w);
             reads.push(Some((mask, Layout::contiguous(&shape))));
         }
-        let write_len =
-            |w: usize| definition.gradient_of(w).map_or(len, |i| layout(i).len().unwrap_or(0) as usize);
-        let before = (0..definition.write_count()).map(|w| {
+        let before = |w: usize| {
             let kind = if definition.mask() == Some(w) { None } else { dtype };
-            outputs.contains(w).then(|| Column::zeros(kind, write_len(w)))
-        });
-        let mut call = Self {
-            case,
-            outputs,
-            shape: shape.clone(),
-            reads,
-            before: before.collect(),
-            traffic: Traffic::default(),
+            let shape = definition.gradient_of(w).map_or(&shape, |i| &shapes[i]);
+            let mut values = vec![vec![0.0; shape.iter().product::<u64>() as usize]];
+            if case.adds(w) {
+                // Not zeros, to which adding is like overwriting.
+                Data::Ordinary.fill(case.dtype, 2, 0, &mut values);
+            }
+            Column::of(kind, &values[0])
         };
-        call.traffic = call.traffic(definition, &shapes, from_mask)?;
-        Ok(call)
+        let wanted = case.outputs();
+        let before = (0..definition.write_count()).map(|w| wanted.contains(w).then(|| before(w))).collect();
+        Self { case, reads, before }
     }
 
-    fn len(&self) -> u64 {
-        self.shape.iter().product()
-    }
-
-    fn traffic(&self, definition: &Definition, shapes: &[&[u64]], from_mask: bool) -> Result<Traffic, Error> {
-        let mut traffic = definition.traffic(self.outputs, self.case.dtype, shapes)?;
-        let bytes = self.len() * self.case.dtype.size();
-        if from_mask {
-            traffic.read = bytes + 4 * mask_words(self.len());
-        }
-        if self.case.extra == Extra::Accumulate {
-            traffic.read += traffic.written;
-        }
-        Ok(traffic)
-    }
-
-    /// The outputs of the first call, by the reference: on all cores where each element stands for itself.
+    /// The outputs of the first call: by the reference; where that would take long, on all cores, whose bits are compared
+    /// with it elsewhere.
     fn expected(&self) -> Result<Vec<Option<Column>>, Error> {
+        const FEW: u64 = 1 << 22;
         let case = self.case;
-        let mut expected = self.before.clone();
         if case.shapes != Shapes::Contiguous || case.extra != Extra::None {
-            self.run(&Runner::reference(), &mut expected)?;
+            let runner = if case.len() <= FEW { Runner::reference() } else { Runner::cpu() };
+            let mut expected = self.before.clone();
+            self.run(&runner, &mut expected)?;
             return Ok(expected);
         }
         let values =
             self.reads.iter().map(|read| read.as_ref().map_or_else(Vec::new, |(column, _)| column.values()));
-        let all = reference(case.op, case.dtype, &values.collect::<Vec<_>>(), self.len() as usize);
-        Ok((0..).zip(all).map(|(w, column)| self.outputs.contains(w).then_some(column)).collect())
+        let all = reference(case.op, case.dtype, &values.collect::<Vec<_>>(), case.len() as usize);
+        Ok((0..).zip(all).map(|(w, column)| case.outputs().contains(w).then_some(column)).collect())
     }
 
     fn args<'b, O>(&'b self, writes: Vec<Option<O>>) -> Args<'b, View<'b>, O> {
@@ -434,15 +470,11 @@ impl<'a> Call<'a> {
         Args { dtype: Some(self.case.dtype), ..Args::new(self.case.op, reads, writes) }
     }
 
-    fn adds(&self, w: usize) -> bool {
-        self.case.extra == Extra::Accumulate && self.case.op.definition().gradient_of(w).is_some()
-    }
-
     /// One call on host slices.
     fn run(&self, runner: &Runner, results: &mut [Option<Column>]) -> Result<(), Error> {
         let writes = results.iter_mut().enumerate().map(|(w, column)| {
             let output = column.as_mut()?.output();
-            Some(if self.adds(w) { output.accumulate() } else { output })
+            Some(if self.case.adds(w) { output.accumulate() } else { output })
         });
         runner.run_here(self.args(writes.collect()))
     }
@@ -462,30 +494,27 @@ impl<'a> Call<'a> {
         });
         let writes = (0..).zip(&results).zip(&self.before).map(|((w, buffer), column)| {
             let operand = Operand::new(buffer.as_ref()?, 0, column.as_ref()?.slice().len() as u64);
-            Some(if self.adds(w) { operand.accumulate() } else { operand })
+            Some(if self.case.adds(w) { operand.accumulate() } else { operand })
         });
         let args: Args<Operand, Operand> = Args::new(self.case.op, reads.collect(), writes.collect());
         let bound = kernels.bind(Args { dtype: Some(self.case.dtype), ..args })?;
-        let (copy, copy_bytes) = self.copy(kernels, &timer)?;
-        Ok(Place::Gpu { timer, results, bound, copy, copy_bytes })
+        let copy = self.copy(kernels, &timer)?;
+        Ok(Place::Gpu { timer, results, bound, copy })
     }
 
-    /// A copy of the same mix of reads and writes, and the bytes that it moves.
-    fn copy(&self, kernels: &Kernels, timer: &Timer) -> Result<(Bound, u64), Error> {
-        let bytes = self.len() * self.case.dtype.size();
-        let whole = |moved: u64| ((moved as f64 / bytes as f64).round() as usize).clamp(1, MAX_COPIED);
-        let (reads, writes) = (whole(self.traffic.read), whole(self.traffic.written));
-        let copy = Copy::new(reads.max(writes - 1));
-        let words = bytes.div_ceil(4).next_multiple_of(4);
-        let random = Column::of(Some(DType::F32), &vec![1.5; words as usize]);
-        let buffer = || timer.upload(random.slice().bytes());
-        let inputs = (0..copy.0.inputs.len()).map(|_| buffer()).collect::<Result<Vec<_>, _>>()?;
+    /// A copy of the same mix of reads and writes.
+    fn copy(&self, kernels: &Kernels, timer: &Timer) -> Result<Bound, Error> {
+        let ([reads, writes], words) = (self.case.copied()?, self.case.words());
+        let copy = Copy::new(reads);
+        let mut random = vec![vec![0.0; words as usize]];
+        Data::Ordinary.fill(DType::F32, 3, 0, &mut random);
+        let buffer = || timer.upload(bytemuck::cast_slice(&random[0]));
+        let inputs = (0..reads).map(|_| buffer()).collect::<Result<Vec<_>, _>>()?;
         let outputs = (0..writes).map(|_| buffer()).collect::<Result<Vec<_>, _>>()?;
         let operand = |buffer| Some(Operand::new(buffer, 0, words));
         let args: Args<Operand, Operand> =
             Args::new(&copy, inputs.iter().map(operand).collect(), outputs.iter().map(operand).collect());
-        let moved = (inputs.len() + outputs.len()) as u64 * words * 4;
-        Ok((kernels.bind(args)?, moved))
+        kernels.bind(args)
     }
 }
 
@@ -501,10 +530,6 @@ impl PlainCopy {
 
     fn new(len: usize) -> Self {
         Self { from: (0..len).map(|i| i as f32).collect(), to: vec![0.0; len] }
-    }
-
-    fn bytes(&self) -> u64 {
-        8 * self.from.len() as u64
     }
 
     fn copy(&mut self, kind: usize) {

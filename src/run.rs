@@ -293,14 +293,6 @@ impl Runner {
         fall_back: bool,
     ) -> Result<(), Error> {
         let (job, mut outputs) = job(args)?;
-        for (output, write) in outputs.0.iter_mut().zip(&job.call.writes) {
-            if let (Some(output), Some(write)) = (output, write)
-                && !output.reserve(write.len)
-            {
-                let (op, shape) = (job.op.definition().name.to_string(), job.call.shape.to_vec());
-                return Err(Error::TooMany { op, shape });
-            }
-        }
         let targets = outputs.0.iter_mut().zip(&job.call.writes);
         let mut writes: Operands<SliceMut> =
             targets.map(|(o, w)| Some(o.as_mut()?.slice(w.as_ref()?.len as usize))).collect();
@@ -336,13 +328,22 @@ fn finish_on_cpu(job: &Job, writes: &mut [Option<SliceMut>], done: Done) {
 
 /// A call whose arguments fit, and its outputs.
 fn job<'o, 'a, 'b>(args: Args<'o, View<'a>, Output<'b>>) -> Result<(Job<'o, 'a>, Incomplete<'b>), Error> {
-    let Args { op, dtype, reads, writes } = args;
+    let Args { op, dtype, reads, mut writes } = args;
     let definition = op.definition();
     let mut given_reads: Operands<Given> = reads.iter().map(|r| r.as_ref().map(View::given)).collect();
     let given_writes: Operands<Given> = writes.iter().map(|w| w.as_ref().map(Output::given)).collect();
     given_reads.resize(given_reads.len().max(definition.inputs.len()), None);
     let call = check(definition, &given_reads, &given_writes)?;
     let dtype = check_types(&call, op, dtype, &reads, &writes)?;
+    // What fails from here on may leave outputs half written.
+    for (output, write) in writes.iter_mut().zip(&call.writes) {
+        if let (Some(output), Some(write)) = (output, write)
+            && !output.reserve(write.len)
+        {
+            let (op, shape) = (definition.name.to_string(), call.shape.to_vec());
+            return Err(Error::TooMany { op, shape });
+        }
+    }
     let mut reads: Vec<Option<Slice>> = reads.into_iter().map(|r| r.map(|view| view.data)).collect();
     reads.resize(definition.read_count(), None);
     Ok((Job { op, dtype, call, reads }, Incomplete(writes)))
@@ -417,6 +418,43 @@ mod tests {
         });
         sendable(&kernels.bind_async(spiky::Forward { x: &buffer, z: &buffer }));
         sendable(&kernels);
+    }
+
+    fn args<'a>(
+        [x, dz]: [&'a [f32]; 2],
+        [z, dx]: [&'a mut Vec<f32>; 2],
+        mask: &'a mut Vec<u32>,
+    ) -> Args<'static, View<'a>, Output<'a>> {
+        let reads = [x, dz].map(|read| Some(View::from(read))).into();
+        let outputs = [z.into(), Output::from(dx).accumulate(), mask.into()];
+        Args::new(&spiky::Spiky, reads, outputs.map(Some).into())
+    }
+
+    /// What a lost GPU has done is not done again, and all else is.
+    #[test]
+    fn the_cpu_finishes_what_is_left() -> Result<(), Error> {
+        const DONE: usize = 64;
+        let x: Vec<f32> = (0..150).map(|i| i as f32 * 0.3 - 20.0).collect();
+        let dz: Vec<f32> = x.iter().map(|x| x * 0.7).collect();
+        let (mut z, mut dx, mut mask) = (vec![0.0; 150], vec![1.0; 150], vec![0_u32; 5]);
+        let (mut right_z, mut right_dx, mut right_mask) = (z.clone(), dx.clone(), mask.clone());
+        Runner::cpu().run(args([&x, &dz], [&mut right_z, &mut right_dx], &mut right_mask))?;
+        z[..DONE].copy_from_slice(&right_z[..DONE]);
+        dx[..DONE].copy_from_slice(&right_dx[..DONE]);
+        mask[..DONE / 32].copy_from_slice(&right_mask[..DONE / 32]);
+
+        let (job, mut outputs) = job(args([&x, &dz], [&mut z, &mut dx], &mut mask))?;
+        let mut writes: Vec<_> = outputs
+            .0
+            .iter_mut()
+            .zip(&job.call.writes)
+            .map(|(o, w)| Some(o.as_mut()?.slice(w.as_ref()?.len as usize)))
+            .collect();
+        finish_on_cpu(&job, &mut writes, Done { sums: true, elements: DONE });
+        drop(writes);
+        outputs.complete();
+        assert_eq!((z, dx, mask), (right_z, right_dx, right_mask));
+        Ok(())
     }
 
     #[test]

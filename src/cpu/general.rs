@@ -3,11 +3,11 @@
 
 use rayon::prelude::*;
 
-use super::block::Block;
+use super::{ALONE, block::Block};
 use crate::{
     host::{Slice, SliceMut},
-    numeric::sum,
-    op::{Definition, Write},
+    numeric::{sum, tree_sum},
+    op::Write,
     reference::Job,
     shape::{Collapsed, collapse, count, step_to},
 };
@@ -16,7 +16,7 @@ use crate::{
 const BLOCK: usize = 4096;
 /// Neighbouring sums that are added side by side.
 const COLUMNS: usize = 256;
-/// Terms of a sum from which on it is spread over threads.
+/// Terms from which on sums side by side are spread over threads.
 const SPREAD: u64 = 1 << 18;
 
 /// The gradients that are sums.
@@ -51,7 +51,7 @@ pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usiz
             (start..end, part.collect::<Vec<_>>())
         })
         .collect();
-    blocks.into_par_iter().for_each(|(range, mut targets)| {
+    each(blocks, job, |(range, mut targets)| {
         let values = Values::of(
             job,
             range.start as u64,
@@ -64,6 +64,15 @@ pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usiz
     });
 }
 
+/// Calls `f` for each block, on all cores where the call is large.
+fn each<T: Send>(blocks: Vec<T>, job: &Job, f: impl Fn(T) + Send + Sync) {
+    if job.call.len() <= ALONE as u64 {
+        blocks.into_iter().for_each(f);
+    } else {
+        blocks.into_par_iter().for_each(f);
+    }
+}
+
 /// Wanted outputs of some elements, in f32.
 struct Values {
     outputs: Vec<Option<Vec<f32>>>,
@@ -74,26 +83,25 @@ struct Values {
 impl Values {
     /// The outputs `wanted` of the elements of `z` from `start` on.
     fn of(job: &Job, start: u64, len: usize, wanted: &[usize]) -> Self {
-        let definition = job.op.definition();
         let reads = |job: &Job, r: usize, out: &mut Vec<f32>| {
             if let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) {
                 out.resize(len, 0.0);
                 gather(slice, layout.offset() as i64, layout.shape(), layout.strides(), start, out);
             }
         };
-        Self::compute(job, definition, len, wanted, reads, |mask| {
+        Self::compute(job, len, wanted, reads, |mask| {
             (0..len).map(|i| mask.get(start as usize + i)).collect()
         })
     }
 
     fn compute(
         job: &Job,
-        definition: &Definition,
         len: usize,
         wanted: &[usize],
         read: impl Fn(&Job, usize, &mut Vec<f32>),
         bits: impl Fn(Slice) -> Vec<f32>,
     ) -> Self {
+        let definition = job.op.definition();
         let outputs = wanted.iter().fold(crate::Outputs::NONE, |all, w| all | crate::Outputs::of(*w));
         let mut reads = vec![Vec::new(); definition.upstream() + 1];
         for r in job.call.reads_for(definition, outputs).into_iter().filter(|r| *r <= definition.upstream()) {
@@ -237,22 +245,45 @@ impl<'a> Sums<'a> {
 
     fn run(&self, target: &mut SliceMut) {
         let terms = count(&self.summed).unwrap_or(0);
+        // Sums of few neighbours are computed together.
+        let together = if self.columns == 1 { (BLOCK as u64 / terms).max(1) as usize } else { self.columns };
         let len = target.len();
         let mut rest = target.part(0, len);
         let blocks: Vec<_> = (0..len)
-            .step_by(self.columns)
-            .map(|start| {
-                let part = rest.cut(self.columns.min(len - start));
-                (start as u64, part)
-            })
+            .step_by(together)
+            .map(|start| (start as u64, rest.cut(together.min(len - start))))
             .collect();
-        blocks.into_par_iter().for_each(|(first, mut target)| {
-            let sums = self.tree(first, target.len(), 0, terms, terms.next_power_of_two());
+        each(blocks, self.job, |(first, mut target)| {
+            let sums = if together > self.columns {
+                self.short(first, target.len(), terms as usize)
+            } else {
+                self.tree(first, target.len(), 0, terms, terms.next_power_of_two())
+            };
             for (i, value) in sums.into_iter().enumerate() {
                 let value = if self.accumulate { sum(target.shared().get(i), value) } else { value };
                 target.set(i, value);
             }
         });
+    }
+
+    /// Some sums whose terms are neighbours.
+    fn short(&self, first: u64, sums: usize, terms: usize) -> Vec<f32> {
+        let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
+            let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) else { return };
+            let (kept, summed) = &self.strides[r];
+            out.resize(sums * terms, 0.0);
+            for (sum, out) in (first..).zip(out.chunks_mut(terms)) {
+                let offset = layout.offset() as i64 + step_to(&self.kept, kept, sum);
+                gather(slice, offset, &self.summed, summed, 0, out);
+            }
+        };
+        self.terms(sums * terms, read).chunks(terms).map(tree_sum).collect()
+    }
+
+    /// The terms of so many places.
+    fn terms(&self, len: usize, read: impl Fn(&Job, usize, &mut Vec<f32>)) -> Vec<f32> {
+        let values = Values::compute(self.job, len, &[self.write], read, |_| Vec::new());
+        values.outputs.into_iter().nth(self.write).flatten().unwrap_or_default()
     }
 
     /// The subtree of `leaves` leaves over the terms `from..to` of some neighbouring sums.
@@ -266,13 +297,14 @@ impl<'a> Sums<'a> {
         }
         let left = || self.tree(first, columns, from, from + half, half);
         let right = || self.tree(first, columns, from + half, to, half);
-        let (mut left, right) = if leaves >= SPREAD { rayon::join(left, right) } else { (left(), right()) };
+        let spread = leaves * columns as u64 >= SPREAD;
+        let (mut left, right) = if spread { rayon::join(left, right) } else { (left(), right()) };
         left.iter_mut().zip(right).for_each(|(left, right)| *left = sum(*left, right));
         left
     }
 
     fn block(&self, first: u64, columns: usize, from: u64, to: u64) -> Vec<f32> {
-        let (rows, definition) = ((to - from) as usize, self.job.op.definition());
+        let mut rows = (to - from) as usize;
         let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
             let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) else { return };
             let (kept, summed) = &self.strides[r];
@@ -287,10 +319,7 @@ impl<'a> Sums<'a> {
                 gather(slice, offset + step_to(&self.summed, summed, term), &self.kept, kept, first, out);
             }
         };
-        let values =
-            Values::compute(self.job, definition, rows * columns, &[self.write], read, |_| Vec::new());
-        let mut terms = values.outputs.into_iter().nth(self.write).flatten().unwrap_or_default();
-        let mut rows = rows;
+        let mut terms = self.terms(rows * columns, read);
         // Neighbours first; a row without a neighbour is added to nothing.
         while rows > 1 {
             for row in 0..rows / 2 {

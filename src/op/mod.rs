@@ -259,6 +259,11 @@ impl Definition {
         self.outputs.iter().position(|o| o.kind == Kind::Mask)
     }
 
+    /// Whether all these outputs are gradients that a saved mask gates, without the inputs.
+    pub fn gated_by_mask(&self, outputs: Outputs) -> bool {
+        self.mask().is_some() && outputs.iter().all(|w| self.outputs.get(w).is_some_and(|o| o.gated))
+    }
+
     /// How many writes there are.
     pub fn write_count(&self) -> usize {
         self.outputs.len()

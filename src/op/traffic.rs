@@ -25,6 +25,11 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Bytes read and written.
+    pub fn total(&self) -> u64 {
+        self.read.saturating_add(self.written)
+    }
+
     pub(crate) fn of(definition: &Definition, call: &Call, dtype: DType) -> Self {
         let mask = mask_words(call.len()) * 4;
         let read_bytes = |i: usize| match &call.reads[i] {

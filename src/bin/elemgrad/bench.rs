@@ -28,14 +28,8 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
     }
     let runner = Runner::open(device)?;
     let mut rows = Vec::new();
-    let progress = Progress::new("measuring", cases.len() as u64);
-    for case in cases {
-        let measurement = measure(&runner, &case)?;
-        rows.push((case, measurement));
-        interrupt::check()?;
-        progress.set(rows.len() as u64);
-    }
-    drop(progress);
+    let measured = measure_all(&runner, cases, &mut rows);
+    // What was measured before a failure is worth its time.
     if args.json {
         print::json(&rows.iter().map(row).collect())?;
     } else {
@@ -45,7 +39,18 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
         let wrong = print::count(m.mismatches);
         print::note(&format!("{}: {wrong} elements are not those of the reference\n", names(case).join(" ")));
     }
+    measured?;
     if rows.iter().any(|(_, m)| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
+}
+
+fn measure_all(runner: &Runner, cases: Vec<Case<'static>>, rows: &mut Vec<Row>) -> Result<(), Failure> {
+    let progress = Progress::new("measuring", cases.len() as u64);
+    for case in cases {
+        rows.push((case, measure(runner, &case)?));
+        interrupt::check()?;
+        progress.set(rows.len() as u64);
+    }
+    Ok(())
 }
 
 /// What is measured, in order.

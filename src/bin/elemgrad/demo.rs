@@ -17,7 +17,7 @@ pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> 
     let mut measurements = Vec::new();
     for op in BUILT_IN {
         let name = &op.definition().name;
-        let progress = Progress::spinner(&format!("{name}: a sample, the timing, then every bit"));
+        let progress = Progress::spinner(&format!("{name}: a sample, every bit of a call, then the timing"));
         let case = Case {
             op,
             pass: Pass::Fused,
@@ -34,7 +34,7 @@ pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> 
     let headings = ["op", "pass", "device", "elements", "time", "bytes/s", "ratio to a copy", "mismatches"];
     let rows: Vec<_> = measurements.iter().map(|(case, m)| row(case, m)).collect();
     print::out(&format!(
-        "{}Times are medians. Every bit that the last timed call wrote was compared with the scalar reference.\n",
+        "{}Times are medians. Before the timing every bit that a call wrote was compared with the scalar reference.\n",
         print::table(&headings, &rows)
     ))?;
     if measurements.iter().any(|(_, m)| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use elemgrad::DType;
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::{failure::Failure, npy};
 
@@ -65,14 +65,7 @@ impl Outputs {
     }
 
     fn stage(&mut self, directory: &Path, path: PathBuf, output: &Output) -> io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            // As any new file: the umask takes away from this.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let (mut file, temporary) = builder.prefix(".elemgrad-").tempfile_in(directory)?.into_parts();
+        let (mut file, temporary) = temporary(directory)?.into_parts();
         if let Some(staged) = STAGED.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             staged.files.push((temporary, path.clone()));
         }
@@ -107,6 +100,18 @@ impl Drop for Outputs {
     fn drop(&mut self) {
         discard();
     }
+}
+
+/// A file that is gone unless it is given its place.
+pub(crate) fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // As any new file: the umask takes away from this.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.prefix(".elemgrad-").tempfile_in(directory)
 }
 
 /// The directories of a path that are not there, the outermost first.

@@ -3,7 +3,12 @@
 //! A column for each input, a row for each output. A jump is drawn as one: the curve ends there, with a full dot where it
 //! takes the value and an empty one where it does not.
 
-use std::{fs::File, io::Write as _, ops::RangeInclusive};
+use std::{
+    fs,
+    io::{self, Write as _},
+    ops::RangeInclusive,
+    path::Path,
+};
 
 use elemgrad::{Args, Choice, DType, Error, Op, Runner};
 use plotters::{
@@ -12,7 +17,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::{cli, failure::Failure};
+use crate::{cli, failure::Failure, outputs};
 
 /// One panel of the picture.
 const PANEL: (u32, u32) = (640, 250);
@@ -46,10 +51,17 @@ const COLUMNS: [Column; 3] = [
 pub(crate) fn execute(args: &cli::Plot, device: &Choice) -> Result<(), Failure> {
     let runner = Runner::open(device)?;
     let svg = draw(args.op.0, &runner)?;
-    let mut file = File::create(&args.out).map_err(|e| {
+    let cannot = |e: io::Error| {
         Failure::Usage(format!("{}: cannot be written: {e}; choose another --out", args.out.display()))
-    })?;
-    file.write_all(svg.as_bytes()).map_err(|e| Failure::on_file(&args.out, e))
+    };
+    if args.out.exists() && !args.out.is_file() {
+        // A terminal, a pipe.
+        return fs::write(&args.out, svg).map_err(cannot);
+    }
+    let directory = args.out.parent().filter(|path| !path.as_os_str().is_empty());
+    let mut file = outputs::temporary(directory.unwrap_or(Path::new("."))).map_err(cannot)?;
+    file.write_all(svg.as_bytes()).map_err(|e| Failure::on_file(&args.out, e))?;
+    file.persist(&args.out).map(drop).map_err(|e| cannot(e.error))
 }
 
 fn draw(op: &dyn Op, runner: &Runner) -> Result<String, Failure> {
