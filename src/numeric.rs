@@ -6,6 +6,7 @@ use crate::cpu::simd::Vectors;
 pub(crate) const NAN: f32 = f32::from_bits(0x7fc0_0000);
 
 /// The IEEE sum; a NaN is the canonical one.
+#[inline(always)]
 pub(crate) fn sum(a: f32, b: f32) -> f32 {
     let sum = a + b;
     if sum.is_nan() { NAN } else { sum }

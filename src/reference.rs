@@ -38,12 +38,10 @@ impl Job<'_, '_> {
         Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| !w.is_reduced())))
     }
 
-    /// Whether outputs are overwritten with what contiguous operands give.
+    /// Whether outputs are what contiguous operands give.
     pub(crate) fn is_plain(&self, outputs: Outputs) -> bool {
         let reads = self.call.reads_for(self.op.definition(), outputs);
-        let adds = |w: usize| self.call.writes[w].as_ref().is_some_and(|w| w.accumulate);
-        let plain = |r: usize| self.is_mask_read(r) || self.is_contiguous(r);
-        reads.into_iter().all(plain) && !outputs.iter().any(adds)
+        reads.into_iter().all(|r| self.is_mask_read(r) || self.is_contiguous(r))
     }
 
     /// Whether a read has the elements of `z` one after the other, from its first on.

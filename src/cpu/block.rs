@@ -11,6 +11,7 @@ use super::{
 use crate::{
     DType, Outputs,
     host::{Slice, SliceMut},
+    numeric::sum,
 };
 
 /// Elements of a call on the CPU path, as they are stored: what [`Op::cpu`](crate::Op::cpu) computes.
@@ -24,8 +25,27 @@ pub struct Block<'b, 'a> {
     pub(super) reads: &'b [Option<Slice<'b>>],
     /// None where it is not wanted.
     pub(super) writes: &'b mut [Option<SliceMut<'a>>],
+    pub(super) adds: Adds,
     /// Whether what is written leaves the caches before anyone reads it, and had better not be fetched into them.
     pub(super) past_caches: bool,
+}
+
+/// The outputs that are added to what is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Adds {
+    pub(super) outputs: Outputs,
+    /// Those that stay as they are where the mask is 0, and the mask.
+    pub(super) gated: Outputs,
+    pub(super) mask: Option<usize>,
+}
+
+impl Adds {
+    pub(super) const NONE: Self = Self { outputs: Outputs::NONE, gated: Outputs::NONE, mask: None };
+
+    /// The mask that decides whether something is added to an output.
+    fn gate(self, write: usize) -> Option<usize> {
+        self.mask.filter(|_| self.outputs.contains(write) && self.gated.contains(write))
+    }
 }
 
 /// [`LANES`] elements of some reads, to as many of some writes, all in f32 and in one order. A mask's are 1 or 0.
@@ -41,12 +61,22 @@ impl<'b, 'a> Block<'b, 'a> {
         reads: &'b [Option<Slice<'b>>],
         writes: &'b mut [Option<SliceMut<'a>>],
     ) -> Self {
-        Self { level: Level::detect(), stored: DType::F32, len, reads, writes, past_caches: false }
+        Self {
+            level: Level::detect(),
+            stored: DType::F32,
+            len,
+            reads,
+            writes,
+            adds: Adds::NONE,
+            past_caches: false,
+        }
     }
 
     /// The wanted outputs.
     pub fn outputs(&self) -> Outputs {
-        Outputs::present(self.writes.iter().map(Option::is_some))
+        let wanted = Outputs::present(self.writes.iter().map(Option::is_some));
+        let gates = wanted.iter().filter_map(|w| self.adds.gate(w)).map(Outputs::of);
+        gates.fold(wanted, Outputs::and)
     }
 
     /// Element by element: `f` gets all reads, and sets all writes, of which the wanted ones are stored.
@@ -58,9 +88,12 @@ impl<'b, 'a> Block<'b, 'a> {
                 *read = from.map_or(0.0, |from| from.get(i));
             }
             f(&reads, &mut writes);
-            for (to, write) in self.writes.iter_mut().zip(&writes) {
-                if let Some(to) = to {
-                    to.set(i, *write);
+            for (w, to) in self.writes.iter_mut().enumerate() {
+                let Some(to) = to else { continue };
+                if !self.adds.outputs.contains(w) {
+                    to.set(i, writes[w]);
+                } else if self.adds.gate(w).is_none_or(|mask| writes[mask] != 0.0) {
+                    to.set(i, sum(to.shared().get(i), writes[w]));
                 }
             }
         }
@@ -86,17 +119,33 @@ impl<'b, 'a> Block<'b, 'a> {
         writes: [usize; W],
         lanes: &impl Lanes<R, W>,
     ) {
-        let Self { level, len, past_caches, .. } = self;
+        let Self { level, len, adds, past_caches, .. } = self;
         let sources = reads.map(|r| Source::<S>::new(self.reads.get(r).copied().flatten()));
+        let adding = writes.map(|w| match adds.gate(w) {
+            Some(mask) => {
+                Adding::Where(writes.iter().position(|w| *w == mask).expect("an op that gives its mask"))
+            }
+            None if adds.outputs.contains(w) => Adding::Everywhere,
+            None => Adding::Nowhere,
+        });
         let targets = writes.map(|w| {
             let target = self.writes.get_mut(w).and_then(Option::as_mut);
             target.map(|target| Target::<S>::new(target.cut(len)))
         });
         in_order(|stream| {
             let past_caches = past_caches.then_some(stream);
-            level.run(Loop { lanes, len, sources, targets, past_caches });
+            level.run(Loop { lanes, len, sources, targets, adding, past_caches });
         });
     }
+}
+
+/// Where an output is added to what is there.
+#[derive(Clone, Copy)]
+enum Adding {
+    Nowhere,
+    Everywhere,
+    /// Where the lanes of the output of this place are not 0.
+    Where(usize),
 }
 
 /// Room for what is read: the lanes, and elements up to [`LANES`].
@@ -127,24 +176,30 @@ impl<'a, S: Storage> Source<'a, S> {
         count: usize,
         scratch: &'s mut Scratch<S>,
     ) -> &'s Wide {
-        let (Aligned(wide), Aligned(padded)) = scratch;
         match self {
-            Self::None => wide,
-            Self::Elements(slice) => {
-                let slice = &slice[start..][..count];
-                if let Some(elements) = slice.first_chunk() {
-                    return S::widen(vectors, elements, wide);
-                }
-                *padded = [S::ONE; LANES];
-                padded[..count].copy_from_slice(slice);
-                S::widen(vectors, padded, wide)
-            }
+            Self::None => &scratch.0.0,
+            Self::Elements(slice) => widen::<S, V>(vectors, &slice[start..][..count], scratch),
             Self::Mask(words) => {
-                unpack::<S>(bits_at(words, start), wide);
-                wide
+                unpack::<S>(bits_at(words, start), &mut scratch.0.0);
+                &scratch.0.0
             }
         }
     }
+}
+
+/// Up to [`LANES`] elements, and ones.
+#[inline(always)]
+fn widen<'s, S: Storage, V: Vectors>(
+    vectors: V,
+    slice: &'s [S::Bits],
+    (Aligned(wide), Aligned(padded)): &'s mut Scratch<S>,
+) -> &'s Wide {
+    if let Some(elements) = slice.first_chunk() {
+        return S::widen(vectors, elements, wide);
+    }
+    *padded = [S::ONE; LANES];
+    padded[..slice.len()].copy_from_slice(slice);
+    S::widen(vectors, padded, wide)
 }
 
 /// 64 bits from one on, as far as there are words.
@@ -165,6 +220,18 @@ impl<'a, S: Storage> Target<'a, S> {
             SliceMut::F32(slice) => Self::Elements(cast_slice_mut(slice)),
             SliceMut::Half(_, slice) => Self::Elements(cast_slice_mut(slice)),
             SliceMut::Bits(words) => Self::Mask(Bits { words, pending: 0, count: 0 }),
+        }
+    }
+
+    /// Adds the next `count` elements to the lanes where they are not gated.
+    #[inline(always)]
+    fn add<V: Vectors>(&self, vectors: V, wide: &mut Wide, count: usize, gate: Option<&Wide>) {
+        let Self::Elements(rest) = self else { return };
+        let mut scratch = (Aligned([0.0; LANES]), Aligned([S::ONE; LANES]));
+        let old = widen::<S, V>(vectors, &rest[..count], &mut scratch);
+        for i in 0..LANES {
+            let passes = gate.is_none_or(|gate| gate[i] != 0.0);
+            wide[i] = if passes { sum(old[i], wide[i]) } else { old[i] };
         }
     }
 
@@ -232,6 +299,7 @@ struct Loop<'l, 'r, 'a, L, S: Storage, const R: usize, const W: usize> {
     len: usize,
     sources: [Source<'r, S>; R],
     targets: [Option<Target<'a, S>>; W],
+    adding: [Adding; W],
     past_caches: Option<&'l Stream<'a>>,
 }
 
@@ -274,10 +342,17 @@ impl<L: Lanes<R, W>, S: Storage, const R: usize, const W: usize> Loop<'_, '_, '_
             *read = source.load(vectors, start, count, scratch);
         }
         self.lanes.lanes::<V>(reads, writes);
-        for (target, Aligned(wide)) in self.targets.iter_mut().zip(&*writes) {
-            if let Some(target) = target {
-                target.store(vectors, wide, count, self.past_caches);
+        for w in 0..W {
+            let Some(target) = &mut self.targets[w] else { continue };
+            match self.adding[w] {
+                Adding::Nowhere => {}
+                Adding::Everywhere => target.add(vectors, &mut writes[w].0, count, None),
+                Adding::Where(gate) => {
+                    let gate = writes[gate].0;
+                    target.add(vectors, &mut writes[w].0, count, Some(&gate));
+                }
             }
+            target.store(vectors, &writes[w].0, count, self.past_caches);
         }
     }
 
@@ -325,14 +400,19 @@ impl Ahead {
     }
 }
 
-/// What a gate passes, by a mask: the lanes of the mask, then those of a gradient.
+/// What a gate passes, by the lanes of a mask and a gradient; and the mask.
 pub(super) struct Gate;
 
-impl Lanes<2, 1> for Gate {
+impl Lanes<2, 2> for Gate {
     #[inline(always)]
-    fn lanes<V: Vectors>(&self, [mask, gradient]: [&Wide; 2], [Aligned(gated)]: &mut [Aligned<Wide>; 1]) {
+    fn lanes<V: Vectors>(
+        &self,
+        [mask, gradient]: [&Wide; 2],
+        [Aligned(gated), Aligned(gate)]: &mut [Aligned<Wide>; 2],
+    ) {
         for i in 0..LANES {
             gated[i] = if mask[i] == 0.0 { 0.0 } else { gradient[i] };
+            gate[i] = mask[i];
         }
     }
 }

@@ -3,7 +3,11 @@
 
 use rayon::prelude::*;
 
-use super::{ALONE, block::Block};
+use super::{
+    ALONE,
+    block::Block,
+    simd::{Kernel, Level, Vectors},
+};
 use crate::{
     host::{Slice, SliceMut},
     numeric::{sum, tree_sum},
@@ -16,6 +20,8 @@ use crate::{
 const BLOCK: usize = 4096;
 /// Neighbouring sums that are added side by side.
 const COLUMNS: usize = 256;
+/// Neighbouring terms up to which sums are computed many at a time.
+const SHORT: u64 = 64;
 /// Terms from which on sums side by side are spread over threads.
 const SPREAD: u64 = 1 << 18;
 
@@ -190,6 +196,8 @@ pub(crate) fn copy_strided<T: Copy, U>(
         if stride == 1 {
             let data = &data[at as usize..][..run];
             now.iter_mut().zip(data).for_each(|(out, v)| *out = convert(*v));
+        } else if stride == 0 {
+            now.fill_with(|| convert(data[at as usize]));
         } else {
             (0..).zip(now).for_each(|(i, out)| *out = convert(data[(at + i * stride) as usize]));
         }
@@ -245,8 +253,8 @@ impl<'a> Sums<'a> {
 
     fn run(&self, target: &mut SliceMut) {
         let terms = count(&self.summed).unwrap_or(0);
-        // Sums of few neighbours are computed together.
-        let together = if self.columns == 1 { (BLOCK as u64 / terms).max(1) as usize } else { self.columns };
+        let few = self.columns == 1 && terms <= SHORT;
+        let together = if few { BLOCK / terms as usize } else { self.columns };
         let len = target.len();
         let mut rest = target.part(0, len);
         let blocks: Vec<_> = (0..len)
@@ -254,7 +262,7 @@ impl<'a> Sums<'a> {
             .map(|start| (start as u64, rest.cut(together.min(len - start))))
             .collect();
         each(blocks, self.job, |(first, mut target)| {
-            let sums = if together > self.columns {
+            let sums = if few {
                 self.short(first, target.len(), terms as usize)
             } else {
                 self.tree(first, target.len(), 0, terms, terms.next_power_of_two())
@@ -320,20 +328,42 @@ impl<'a> Sums<'a> {
             }
         };
         let mut terms = self.terms(rows * columns, read);
-        // Neighbours first; a row without a neighbour is added to nothing.
+        let mut halved = vec![0.0; rows.div_ceil(2) * columns];
         while rows > 1 {
-            for row in 0..rows / 2 {
-                for column in 0..columns {
-                    let at = 2 * row * columns + column;
-                    terms[row * columns + column] = sum(terms[at], terms[at + columns]);
-                }
-            }
-            if rows % 2 == 1 {
-                terms.copy_within((rows - 1) * columns..rows * columns, rows / 2 * columns);
-            }
+            Level::detect().run(Halve { from: &terms[..rows * columns], to: &mut halved, columns });
+            std::mem::swap(&mut terms, &mut halved);
             rows = rows.div_ceil(2);
         }
         terms.truncate(columns);
         terms
+    }
+}
+
+/// Adds each row to its neighbour; one without a neighbour is added to nothing.
+struct Halve<'a> {
+    from: &'a [f32],
+    to: &'a mut [f32],
+    columns: usize,
+}
+
+impl Kernel for Halve<'_> {
+    #[inline(always)]
+    fn run<V: Vectors>(self, _: V) {
+        let Self { from, to, columns } = self;
+        let (pairs, last) = from.split_at(from.len() / (2 * columns) * 2 * columns);
+        if columns == 1 {
+            for (to, pair) in to.iter_mut().zip(pairs.as_chunks().0) {
+                let [a, b] = *pair;
+                *to = sum(a, b);
+            }
+        } else {
+            for (to, pair) in to.chunks_mut(columns).zip(pairs.chunks_exact(2 * columns)) {
+                let (a, b) = pair.split_at(columns);
+                for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+                    *to = sum(*a, *b);
+                }
+            }
+        }
+        to[pairs.len() / 2..][..last.len()].copy_from_slice(last);
     }
 }

@@ -5,7 +5,7 @@ use std::{ops::Range, slice};
 use rayon::prelude::*;
 
 use crate::{
-    DType,
+    DType, Outputs,
     host::{Slice, SliceMut},
     op::{Op, Operands, len},
     reference::Job,
@@ -18,7 +18,7 @@ pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 
-use block::{Block, Copy, Gate};
+use block::{Adds, Block, Copy, Gate};
 
 /// Up to so many elements, a call stays on its thread.
 const ALONE: usize = 16 * 1024;
@@ -61,17 +61,38 @@ pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usiz
     let bytes = reads.iter().flatten().map(|r| r.bytes().len()).sum::<usize>()
         + targets.iter().flatten().map(SliceMut::byte_len).sum::<usize>();
     let past_caches = cfg!(target_arch = "x86_64") && bytes >= CACHE;
-    let call = Call { op: job.op, storage: job.dtype, from_mask: job.call.from_mask, past_caches };
+    let call = Call {
+        op: job.op,
+        storage: job.dtype,
+        from_mask: job.call.from_mask,
+        adds: job.adds(outputs),
+        past_caches,
+    };
     call.fork(len - from, &reads, &mut targets);
 }
 
-/// A call on contiguous slices, whose outputs are overwritten.
+impl Job<'_, '_> {
+    /// Which of these outputs are added to what is there.
+    fn adds(&self, outputs: Outputs) -> Adds {
+        let definition = self.op.definition();
+        let adds = |w: usize| self.call.writes[w].as_ref().is_some_and(|w| w.accumulate);
+        let all = || 0..definition.write_count();
+        Adds {
+            outputs: Outputs::present(all().map(|w| outputs.contains(w) && adds(w))),
+            gated: Outputs::present(all().map(|w| definition.outputs[w].gated)),
+            mask: definition.mask(),
+        }
+    }
+}
+
+/// A call on contiguous slices.
 #[derive(Clone, Copy)]
 struct Call<'o> {
     op: &'o dyn Op,
     storage: DType,
     /// Whether gradients are what the mask, which is read, lets through.
     from_mask: bool,
+    adds: Adds,
     past_caches: bool,
 }
 
@@ -93,20 +114,26 @@ impl Call<'_> {
     }
 
     fn compute(self, len: usize, reads: &[Option<Slice>], writes: &mut [Option<SliceMut>]) {
-        let Self { op, storage, past_caches, .. } = self;
+        let Self { op, storage, adds, past_caches, .. } = self;
         if !self.from_mask {
-            let block = Block { stored: storage, past_caches, ..Block::new(len, reads, writes) };
-            return op.cpu(storage, block);
+            return op.cpu(
+                storage,
+                Block { stored: storage, adds, past_caches, ..Block::new(len, reads, writes) },
+            );
         }
         let definition = op.definition();
         for (w, write) in writes.iter_mut().enumerate().filter(|(_, write)| write.is_some()) {
             let Some(gradient) = definition.copied(w) else { continue };
+            let adds = if adds.outputs.contains(w) { GATE } else { Adds::NONE };
             let writes = slice::from_mut(write);
-            let block = Block { stored: storage, past_caches, ..Block::new(len, reads, writes) };
-            block.lanes([definition.upstream() + 1, gradient], [0], &Gate);
+            let block = Block { stored: storage, adds, past_caches, ..Block::new(len, reads, writes) };
+            block.lanes([definition.upstream() + 1, gradient], [0, 1], &Gate);
         }
     }
 }
+
+/// The outputs of [`Gate`] where the first is added to what is there.
+const GATE: Adds = Adds { outputs: Outputs::of(0), gated: Outputs::of(0), mask: Some(1) };
 
 /// A plain copy by all threads, past the caches: what the fastest call is held against.
 #[cfg(not(target_arch = "wasm32"))]
