@@ -29,6 +29,11 @@ impl View<'_> {
         self.with(Layout::contiguous(shape))
     }
 
+    /// The elements, where they have no layout of their own.
+    pub(crate) fn slice(&self) -> Option<Slice<'_>> {
+        if self.layout.is_none() { Some(self.data) } else { None }
+    }
+
     pub(crate) fn given(&self) -> Given {
         Given { len: Some(self.data.len() as u64), layout: self.layout.clone(), accumulate: false }
     }
@@ -127,6 +132,14 @@ impl Output<'_> {
             Target::Vec(VecMut::F16(vec)) => reserved(vec, len),
             Target::Vec(VecMut::Bf16(vec)) => reserved(vec, len),
             Target::Vec(VecMut::Bits(vec)) => reserved(vec, len),
+        }
+    }
+
+    /// A slice that is overwritten.
+    pub(crate) fn overwritten(&mut self) -> Option<SliceMut<'_>> {
+        match &mut self.target {
+            Target::Slice(slice) if !self.accumulate => Some(slice.part(0, slice.len())),
+            _ => None,
         }
     }
 

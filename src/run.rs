@@ -292,6 +292,10 @@ impl Runner {
         wait: Wait,
         fall_back: bool,
     ) -> Result<(), Error> {
+        let mut args = args;
+        if matches!(self.engine, Engine::Cpu) && run_plain(&mut args).is_some() {
+            return Ok(());
+        }
         let (job, mut outputs) = job(args)?;
         let targets = outputs.0.iter_mut().zip(&job.call.writes);
         let mut writes: Operands<SliceMut> =
@@ -316,6 +320,40 @@ impl Runner {
         outputs.complete();
         Ok(())
     }
+}
+
+/// Computes the commonest call, slices of one type and length that are overwritten, at once: layouts would cost a small one
+/// more than its work. `None`, and nothing done, where it is another call or a wrong one.
+fn run_plain(args: &mut Args<'_, View<'_>, Output<'_>>) -> Option<()> {
+    let definition = args.op.definition();
+    let outputs = Outputs::present(args.writes.iter().map(Option::is_some));
+    definition.check(outputs).ok()?;
+    let first = args.reads.first()?.as_ref()?.slice()?;
+    let (dtype, len) = (first.dtype()?, first.len());
+    let alike = |slice: &Slice| slice.dtype() == Some(dtype) && slice.len() == len;
+    let mut reads = Operands::new();
+    for read in &args.reads {
+        reads.push(match read {
+            Some(view) => Some(view.slice().filter(alike)?),
+            None => None,
+        });
+    }
+    let has = |r: &usize| reads.get(*r).is_some_and(Option::is_some);
+    let complete =
+        reads.len() <= definition.upstream() + 1 && definition.reads_for(outputs, false).iter().all(has);
+    if !complete || args.dtype.is_some_and(|told| told != dtype) {
+        return None;
+    }
+    let mut writes: Operands<SliceMut> = Operands::new();
+    for write in &mut args.writes {
+        writes.push(match write {
+            Some(output) => Some(output.overwritten().filter(|slice| alike(&slice.shared()))?),
+            None => None,
+        });
+    }
+    writes.resize_with(definition.write_count().max(writes.len()), || None);
+    cpu::contiguous(args.op, dtype, len, &reads, &mut writes);
+    Some(())
 }
 
 /// What is not done.

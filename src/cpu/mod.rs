@@ -58,17 +58,20 @@ pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usiz
         .enumerate()
         .map(|(w, write)| write.as_mut().filter(|_| outputs.contains(w)).map(|write| write.from(from)))
         .collect();
-    let bytes = reads.iter().flatten().map(|r| r.bytes().len()).sum::<usize>()
-        + targets.iter().flatten().map(SliceMut::byte_len).sum::<usize>();
-    let past_caches = cfg!(target_arch = "x86_64") && bytes >= CACHE;
-    let call = Call {
-        op: job.op,
-        storage: job.dtype,
-        from_mask: job.call.from_mask,
-        adds: job.adds(outputs),
-        past_caches,
-    };
+    let call = Call::new(job.op, job.dtype, &reads, &targets);
+    let call = Call { from_mask: job.call.from_mask, adds: job.adds(outputs), ..call };
     call.fork(len - from, &reads, &mut targets);
+}
+
+/// Overwrites slices of one length.
+pub(crate) fn contiguous(
+    op: &dyn Op,
+    storage: DType,
+    len: usize,
+    reads: &[Option<Slice>],
+    writes: &mut [Option<SliceMut>],
+) {
+    Call::new(op, storage, reads, writes).fork(len, reads, writes);
 }
 
 impl Job<'_, '_> {
@@ -96,7 +99,14 @@ struct Call<'o> {
     past_caches: bool,
 }
 
-impl Call<'_> {
+impl<'o> Call<'o> {
+    fn new(op: &'o dyn Op, storage: DType, reads: &[Option<Slice>], writes: &[Option<SliceMut>]) -> Self {
+        let bytes = reads.iter().flatten().map(|r| r.bytes().len()).sum::<usize>()
+            + writes.iter().flatten().map(SliceMut::byte_len).sum::<usize>();
+        let past_caches = cfg!(target_arch = "x86_64") && bytes >= CACHE;
+        Self { op, storage, from_mask: false, adds: Adds::NONE, past_caches }
+    }
+
     /// Halves the call until a thread can take what is left.
     fn fork(self, len: usize, reads: &[Option<Slice>], writes: &mut [Option<SliceMut>]) {
         let most = if self.past_caches { STRETCH } else { ALONE };
