@@ -339,9 +339,9 @@ fn run_plain(args: &mut Args<'_, View<'_>, Output<'_>>) -> Option<()> {
         });
     }
     let has = |r: &usize| reads.get(*r).is_some_and(Option::is_some);
-    let complete =
-        reads.len() <= definition.upstream() + 1 && definition.reads_for(outputs, false).iter().all(has);
-    if !complete || args.dtype.is_some_and(|told| told != dtype) {
+    let needed = definition.reads_for(outputs, false);
+    let fits = reads.len() <= definition.upstream() + 1 && args.writes.len() <= definition.write_count();
+    if !fits || !needed.iter().all(has) || args.dtype.is_some_and(|told| told != dtype) {
         return None;
     }
     let mut writes: Operands<SliceMut> = Operands::new();
@@ -351,7 +351,7 @@ fn run_plain(args: &mut Args<'_, View<'_>, Output<'_>>) -> Option<()> {
             None => None,
         });
     }
-    writes.resize_with(definition.write_count().max(writes.len()), || None);
+    writes.resize_with(definition.write_count(), || None);
     cpu::contiguous(args.op, dtype, len, &reads, &mut writes);
     Some(())
 }
