@@ -70,7 +70,7 @@ pub fn describe(info: &wgpu::AdapterInfo) -> String {
 ///
 /// wgpu's back end that does nothing is never taken.
 pub fn auto_takes(info: &wgpu::AdapterInfo) -> bool {
-    info.backend != wgpu::Backend::Noop && !is_software(info) || adapter_name_from_env().is_some()
+    info.backend != wgpu::Backend::Noop && (!is_software(info) || adapter_name_from_env().is_some())
 }
 
 /// A device that we created, so that its loss and its errors are ours to report.
@@ -110,14 +110,16 @@ impl Health {
     }
 }
 
+/// What a device of ours has where the adapter can: a clock for measurements, and kernels kept from run to run.
+const WANTED_FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::PIPELINE_CACHE);
+
 /// Opens an adapter with all it can do.
 pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
     let info = adapter.get_info();
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("elemgrad"),
         required_limits: adapter.limits(),
-        // For measurements, where there is a clock.
-        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+        required_features: adapter.features() & WANTED_FEATURES,
         ..Default::default()
     };
     let (device, queue) = adapter

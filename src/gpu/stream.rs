@@ -345,23 +345,19 @@ impl Stage {
         let op = &*job.op.definition().name;
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
         in_flight.wait(streamer, op, wait).await?;
-        for (w, pair) in &self.writes {
-            let is_mask = job.is_mask_write(*w);
-            let bytes = window_bytes(job, range.len(), is_mask);
-            let view = pair.host.get_mapped_range(..bytes).map_err(|e| mapping_failed(op, &e))?;
-            if let Some(write) = &mut writes[*w] {
-                // Windows begin with a word of a mask.
-                let (start, end) = if is_mask {
-                    (range.start / 32, range.end.div_ceil(32))
-                } else {
-                    (range.start, range.end)
-                };
-                copy_out(&view, write.part(start, end).bytes());
-            }
-            drop(view);
-            // The result is out: what a loss says of this comes too late to matter.
-            drop(caught(streamer.kernels.device(), op, || pair.host.unmap()).await);
+        for (w, view) in &results(op, &self.writes)? {
+            let Some(write) = &mut writes[*w] else { continue };
+            // Windows begin with a word of a mask.
+            let (start, end) = if job.is_mask_write(*w) {
+                (range.start / 32, range.end.div_ceil(32))
+            } else {
+                (range.start, range.end)
+            };
+            copy_out(view, write.part(start, end).bytes());
         }
+        // The results are out: what a loss says of this comes too late to matter.
+        let unmap = || self.writes.iter().for_each(|(_, pair)| pair.host.unmap());
+        drop(caught(streamer.kernels.device(), op, unmap).await);
         Ok(())
     }
 }
@@ -387,6 +383,16 @@ fn fill(buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<(), wgpu::MapRangeError> 
         view.slice(bytes.len()..).fill(0);
     }
     Ok(())
+}
+
+/// The results of a submission: all, or an error before any is copied out. What a loss leaves undone the CPU does again, and
+/// a gradient that is added to must be added once.
+fn results(op: &str, writes: &[(usize, Pair)]) -> Result<Vec<(usize, wgpu::BufferView)>, Error> {
+    let view = |(w, pair): &(usize, Pair)| {
+        let view = pair.host.get_mapped_range(..).map_err(|e| mapping_failed(op, &e))?;
+        Ok((*w, view))
+    };
+    writes.iter().map(view).collect()
 }
 
 fn copy_out(words: &[u8], bytes: &mut [u8]) {
@@ -471,10 +477,9 @@ impl Whole {
         })
         .await?;
         in_flight.wait(streamer, op, wait).await?;
-        for (w, pair) in &self.writes {
-            let view = pair.host.get_mapped_range(..).map_err(|e| mapping_failed(op, &e))?;
+        for (w, view) in &results(op, &self.writes)? {
             if let Some(write) = &mut writes[*w] {
-                copy_out(&view, write.bytes());
+                copy_out(view, write.bytes());
             }
         }
         Ok(())

@@ -55,7 +55,8 @@ fn overwrites(request: &Request, first: Outputs, second: Outputs) -> Option<Stri
 /// The dispatches of outputs that one kernel can write.
 pub(super) fn outputs(request: &Request, outputs: Outputs, plan: &mut Plan) -> Result<(), Error> {
     let source = Source::Op { outputs, from_mask: request.call.from_mask };
-    Region { request, source, operands: request.operands(outputs) }.dispatch(&request.call.shape, plan)
+    Region { request, source, operands: request.operands(outputs), apart: None }
+        .dispatch(&request.call.shape, plan)
 }
 
 /// The dispatches that store partial sums as the gradient that they are.
@@ -73,7 +74,7 @@ pub(super) fn store(request: &Request, write: usize, partials: Memory, plan: &mu
         strides: vec![1],
     };
     let operands = vec![partial, Operand { strides: vec![1], ..output }];
-    Region { request, source: Source::Partials, operands }.dispatch(&[len], plan)
+    Region { request, source: Source::Partials, operands, apart: None }.dispatch(&[len], plan)
 }
 
 /// A box of an index space, and where the operands' elements lie over its axes.
@@ -81,6 +82,8 @@ struct Region<'a> {
     request: &'a Request<'a>,
     source: Source,
     operands: Vec<Operand>,
+    /// The read whose copy would help where windows cannot be cut.
+    apart: Option<usize>,
 }
 
 impl Region<'_> {
@@ -89,6 +92,7 @@ impl Region<'_> {
             return Ok(());
         }
         let shape = self.collapse(shape);
+        self.apart = self.farthest_apart(&shape);
         let tile = self.tile(&shape)?;
         let mut corner = vec![0; shape.len()];
         loop {
@@ -113,6 +117,19 @@ impl Region<'_> {
         shape
     }
 
+    /// The read with gaps between its elements that reaches farthest.
+    fn farthest_apart(&self, shape: &[u64]) -> Option<usize> {
+        let has_gaps = |o: &Operand| {
+            let steps = shape.iter().zip(&o.strides).filter(|(_, s)| **s != 0);
+            let (shape, strides): (Vec<u64>, Vec<i64>) = steps.unzip();
+            !o.write && !is_contiguous(&shape, &strides)
+        };
+        let reach = |i: &usize| {
+            extent(shape, &self.operands[*i].strides, 0).map_or(i64::MAX, |(low, high)| high - low)
+        };
+        (0..self.operands.len()).filter(|i| has_gaps(&self.operands[*i])).max_by_key(reach)
+    }
+
     fn reaches(&self, extents: &[u64]) -> Vec<Reach> {
         let reach = |o: &Operand| extent(extents, &o.strides, o.offset).unwrap_or((o.offset, o.offset));
         self.operands.iter().map(reach).collect()
@@ -127,7 +144,7 @@ impl Region<'_> {
             if len > MAX_DISPATCH {
                 let axis = tile.iter().position(|d| *d > 1).unwrap_or(0);
                 let part = u128::from(tile[axis]) * u128::from(MAX_DISPATCH) / u128::from(len);
-                tile[axis] = aligned((part as u64).max(1));
+                tile[axis] = aligned((part as u64).max(1), &tile[axis + 1..]);
                 continue;
             }
             let (slots, binds) = self.request.slots(&self.operands, &self.reaches(&tile));
@@ -135,22 +152,17 @@ impl Region<'_> {
                 break;
             };
             let Some((axis, step)) = self.longest_axis(slot, &tile) else {
-                return Err(self.too_small(slot, bind.size));
+                return Err(self.too_small(bind.size));
             };
             // Operands of one buffer that overlap at a distance share a slot, which half a window may part.
             let excess = (bind.size - limit).div_ceil(step);
-            tile[axis] = aligned(tile[axis].saturating_sub(excess).max(tile[axis] / 2));
+            tile[axis] = aligned(tile[axis].saturating_sub(excess).max(tile[axis] / 2), &tile[axis + 1..]);
         }
         let least = LEAST_WINDOW.min(limit / WORD / 64).max(ELEMENTS_PER_WORKGROUP.into());
         // A few windows are no burden, however small they are.
         let len = count(shape).unwrap_or(0);
         if tile != shape && count(&tile).unwrap_or(0) < least.min(len / FEW_WINDOWS) {
-            let (slots, binds) = self.request.slots(&self.operands, &self.reaches(shape));
-            let largest = slots.iter().zip(&binds).max_by_key(|(_, bind)| bind.size);
-            return Err(largest.map_or_else(
-                || self.request.needs_copy(""),
-                |(slot, _)| self.too_small(slot, least * WORD),
-            ));
+            return Err(self.too_small(least * WORD));
         }
         Ok(tile)
     }
@@ -165,18 +177,23 @@ impl Region<'_> {
         steps.filter(|(reach, ..)| *reach > 0).max().map(|(_, axis, step)| (axis, step))
     }
 
-    /// What is wrong where windows would be too small: a device that binds next to nothing, or a layout.
-    fn too_small(&self, slot: &Slot, need: u64) -> Error {
-        let spread =
-            |i: &usize| self.operands[*i].strides.iter().rev().find(|s| **s != 0).is_some_and(|s| *s != 1);
+    /// What is wrong where windows would be too small: a layout, or a device that binds next to nothing.
+    fn too_small(&self, need: u64) -> Error {
         let got = self.request.limits.max_storage_buffer_binding_size;
-        // Where the slot's own lie well, it is across another's that windows are cut.
-        match slot.operands.iter().copied().chain(0..self.operands.len()).find(spread) {
-            Some(i) => self.request.needs_copy(&self.operands[i].name),
+        match self.apart {
+            Some(read) => self.request.needs_copy(&self.operands[read].name),
             None => {
                 Error::Limit { op: self.request.op(), limit: "max_storage_buffer_binding_size", got, need }
             }
         }
+    }
+
+    /// What is wrong where outputs cannot be written in windows as they are cut. The outputs are contiguous: it is a read
+    /// for which they are cut across, or one that is broadcast and, copied, would not be.
+    fn needs_copy(&self) -> Error {
+        let broadcast = |i: &usize| !self.operands[*i].write && self.operands[*i].strides.contains(&0);
+        let read = self.apart.or_else(|| (0..self.operands.len()).find(broadcast)).unwrap_or(0);
+        self.request.needs_copy(&self.operands[read].name)
     }
 
     fn window(&self, corner: &[u64], extents: &[u64], plan: &mut Plan) -> Result<(), Error> {
@@ -191,10 +208,10 @@ impl Region<'_> {
         if let Some((slot, bind)) = slots.iter().zip(&binds).find(|(_, bind)| bind.size > limit) {
             // Elsewhere than at the first corner: alignment takes more, or makes neighbours in a buffer share a binding.
             let Some((axis, _)) = self.longest_axis(slot, extents) else {
-                return Err(self.too_small(slot, bind.size));
+                return Err(self.too_small(bind.size));
             };
             let (mut first, mut second, mut middle) = (extents.to_vec(), extents.to_vec(), corner.to_vec());
-            first[axis] = aligned(extents[axis] / 2);
+            first[axis] = aligned(extents[axis] / 2, &extents[axis + 1..]);
             second[axis] -= first[axis];
             middle[axis] += first[axis];
             self.window(corner, &first, plan)?;
@@ -206,7 +223,7 @@ impl Region<'_> {
             .collect();
         let (access, maps) = match part.vectors(&shape, &slots, &bases) {
             Some(maps) => (Access::Vec4, maps),
-            None => (Access::Word, part.words(&shape, &bases)?),
+            None => (Access::Word, part.words(&shape, &bases).ok_or_else(|| self.needs_copy())?),
         };
         part.record(&shape, access, &maps, slots, binds, &bases, plan)
     }
@@ -232,20 +249,16 @@ impl Region<'_> {
         vectors_fit(slots, &maps, is_bit, written).then_some(maps)
     }
 
-    /// How each operand is indexed by words.
-    fn words(&self, shape: &[u64], bases: &[i64]) -> Result<Vec<Map>, Error> {
+    /// How each operand is indexed by words, where that is possible.
+    fn words(&self, shape: &[u64], bases: &[i64]) -> Option<Vec<Map>> {
         let maps: Vec<Map> = (0..self.operands.len())
             .map(|i| if self.is_linear(i, shape) { Map::Linear } else { Map::Gather })
             .collect();
-        let in_words = |i: usize| {
-            let o = &self.operands[i];
-            !o.write || o.element.per_word() == 1 || maps[i] == Map::Linear
+        let in_words = |(o, map): (&Operand, &Map)| {
+            !o.write || o.element.per_word() == 1 || *map == Map::Linear
         };
-        match (0..maps.len()).find(|i| !in_words(*i)) {
-            Some(i) => Err(self.request.needs_copy(&self.operands[i].name)),
-            None if !self.bits_fit(shape, bases) => Err(self.request.needs_copy("a mask")),
-            None => Ok(maps),
-        }
+        let fits = self.operands.iter().zip(&maps).all(in_words) && self.bits_fit(shape, bases);
+        fits.then_some(maps)
     }
 
     /// Whether every mask begins with a word, at the first element of a workgroup.
@@ -334,12 +347,12 @@ pub(super) fn vectors_fit(
     (0..maps.len()).all(|i| !is_written(i) || is_vector(i)) && slots.iter().all(one_kind)
 }
 
-/// A cut at whole workgroups, else at whole words of a mask, so that windows begin as the whole does.
-fn aligned(len: u64) -> u64 {
-    let step = u64::from(ELEMENTS_PER_WORKGROUP);
-    match len {
-        _ if len >= step => len / step * step,
-        32.. => len / 32 * 32,
-        _ => len.max(1),
-    }
+/// A cut of an axis of which each step is a box of the extents `inner`: so that windows begin as the whole does, at whole
+/// workgroups, else at whole words of a mask, else at whole words of 16-bit elements.
+fn aligned(len: u64, inner: &[u64]) -> u64 {
+    let inner = count(inner).unwrap_or(u64::MAX);
+    // The least count of which `inner` times as many are a multiple of a power of two.
+    let steps = |unit: u64| unit >> inner.trailing_zeros().min(unit.trailing_zeros());
+    let step = [ELEMENTS_PER_WORKGROUP.into(), 32, 2].map(steps).into_iter().find(|step| len >= *step);
+    step.map_or(len.max(1), |step| len / step * step)
 }

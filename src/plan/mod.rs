@@ -269,10 +269,14 @@ pub struct Limits {
     pub max_compute_workgroup_size_x: u32,
 }
 
+/// The most bytes of a binding of which kernels make use: they count elements in a `u32`, and as many 16-bit ones are 2^33
+/// bytes.
+const MAX_BINDING: u64 = 1 << 33;
+
 impl From<&wgpu::Limits> for Limits {
     fn from(limits: &wgpu::Limits) -> Self {
         Self {
-            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size.min(MAX_BINDING),
             max_buffer_size: limits.max_buffer_size,
             min_storage_buffer_offset_alignment: limits.min_storage_buffer_offset_alignment.into(),
             max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     DType, Error, Outputs,
-    shape::{Collapsed, collapse, count},
+    shape::{Collapsed, collapse, count, extent},
 };
 
 /// Terms that an invocation adds in a step.
@@ -31,7 +31,10 @@ pub(super) fn partials(
     carried: Outputs,
     plan: &mut Plan,
 ) -> Result<Memory, Error> {
-    let Some(output) = &request.call.writes[write] else { return Err(request.needs_copy("")) };
+    let Some(output) = &request.call.writes[write] else {
+        let argument = request.definition.write_name(write).to_owned();
+        return Err(Error::Missing { op: request.op(), argument });
+    };
     if request.call.len() == 0 {
         // Empty sums: the scratch buffer's zeros.
         return Ok(plan.scratch(output.len));
@@ -203,12 +206,26 @@ impl<'a> Level<'a> {
                 waiting.extend(self.halves(window, partials).into_iter().flatten());
             }
             if count + waiting.len() > MAX_WINDOWS || window.is_one() && !self.fits(window, partials) {
-                let farthest =
-                    self.operands.iter().max_by_key(|t| self.reach(t, window).1 - self.reach(t, window).0);
-                return Err(self.request.needs_copy(farthest.map_or("", |t| &t.operand.name)));
+                return Err(self.too_far());
             }
         }
         Ok(partials)
+    }
+
+    /// What is wrong where no window fits: the read that reaches farthest, which also sets how far partial sums reach.
+    fn too_far(&self) -> Error {
+        let (request, call) = (self.request, &self.request.call);
+        let reads = call.reads_for(request.definition, Outputs::of(self.write));
+        let reach = |o: &Operand| extent(&call.shape, &o.strides, 0).map_or(i64::MAX, |(low, high)| high - low);
+        match reads.into_iter().filter_map(|i| request.read(i)).max_by_key(reach) {
+            Some(read) => request.needs_copy(&read.name),
+            None => Error::Limit {
+                op: request.op(),
+                limit: "max_storage_buffer_binding_size",
+                got: request.limits.max_storage_buffer_binding_size,
+                need: self.block() * WORD,
+            },
+        }
     }
 
     /// The operands with the partial sums, and what a window reaches of each.

@@ -449,6 +449,25 @@ fn every_plan_does_what_the_call_says() {
     assert!(planned > 2500 && cut > 150 && refused < 300, "{planned} planned, {cut} cut, {refused} refused");
 }
 
+/// Terms of which a workgroup adds partial sums too, and whose partial sums it adds once more.
+#[test]
+fn sums_of_many_terms_take_several_levels() {
+    let table = drawn(BUILT_IN[1], DType::F32, 1000, 3);
+    let mut call = Drawn::apart(&table, 0, crate::Outputs::gradient(1), |_| 0);
+    let lay = |place: &mut Option<Spot>, shape: &[u64], strides: &[i64]| {
+        place.as_mut().expect("a place").layout = Layout::strided(shape, strides, 0);
+    };
+    let shape = [1200, 500];
+    lay(&mut call.reads[0], &shape, &[0, 1]);
+    lay(&mut call.reads[1], &[], &[]);
+    lay(&mut call.reads[2], &shape, &[0, 1]);
+    lay(&mut call.writes[2], &[], &[]);
+    let plan = verify(&call, &limits(1 << 27, 256, 65535)).expect("a plan");
+    let runs_of_partials =
+        |k: &&Kernel| k.source == Source::Partials && matches!(k.form, Form::Runs(_));
+    assert_eq!(plan.kernels.iter().filter(runs_of_partials).count(), 1);
+}
+
 /// Sizes that memory here has no room for.
 #[test]
 fn calls_of_many_elements_are_cut() {
@@ -474,5 +493,66 @@ fn calls_of_many_elements_are_cut() {
             // Cut at even elements: each word belongs to one dispatch.
             assert!(plan.dispatches.iter().all(|d| d.params[2] == 0));
         }
+    }
+}
+
+/// The plan of spiky's forward pass on an x that lies in any way, where a binding holds 128 MiB.
+fn forward(dtype: DType, x: &Layout, saving: bool) -> Result<Plan, Error> {
+    let definition = BUILT_IN[0].definition();
+    let given = |layout: &Layout| {
+        let len = layout.extent().map(|(_, high)| high + 1);
+        Some(Given { len, layout: Some(layout.clone()), accumulate: false })
+    };
+    let mask = saving.then(Given::default);
+    let writes = [given(&Layout::contiguous(x.shape())), None, mask];
+    let call = check(definition, &[given(x)], &writes).expect("a right call");
+    let place = |buffer| Some(Place { buffer, offset: 0 });
+    let (reads, writes) = ([place(0), None, None], [place(1), None, place(2).filter(|_| saving)]);
+    let limits = limits(128 << 20, 256, 65535);
+    plan(&Request { definition, call: &call, dtype, reads: &reads, writes: &writes, limits: &limits })
+}
+
+/// Where in `z` the windows of a plan begin, and how many elements they have.
+fn windows(plan: &Plan, dtype: DType) -> Vec<(u64, u64)> {
+    let window = |d: &Dispatch| {
+        let kernel = &plan.kernels[d.kernel];
+        let z = kernel.operands.iter().position(|o| o.name == "z").expect("z");
+        let slot = kernel.slots.iter().position(|s| s.operands.contains(&z)).expect("its slot");
+        let names = shader::params(kernel);
+        let base = names.iter().position(|name| name == "base_z").expect("its base");
+        let unit = if kernel.form.is_vector() { 4 } else { 1 };
+        (d.bindings[slot].offset / dtype.size() + unit * u64::from(d.params[base]), d.params[0].into())
+    };
+    plan.dispatches.iter().map(window).collect()
+}
+
+#[test]
+fn windows_of_strided_reads_begin_at_whole_words() {
+    // Rows of an odd number of elements, with a gap between them.
+    let rows = |count| Layout::strided(&[count, 3_100_001], &[3_100_002, 1], 0);
+    for dtype in DType::ALL {
+        let plan = forward(dtype, &rows(60), false).expect("a plan");
+        let mut end = 0;
+        for (start, len) in windows(&plan, dtype) {
+            assert_eq!((start, start % 2), (end, 0), "{dtype:?}");
+            end += len;
+        }
+        assert_eq!(end, 60 * 3_100_001);
+    }
+    // A mask's words are 32 rows at a time, where a binding holds as many.
+    let plan = forward(DType::F32, &Layout::strided(&[90, 1_000_001], &[1_000_002, 1], 0), true);
+    let windows = windows(&plan.expect("a plan"), DType::F32);
+    assert_eq!(windows.iter().map(|w| w.0 / 1_000_001).collect::<Vec<_>>(), [0, 32, 64]);
+}
+
+#[test]
+fn a_refused_call_names_the_read_to_copy() {
+    let rows = Layout::strided(&[60, 3_100_001], &[3_100_002, 1], 0);
+    let columns = Layout::strided(&[16384, 16383], &[1, 16384], 0);
+    for (dtype, x, saving) in
+        [(DType::F16, columns, false), (DType::F32, rows.clone(), true), (DType::F16, rows, true)]
+    {
+        let error = forward(dtype, &x, saving).expect_err("no window begins at a word");
+        assert!(matches!(&error, Error::NeedsCopy { argument, .. } if argument == "x"), "{error}");
     }
 }
