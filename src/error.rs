@@ -32,7 +32,7 @@ pub enum Error {
         /// How many the op has.
         need: usize,
     },
-    /// An argument's length differs from the first argument's.
+    /// An argument has another length than the call asks for.
     #[error("{op}: {argument} has {got} elements, needs {need}, as many as {other}")]
     Length {
         /// The op.
@@ -43,8 +43,20 @@ pub enum Error {
         got: u64,
         /// The length that it needs.
         need: u64,
-        /// The operand that sets the length.
+        /// What sets the length: an operand, the shape of `z`, the words of a mask.
         other: String,
+    },
+    /// A layout has not as many strides as axes.
+    #[error("{op}: the layout of {argument} has {got} strides, needs {need}, one for each axis")]
+    Strides {
+        /// The op.
+        op: String,
+        /// The operand.
+        argument: String,
+        /// How many strides there are.
+        got: usize,
+        /// How many axes there are.
+        need: usize,
     },
     /// Shapes do not broadcast to each other, or an operand has not the shape that it must have.
     #[error("{op}: {argument} has the shape {}, which does not fit {} of {other}", tuple(.got), tuple(.need))]
@@ -133,7 +145,9 @@ pub enum Error {
     },
     /// A range ends past the end of its buffer, or within the buffer's last bytes that make no whole word: storage is bound in
     /// words of 4 bytes, so an odd number of 16-bit elements takes the other half of its last word too.
-    #[error("{op}: {argument} is bytes {start}..{end} of a buffer of {size} bytes, which is bound in whole words of 4 bytes")]
+    #[error(
+        "{op}: {argument} is bytes {start}..{end} of a buffer of {size} bytes, which is bound in whole words of 4 bytes"
+    )]
     Range {
         /// The op.
         op: String,
@@ -195,7 +209,7 @@ pub enum Error {
         /// What the kernel needs.
         need: u64,
     },
-    /// A shader does not parse or validate.
+    /// A shader does not parse or validate, or is longer or deeper than is compiled.
     #[error("{op}: the shader does not compile: {message}")]
     Shader {
         /// The op.

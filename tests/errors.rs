@@ -148,8 +148,19 @@ fn arguments_of_the_wrong_number() {
     let layout = Layout::strided(&[2, 4], &[1], 0);
     assert_error(
         &noop.error(spiky::Forward { x: Operand::from(&buffer).layout(layout), z: &buffer }),
-        arity,
-        "spiky: got 1 strides in a layout, needs 2",
+        |e| matches!(e, Error::Strides { .. }),
+        "spiky: the layout of x has 1 strides, needs 2, one for each axis",
+    );
+    // Of an output and of a mask too.
+    let layout = || Layout::strided(&[2, 4], &[4, 1, 1], 0);
+    let z = noop.buffer(8);
+    assert_error(
+        &noop.error(spiky::Forward {
+            x: Operand::from(&buffer).shape(&[2, 4]),
+            z: Operand::from(&z).layout(layout()),
+        }),
+        |e| matches!(e, Error::Strides { .. }),
+        "spiky: the layout of z has 3 strides, needs 2, one for each axis",
     );
 }
 
@@ -173,7 +184,7 @@ fn lengths_that_differ() {
     assert_error(
         &noop.error(spiky::Forward { x: &eight, z: &nine }),
         length,
-        "spiky: z has 9 elements, needs 8, as many as x",
+        "spiky: z has 9 elements, needs 8, as many as z's shape",
     );
     let z = noop.buffer(9);
     // A mask counts words.
@@ -181,11 +192,57 @@ fn lengths_that_differ() {
     assert_error(
         &noop.error(spiky::ForwardSaving { x: &x, z: &x, mask: &mask }),
         length,
-        "spiky: mask has 1 elements, needs 2, as many as x",
+        "spiky: mask has 1 elements, needs 2, as many as words that hold a bit for each element of z",
     );
     // What is given is checked, though nothing that is wanted needs it.
     let error = noop.error(modulo::Backward { x: &eight, y: &eight, dz: &nine, dx: Some(&z), dy: None });
-    assert_error(&error, length, "mod: dz has 9 elements, needs 8, as many as x");
+    assert_error(&error, length, "mod: dz has 9 elements, needs 8, as many as z's shape");
+    // A gradient has the length of its input, which is not that of the first one.
+    let (y, z) = (noop.buffer(1), noop.buffer(8));
+    let backward = modulo::Backward {
+        x: Operand::from(&eight),
+        y: Operand::from(&y).shape(&[]),
+        dz: Operand::from(&z),
+        dx: None,
+        dy: Some(Operand::from(&nine)),
+    };
+    assert_error(&noop.error(backward), length, "mod: dy has 9 elements, needs 1, as many as y");
+}
+
+/// A mask's bits lie one after the other; a layout that says otherwise would not be followed.
+#[test]
+fn layouts_of_masks() {
+    let noop = Noop::new();
+    let [mask, dz, dx] = [2, 64, 64].map(|len| noop.buffer(len));
+    let call = |layout: Layout| spiky::BackwardSaved {
+        mask: Operand::from(&mask).layout(layout),
+        dz: Operand::from(&dz).shape(&[8, 8]),
+        dx: Operand::from(&dx),
+    };
+    assert!(noop.kernels.bind(call(Layout::contiguous(&[8, 8]))).is_ok());
+    let rows = Layout::contiguous(&[8, 8]);
+    for layout in [rows.transposed(), Layout::strided(&[8, 8], &[8, 1], 1), Layout::contiguous(&[2])] {
+        let got = if layout.shape().len() == 1 { "(2,)" } else { "(8, 8)" };
+        assert_error(
+            &noop.error(call(layout)),
+            |e| matches!(e, Error::Shape { .. }),
+            &format!("spiky: mask has the shape {got}, which does not fit (8, 8) of z, contiguous"),
+        );
+    }
+}
+
+/// What nothing is read from may begin anywhere.
+#[test]
+fn empty_layouts_at_any_offset() {
+    let noop = Noop::new();
+    let [x, z] = [noop.buffer(8), noop.buffer(8)];
+    for offset in [9, i64::MAX as u64, u64::MAX] {
+        for dtype in DType::ALL {
+            let empty = Layout::strided(&[0, 3], &[i64::MIN, 7], offset);
+            let (x, z) = (Operand::new(&x, 2, 6).layout(empty), Operand::new(&z, 0, 0).shape(&[0, 3]));
+            assert!(noop.kernels.bind(typed(dtype, spiky::Forward { x, z })).is_ok(), "{offset}");
+        }
+    }
 }
 
 #[test]
@@ -217,12 +274,30 @@ fn ranges_past_the_end() {
     let range = |e: &Error| matches!(e, Error::Range { .. });
     let error =
         |start, len| noop.error(spiky::Forward { x: Operand::new(&x, start, len), z: Operand::from(&z) });
-    assert_error(&error(1, 8), range, "spiky: x is bytes 4..36 of a buffer of 32 bytes");
-    assert_error(&error(9, 0), range, "spiky: x is bytes 36..36 of a buffer of 32 bytes");
+    assert_error(
+        &error(1, 8),
+        range,
+        "spiky: x is bytes 4..36 of a buffer of 32 bytes, which is bound in whole words of 4 bytes",
+    );
+    assert_error(
+        &error(9, 0),
+        range,
+        "spiky: x is bytes 36..36 of a buffer of 32 bytes, which is bound in whole words of 4 bytes",
+    );
     for (start, len) in [(u64::MAX, 1), (1, u64::MAX), (u64::MAX, u64::MAX), (1 << 62, 8), (u64::MAX / 4, 2)]
     {
         assert!(range(&error(start, len)), "{start}, {len}");
     }
+    // Three halves take two words.
+    let halves = noop.bytes(6, BufferUsages::STORAGE);
+    assert_error(
+        &noop.error(typed(
+            DType::F16,
+            spiky::Forward { x: Operand::new(&halves, 0, 3), z: Operand::new(&z, 0, 3) },
+        )),
+        range,
+        "spiky: x is bytes 0..6 of a buffer of 6 bytes, which is bound in whole words of 4 bytes",
+    );
 }
 
 #[test]
@@ -548,6 +623,42 @@ fn a_shader_that_does_not_compile() {
         assert!(told, "{functions:?}, {z}: {error}");
         assert!(error.to_string().starts_with("spiky: the shader does not compile: "), "{error}");
     }
+    // What would be too deep for a compiler that recurses; a stack that overflows is no error.
+    let chain = |link: &str, count| format!("x{}", link.repeat(count));
+    let nested = |count| format!("{}x{}", "(".repeat(count), ")".repeat(count));
+    let branches = |count| {
+        format!(
+            "fn f(x: u32) -> u32 {{ if (x == 0u) {{ }} {} return x; }}",
+            "else if (x == 1u) { } ".repeat(count)
+        )
+    };
+    for (text, z, says) in [
+        (String::new(), chain(" + x", 10_000), "deep"),
+        (String::new(), chain(".x[0]", 5000), "deep"),
+        (String::new(), nested(5000), "deep"),
+        (String::new(), "-".repeat(5000) + "x", "deep"),
+        (branches(2000), "f(x)".into(), "deep"),
+        (branches(2000).replace("else", "/* } */ else"), "f(x)".into(), "deep"),
+        (format!("// {}\n", "long ".repeat(20_000)), "x".into(), "bytes"),
+    ] {
+        let op = Broken::new(&[text.leak()], z.leak());
+        let error = noop.kernels.compile(&op, Outputs::Z, DType::F32).expect_err("too much");
+        assert!(matches!(&error, Error::Shader { message, .. } if message.contains(says)), "{error}");
+    }
+    for (text, z) in [
+        (String::new(), chain(" + x", 120)),
+        (String::new(), nested(120)),
+        (branches(15), "f(x)".into()),
+        // Neither a comment nor one statement after the other is deep.
+        (format!("// {}\n/* {} */ const A = 1u;\n", "((".repeat(500), "/* ( */".repeat(100)), "x".into()),
+        (
+            format!("fn f(y: u32) -> u32 {{ var x = y; {} return x; }}", "x += x * 2u; ".repeat(1000)),
+            "f(x)".into(),
+        ),
+    ] {
+        let op = Broken::new(&[text.leak()], z.leak());
+        noop.kernels.compile(&op, Outputs::Z, DType::F32).expect("no more than there may be");
+    }
     assert_eq!(noop.uncaptured.load(SeqCst), 0);
 }
 
@@ -560,7 +671,7 @@ fn host_slices() {
             runner.run(modulo::Forward { x: &x[..], y: &y[..], z: &mut *z }).expect_err("lengths differ");
         assert_eq!(error.to_string(), "mod: y has the shape (7,), which does not fit (8,) of x");
         let error = runner.run(spiky::Forward { x: &y, z: &mut *z }).expect_err("lengths differ");
-        assert_eq!(error.to_string(), "spiky: z has 8 elements, needs 7, as many as x");
+        assert_eq!(error.to_string(), "spiky: z has 8 elements, needs 7, as many as z's shape");
         let error = runner.forward(&Mod, &[&x]).expect_err("y is missing");
         assert_eq!(error.to_string(), "mod: y is missing: the wanted outputs need it");
         let error = runner

@@ -28,7 +28,7 @@ use elemgrad::{
     Args, Choice, DType, Error, IntoArgs, Layout, Op, Output, Outputs, Runner, View,
     data::Data,
     gpu::{Bound, Kernels, Operand, device},
-    modulo::Mod,
+    modulo::{self, Mod},
     op::{BUILT_IN, Definition, OutputDefinition, Pass},
     spiky::{self, MASK, Spiky},
     verify::{Inputs, verify},
@@ -38,7 +38,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 type Case = fn(&wgpu::Adapter) -> Result<Completion, Failed>;
 
-const CASES: [(&str, Case); 31] = [
+const CASES: [(&str, Case); 33] = [
     ("vectors", |a| done(vectors_in_every_set_of_outputs(a))),
     ("drawn", |a| done(drawn_rows(a))),
     ("lengths", |a| done(lengths(a))),
@@ -55,6 +55,8 @@ const CASES: [(&str, Case); 31] = [
     ("two_dimensional_grid", |a| done(two_dimensional_grid(a))),
     ("more_than_65535_workgroups", more_than_65535_workgroups),
     ("recorded_again", |a| done(recorded_again(a))),
+    ("drawn_calls_recorded_again", |a| done(drawn_calls_recorded_again(a))),
+    ("pipeline_cache", pipeline_cache),
     ("between_other_passes", |a| done(between_other_passes(a))),
     ("sum", |a| done(sum(a))),
     ("storage_types", |a| done(storage_types(a))),
@@ -198,7 +200,7 @@ impl Gpu {
             Some(match i {
                 _ if i < definition.upstream() => operand(place, &line),
                 _ if i == definition.upstream() => operand(place, &contiguous),
-                _ => operand(place, &place.layout),
+                _ => Operand::new(&buffers[place.buffer], place.start as u64, place.len() as u64),
             })
         });
         let writes = call.writes.iter().enumerate().map(|(w, place)| {
@@ -439,9 +441,13 @@ fn drawn_calls_in_windows(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 /// Calls of any kind on host memory, in one window and in many.
 fn drawn_calls_on_the_host(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * 2048);
+    // Elements of a window, and windows in flight at once.
+    const WINDOW: u64 = 2048;
+    const RING: u64 = 3;
+    let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * WINDOW);
     let tables = tables_for_calls(20_000, 33);
     let mut draw = Draw::new(33);
+    let mut longer_than_the_ring = 0;
     for runner in [
         pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?,
         Runner::on_device(&gpu.device, &gpu.queue),
@@ -449,8 +455,12 @@ fn drawn_calls_on_the_host(adapter: &wgpu::Adapter) -> Result<(), String> {
         for _ in 0..DRAWN / 3 {
             let call = draw_call(&mut draw, &tables);
             call.check_on_host(&runner)?;
+            let streams = call.outputs.iter().any(|w| !call.is_sum(w));
+            let windows = call.shape().iter().product::<u64>().div_ceil(WINDOW);
+            longer_than_the_ring += usize::from(streams && windows > RING);
         }
     }
+    assert!(longer_than_the_ring > 0, "no call of {} has windows to wait for", 2 * (DRAWN / 3));
     Ok(())
 }
 
@@ -500,7 +510,7 @@ fn long_sums(gpu: &Gpu) -> Result<(), String> {
         ([1, 1100, 1001], [0, 0, 1], &[]),
     ];
     let table = drawn_from(Data::Ordinary, &Mod, DType::F32, 4000, 35);
-    let buffers = table.rows().map(|column| gpu.buffer(column));
+    let buffers: Vec<_> = table.rows().into_iter().map(|column| gpu.buffer(column)).collect();
     for (shape, strides, own) in SHAPES {
         let (layout, own) = (Layout::strided(&shape, &strides, 0), Layout::contiguous(own));
         let len = own.len().expect("a few");
@@ -525,32 +535,36 @@ fn long_sums(gpu: &Gpu) -> Result<(), String> {
 fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let mut draw = Draw::new(15);
-    for op in BUILT_IN {
-        let table = drawn(op, DType::F32, 3000, 15);
+    for (op, dtype) in BUILT_IN.into_iter().flat_map(|op| DType::ALL.map(|dtype| (op, dtype))) {
+        let table = drawn(op, dtype, 3000, 15);
         let sets = output_sets(op);
-        for trial in 0..48 {
+        let (definition, per_word) = (op.definition(), 4 / dtype.size() as usize);
+        for trial in 0..32 {
             let outputs = sets[draw.below(sets.len())];
             let len = [1, 4, 60, 64, 1000, 1023, 2048, 3000][draw.below(8)];
             let mut call = Call::apart(&table, len, outputs, |_| 0);
             let buffers = 1 + draw.below(2);
+            // In words.
             let mut ends = [0; 2];
             let mut order: Vec<usize> = (0..call.reads.len() + call.writes.len()).collect();
             shuffle(&mut draw, &mut order);
             for operand in order {
                 let reads = call.reads.len();
-                let place = match operand.checked_sub(reads) {
-                    None => &mut call.reads[operand],
-                    Some(write) => &mut call.writes[write],
+                let (place, is_mask) = match operand.checked_sub(reads) {
+                    None => (&mut call.reads[operand], operand > definition.upstream()),
+                    Some(write) => (&mut call.writes[write], definition.mask() == Some(write)),
                 };
                 let Some(place) = place else { continue };
+                let per_word = if is_mask { 1 } else { per_word };
                 place.buffer = draw.below(buffers);
-                place.start = ends[place.buffer]
+                // No word belongs to two.
+                place.start = ends[place.buffer] * per_word
                     + match trial % 4 {
                         0 => 0,
                         1 => 64 * draw.below(3),
                         _ => draw.below(70),
                     };
-                ends[place.buffer] = place.start + place.len();
+                ends[place.buffer] = (place.start + place.len()).div_ceil(per_word);
             }
             gpu.check(&call)?;
         }
@@ -674,6 +688,58 @@ fn recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
         })
         .collect();
     compare("twice in one pass", &Spiky, 0, &[&numbers], &gpu.read(&buffer), &twice)
+}
+
+/// Calls of any kind that leave what they read as it is: recorded again, they do the same again, partial sums too.
+fn drawn_calls_recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let gpu = Gpu::open(adapter);
+    let tables = tables_for_calls(20_000, 36);
+    let mut draw = Draw::new(36);
+    let mut recorded = 0;
+    for _ in 0..DRAWN / 2 {
+        let call = draw_call(&mut draw, &tables);
+        let in_place = call.writes.iter().flatten().any(|w| call.reads.iter().flatten().any(|r| r == w));
+        if in_place || call.added != Outputs::NONE {
+            continue;
+        }
+        let buffers: Vec<_> = call.images().iter().map(|image| gpu.buffer(image)).collect();
+        let bound = gpu.bind(&call, &buffers).map_err(text)?;
+        for _ in 0..2 {
+            gpu.submit(|encoder| bound.encode(encoder));
+            call.compare(&gpu.name, &buffers.iter().map(|buffer| gpu.read(buffer)).collect::<Vec<_>>())?;
+        }
+        recorded += 1;
+    }
+    assert!(recorded > DRAWN / 10, "{recorded} calls were recorded again");
+    Ok(())
+}
+
+/// Kernels that an earlier run compiled, from the data that it saved.
+fn pipeline_cache(adapter: &wgpu::Adapter) -> Result<Completion, Failed> {
+    if !adapter.features().contains(wgpu::Features::PIPELINE_CACHE) {
+        return Ok(Completion::ignored_with("the adapter has no pipeline cache"));
+    }
+    let table = drawn(&Mod, DType::F32, 3000, 37);
+    let call = Call::apart(&table, table.len(), all_outputs(&Mod), |_| 0);
+    let mut saved = None;
+    for run in ["first", "second"] {
+        // Devices of ours have the feature.
+        let runner = pollster::block_on(Runner::on_adapter(adapter))?;
+        let (kernels, queue) = runner.gpu().ok_or("a GPU")?;
+        let device = kernels.device();
+        let descriptor =
+            wgpu::PipelineCacheDescriptor { label: None, data: saved.as_deref(), fallback: false };
+        #[expect(unsafe_code, reason = "the data is what a cache of this adapter gave")]
+        let cache = unsafe { device.create_pipeline_cache(&descriptor) };
+        let kernels = Kernels::new(device).with_pipeline_cache(&cache);
+        let gpu = Gpu { name: format!("{run} run"), device: device.clone(), queue: queue.clone(), kernels };
+        gpu.check(&call)?;
+        saved = cache.get_data();
+        if saved.as_ref().is_none_or(Vec::is_empty) {
+            return Err(format!("the {run} run has nothing to save").into());
+        }
+    }
+    Ok(Completion::Completed)
 }
 
 /// What the caller's own kernel does to every word.
@@ -988,6 +1054,14 @@ fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
         for len in LENGTHS.into_iter().chain([8191, 8192, 8193, 24_576, 24_577, 40_960, 200_000]) {
             check_slices(&own, &table, len)?;
             check_slices(&small, &table, len)?;
+        }
+        for dtype in [DType::F16, DType::Bf16] {
+            let table = drawn(op, dtype, 50_000, 23);
+            for len in [1, 8191, 8193, 24_577, 50_000] {
+                let call = Call::apart(&table, len, all_outputs(op), |i| i);
+                call.check_on_host(&own)?;
+                call.check_on_host(&small)?;
+            }
         }
     }
     Ok(())

@@ -14,8 +14,8 @@ use common::output_sets;
 use elemgrad::{
     DType, Op, Outputs,
     modulo::Q,
-    op::{BUILT_IN, Pass},
-    plan::{Access, Element, Form, Kernel, KernelOperand, Map, Slot, Source},
+    op::{BUILT_IN, Definition, Pass},
+    plan::{Access, Form, Held, Kernel, KernelOperand, Map, Slot, Source},
     shader::{self, Shader},
     spiky::MASK,
     wgpu::naga::{self, Expression, ScalarKind, TypeInner},
@@ -64,7 +64,7 @@ fn shared(kernel: &Kernel) -> Vec<Kernel> {
         vec![operands.iter().enumerate().map(|(i, _)| vec![i]).collect(), vec![(0..operands.len()).collect()]]
     };
     let vector =
-        |i: &usize| kernel.form == Form::Elementwise(Access::Vec4) && operands[*i].element != Element::Bit;
+        |i: &usize| kernel.form == Form::Elementwise(Access::Vec4) && operands[*i].element != Held::Bit;
     let mut kernels = Vec::new();
     for groups in all {
         // A binding has one type.
@@ -88,13 +88,13 @@ fn strided(kernel: &Kernel) -> Vec<Kernel> {
     let cases = maps.iter().flat_map(|map| [(*map, 1), (*map, 2), (*map, 4)]);
     let kernels = cases.map(|(map, axes)| {
         let mut kernel = Kernel { axes, ..kernel.clone() };
-        let numbers = kernel.operands.iter_mut().filter(|o| o.element != Element::Bit);
+        let numbers = kernel.operands.iter_mut().filter(|o| o.element != Held::Bit);
         for (i, operand) in numbers.enumerate() {
             // Every second one, so that what is linear stands beside it. What is written is whole words.
             operand.map = match (operand.write, map) {
                 (false, _) if i % 2 == 0 => map,
                 (true, Map::Row) => Map::Row,
-                (true, _) if !vec4 && operand.element == Element::Number(DType::F32) => Map::Gather,
+                (true, _) if !vec4 && operand.element == Held::Number(DType::F32) => Map::Gather,
                 _ => Map::Linear,
             };
         }
@@ -122,7 +122,7 @@ fn with_options(op: &'static dyn Op, kernel: &Kernel) -> Vec<Kernel> {
             let mask = KernelOperand {
                 name: "mask".into(),
                 index: 2,
-                element: Element::Bit,
+                element: Held::Bit,
                 ..kernel.operands[0].clone()
             };
             kernel.operands = [kernel.operands[1].clone(), mask, kernel.operands[2].clone()].into();
@@ -139,7 +139,7 @@ fn sums(op: &dyn Op, dtype: DType, write: usize) -> Vec<Kernel> {
         name: name.into(),
         index: write,
         write: name != "partial",
-        element: Element::Number(DType::F32),
+        element: Held::Number(DType::F32),
         map: Map::Gather,
         accumulate: false,
     };
@@ -189,7 +189,7 @@ fn sums(op: &dyn Op, dtype: DType, write: usize) -> Vec<Kernel> {
     }
     for access in [Access::Vec4, Access::Word] {
         for accumulate in [false, true] {
-            let element = Element::Number(kernel.dtype);
+            let element = Held::Number(kernel.dtype);
             let name = op.definition().write_name(write);
             let store = KernelOperand { map: Map::Linear, accumulate, element, ..number(name, write) };
             let operands = vec![KernelOperand { map: Map::Linear, ..number("partial", write) }, store];
@@ -293,6 +293,25 @@ const FLOATS: [(&str, &str, &str, &str); 10] = [
     ),
     ("mod", "q_bits", "from integer, to bits", "case 2: an integer below 2^21, exact"),
 ];
+
+/// What an op says of itself stays in its line of the comment, whatever ends a line in WGSL.
+#[test]
+fn a_formula_of_many_lines_stays_a_comment() -> Result<(), elemgrad::Error> {
+    struct Lines(Definition);
+    impl Op for Lines {
+        fn definition(&self) -> &Definition {
+            &self.0
+        }
+
+        fn reference(&self, _: DType, _: &[f32], _: &mut [f32]) {}
+    }
+    let mut definition = BUILT_IN[0].definition().clone();
+    definition.outputs[0].formula = "a\nb\rc\r\nd\u{b}e\u{c}f\u{85}g\u{2028}h\u{2029}i".into();
+    let kernel = Kernel::contiguous(&definition, Outputs::Z, DType::F32, Access::Word);
+    let shader = shader::compose(&Lines(definition), &kernel);
+    assert!(shader.source.contains("//   z = a b c  d e f g h i\n"), "{}", shader.source);
+    shader::check("lines", &shader.source)
+}
 
 #[test]
 fn floats_are_those_that_the_contract_allows() {

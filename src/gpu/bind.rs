@@ -31,7 +31,8 @@ impl<'a> Operand<'a> {
         Self { buffer, range: Range::Elements { start, len }, layout: None, accumulate: false }
     }
 
-    /// How the elements lie in the range: a shape, and any strides for an input.
+    /// How the elements lie in the range: a shape, and any strides for an input. Outputs and masks are contiguous, and a
+    /// mask has the shape of `z`.
     #[must_use]
     pub fn layout(self, layout: Layout) -> Self {
         Self { layout: Some(layout), ..self }

@@ -35,7 +35,7 @@ impl Kernels {
 
     /// The same with a pipeline cache of yours: what the driver has compiled before is not compiled again.
     ///
-    /// It needs the device's feature `PIPELINE_CACHE`. You load it from disk and save it there
+    /// It needs the device's feature `PIPELINE_CACHE`, which a runner's own device has where its adapter does. You load it from disk and save it there
     /// ([`wgpu::PipelineCache::get_data`]).
     #[must_use]
     pub fn with_pipeline_cache(self, cache: &wgpu::PipelineCache) -> Self {
@@ -84,10 +84,10 @@ impl Kernels {
     ///
     /// # Errors
     /// All before a command is recorded. Arguments: [`Error::Missing`], [`Error::NothingWanted`], [`Error::Arity`],
-    /// [`Error::Shape`], [`Error::Length`], [`Error::Layout`], [`Error::TooMany`], [`Error::Accumulate`],
-    /// [`Error::Alignment`], [`Error::Range`], [`Error::Usage`], [`Error::Overlap`], [`Error::InPlace`],
-    /// [`Error::NeedsCopy`]. The device: [`Error::Limit`], [`Error::OutOfMemory`]. The op: [`Error::Shader`]. What only
-    /// wgpu can see, such as a buffer of another device: [`Error::Gpu`].
+    /// [`Error::Shape`], [`Error::Length`], [`Error::Strides`], [`Error::Layout`], [`Error::TooMany`],
+    /// [`Error::Accumulate`], [`Error::Alignment`], [`Error::Range`], [`Error::Usage`], [`Error::Overlap`],
+    /// [`Error::InPlace`], [`Error::NeedsCopy`]. The device: [`Error::Limit`], [`Error::OutOfMemory`]. The op:
+    /// [`Error::Shader`]. What only wgpu can see, such as a buffer of another device: [`Error::Gpu`].
     pub fn bind<'a, 'o>(&self, args: impl IntoArgs<'o, Operand<'a>, Operand<'a>>) -> Result<Bound, Error> {
         pollster::block_on(self.bind_any(args.into_args()))
     }
@@ -122,6 +122,7 @@ impl Kernels {
         }
         // The lock is not held while compiling: two threads may compile the same kernel once each, never wait.
         let name = &*op.definition().name;
+        shader::check_size(op.definition())?;
         #[cfg(not(target_arch = "wasm32"))]
         shader::check(name, &shader.source)?;
         let pipeline = Pipeline::create(&self.device, name, &shader, self.saved.as_ref()).await?;

@@ -152,11 +152,17 @@ pub(crate) fn check(
         let given = checker.read(i)?;
         let whole = i >= definition.upstream() && given.layout.is_none();
         let shape = if whole { shape.clone() } else { own_shape(given) };
-        Some(given.layout.clone().unwrap_or_else(|| Layout::contiguous(&shape)))
+        let layout = given.layout.clone().filter(|layout| !layout.is_empty());
+        Some(layout.unwrap_or_else(|| Layout::contiguous(&shape)))
     };
     let own = (0..definition.read_count()).map(own).collect();
     Ok(Call { outputs, from_mask, shape, needed, reads: layouts, own, writes: targets })
 }
+
+/// What sets the length of an operand that has the shape of `z`.
+const Z_LENGTH: &str = "z's shape";
+/// What sets the length of a mask.
+const MASK_LENGTH: &str = "words that hold a bit for each element of z";
 
 struct Checker<'a> {
     definition: &'a Definition,
@@ -239,26 +245,30 @@ impl Checker<'_> {
         let argument = || self.read_name(i);
         let is_mask = self.definition.mask().is_some() && i == self.definition.upstream() + 1;
         let layout = match &given.layout {
-            Some(layout) if !is_mask => layout.clone(),
+            Some(layout) if is_mask => {
+                self.contiguous(argument, layout, shape, "z, contiguous")?;
+                self.length(argument, given, mask_words(len), || MASK_LENGTH.into())?;
+                return Ok(Layout::contiguous(shape));
+            }
+            Some(layout) => layout.clone(),
             // An input without a layout has one axis.
             None if i < self.definition.upstream() => Layout::contiguous(&own_shape(given)),
-            _ => {
-                let need = if is_mask { mask_words(len) } else { len };
-                self.length(argument(), given, need)?;
+            None => {
+                let (need, other) = if is_mask { (mask_words(len), MASK_LENGTH) } else { (len, Z_LENGTH) };
+                self.length(argument, given, need, || other.into())?;
                 return Ok(Layout::contiguous(shape));
             }
         };
-        if layout.shape().len() != layout.strides().len() {
-            let (what, got) = ("strides in a layout", layout.strides().len());
-            return Err(Error::Arity { op: self.op(), what, got, need: layout.shape().len() });
-        }
+        self.strides(argument, &layout)?;
         if i == self.definition.upstream() && layout.shape() != shape {
             let (got, need) = (layout.shape().to_vec(), shape.to_vec());
             return Err(Error::Shape { op: self.op(), argument: argument(), got, need, other: "z".into() });
         }
-        let reach = layout.extent();
-        let within = reach.is_some_and(|(_, high)| given.len.is_none_or(|len| high < len));
-        if !within && !layout.is_empty() {
+        if layout.is_empty() {
+            // Nothing is reached, from whatever offset.
+            return Ok(Layout::contiguous(shape));
+        }
+        if layout.extent().is_none_or(|(_, high)| given.len.is_some_and(|len| high >= len)) {
             let len = given.len.unwrap_or(0);
             let (op, layout) = (self.op(), Box::new(layout));
             return Err(Error::Layout { op, argument: argument(), len, layout });
@@ -274,12 +284,41 @@ impl Checker<'_> {
         Ok(Layout::strided(shape, &strides, layout.offset()))
     }
 
-    fn length(&self, argument: String, given: &Given, need: u64) -> Result<(), Error> {
+    /// A stride for each axis.
+    fn strides(&self, argument: impl Fn() -> String, layout: &Layout) -> Result<(), Error> {
+        let (got, need) = (layout.strides().len(), layout.shape().len());
+        if got == need {
+            return Ok(());
+        }
+        Err(Error::Strides { op: self.op(), argument: argument(), got, need })
+    }
+
+    /// A layout that says what goes without saying.
+    fn contiguous(
+        &self,
+        argument: impl Fn() -> String,
+        layout: &Layout,
+        need: &[u64],
+        other: &str,
+    ) -> Result<(), Error> {
+        self.strides(&argument, layout)?;
+        if layout.shape() == need && layout.offset() == 0 && is_contiguous(need, layout.strides()) {
+            return Ok(());
+        }
+        let (got, need, other) = (layout.shape().to_vec(), need.to_vec(), other.to_owned());
+        Err(Error::Shape { op: self.op(), argument: argument(), got, need, other })
+    }
+
+    fn length(
+        &self,
+        argument: impl Fn() -> String,
+        given: &Given,
+        need: u64,
+        other: impl Fn() -> String,
+    ) -> Result<(), Error> {
         match given.len {
             Some(got) if got != need => {
-                let other =
-                    self.read_name((0..self.reads.len()).find(|i| self.read(*i).is_some()).unwrap_or(0));
-                Err(Error::Length { op: self.op(), argument, got, need, other })
+                Err(Error::Length { op: self.op(), argument: argument(), got, need, other: other() })
             }
             _ => Ok(()),
         }
@@ -288,21 +327,21 @@ impl Checker<'_> {
     fn write(&self, i: usize, given: &Given, shape: &[u64], len: u64) -> Result<Write, Error> {
         let output = &self.definition.outputs[i];
         let argument = || output.name.to_string();
-        let input = self.definition.gradient_of(i).and_then(|input| self.read(input));
-        let own = input.map_or_else(|| shape.into(), own_shape);
+        let input = self.definition.gradient_of(i).filter(|input| self.read(*input).is_some());
+        let own = input.and_then(|input| self.read(input)).map_or_else(|| shape.into(), own_shape);
         let own_len = self.count(&own)?;
         let need = if output.kind == Kind::Mask { mask_words(len) } else { own_len };
         if given.accumulate && output.kind != Kind::Gradient {
             return Err(Error::Accumulate { op: self.op(), argument: argument() });
         }
-        let lies_well =
-            |l: &Layout| l.shape() == &own[..] && l.offset() == 0 && is_contiguous(&own, l.strides());
-        if let Some(layout) = given.layout.as_ref().filter(|layout| !lies_well(layout)) {
-            let (got, need, other) =
-                (layout.shape().to_vec(), own.to_vec(), "the output, contiguous".to_owned());
-            return Err(Error::Shape { op: self.op(), argument: argument(), got, need, other });
+        if let Some(layout) = &given.layout {
+            self.contiguous(argument, layout, &own, "the output, contiguous")?;
         }
-        self.length(argument(), given, need)?;
+        self.length(argument, given, need, || match input {
+            Some(input) => self.read_name(input),
+            None if output.kind == Kind::Mask => MASK_LENGTH.into(),
+            None => Z_LENGTH.into(),
+        })?;
         let own_strides = contiguous_strides(&own);
         let rank = shape.len();
         let reduced = (0..rank).map(|axis| dimension(&own, rank, axis) != shape[axis]).collect();

@@ -1,8 +1,8 @@
 //! Outputs as large as `z`: windows are boxes of its index space.
 
 use super::{
-    Access, Bind, Dispatch, ELEMENTS_PER_WORKGROUP, Element, Form, Kernel, MAX_DISPATCH, Map, Memory,
-    Operand, Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place,
+    Access, Bind, Dispatch, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, MAX_DISPATCH, Map, Memory, Operand,
+    Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place,
 };
 use crate::{
     DType, Error, Outputs,
@@ -36,7 +36,7 @@ pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outpu
 }
 
 fn starts_within_a_word(operand: &Operand) -> bool {
-    matches!(operand.element, Element::Number(_)) && operand.offset % operand.element.per_word() as i64 != 0
+    matches!(operand.element, Held::Number(_)) && operand.offset % operand.element.per_word() as i64 != 0
 }
 
 /// The output of `first` that lies in place of an input of `second`.
@@ -67,7 +67,7 @@ pub(super) fn store(request: &Request, write: usize, partials: Memory, plan: &mu
         name: "partial".into(),
         index: 0,
         write: false,
-        element: Element::Number(DType::F32),
+        element: Held::Number(DType::F32),
         accumulate: false,
         memory: partials,
         offset: 0,
@@ -244,7 +244,7 @@ impl Region<'_> {
                 if is_linear(self, i) { Map::Linear } else { vector_map(&self.operands[i].strides, bases[i]) }
             })
             .collect();
-        let is_bit = |i: usize| self.operands[i].element == Element::Bit;
+        let is_bit = |i: usize| self.operands[i].element == Held::Bit;
         let written = |i: usize| self.operands[i].write && !is_bit(i);
         vectors_fit(slots, &maps, is_bit, written).then_some(maps)
     }
@@ -254,16 +254,15 @@ impl Region<'_> {
         let maps: Vec<Map> = (0..self.operands.len())
             .map(|i| if self.is_linear(i, shape) { Map::Linear } else { Map::Gather })
             .collect();
-        let in_words = |(o, map): (&Operand, &Map)| {
-            !o.write || o.element.per_word() == 1 || *map == Map::Linear
-        };
+        let in_words =
+            |(o, map): (&Operand, &Map)| !o.write || o.element.per_word() == 1 || *map == Map::Linear;
         let fits = self.operands.iter().zip(&maps).all(in_words) && self.bits_fit(shape, bases);
         fits.then_some(maps)
     }
 
     /// Whether every mask begins with a word, at the first element of a workgroup.
     fn bits_fit(&self, shape: &[u64], bases: &[i64]) -> bool {
-        let is_bit = |i: &usize| self.operands[*i].element == Element::Bit;
+        let is_bit = |i: &usize| self.operands[*i].element == Held::Bit;
         let writes_bits = (0..bases.len()).any(|i| is_bit(&i) && self.operands[i].write);
         (0..bases.len()).filter(is_bit).all(|i| bases[i] % 32 == 0 && self.is_linear(i, shape))
             && !(writes_bits && self.parity(bases) != 0)
@@ -273,7 +272,7 @@ impl Region<'_> {
     fn parity(&self, bases: &[i64]) -> u32 {
         let narrow = |i: &usize| {
             let o = &self.operands[*i];
-            o.write && o.element != Element::Bit && o.element.per_word() == 2
+            o.write && o.element != Held::Bit && o.element.per_word() == 2
         };
         (0..bases.len()).find(narrow).map_or(0, |i| (bases[i] & 1) as u32)
     }
@@ -300,7 +299,7 @@ impl Region<'_> {
         params.extend(shape[shape.len() - axes..].iter().skip(1).map(|d| *d as u32));
         for (i, (operand, map)) in self.operands.iter().zip(maps).enumerate() {
             let unit = match (operand.element, access, map) {
-                (Element::Bit, ..) => 32,
+                (Held::Bit, ..) => 32,
                 (_, Access::Vec4, Map::Linear | Map::Row) => 4,
                 _ => 1,
             };

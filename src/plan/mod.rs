@@ -79,19 +79,19 @@ pub enum Map {
 
 /// What an operand holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Element {
+pub enum Held {
     /// Numbers of a storage type.
     Number(DType),
     /// Bits, 32 to a word.
     Bit,
 }
 
-impl Element {
+impl Held {
     /// Elements in a word.
     pub(crate) fn per_word(self) -> u64 {
         match self {
-            Element::Number(dtype) => WORD / dtype.size(),
-            Element::Bit => 32,
+            Held::Number(dtype) => WORD / dtype.size(),
+            Held::Bit => 32,
         }
     }
 }
@@ -106,7 +106,7 @@ pub struct KernelOperand {
     /// Whether the kernel writes it.
     pub write: bool,
     /// What it holds.
-    pub element: Element,
+    pub element: Held,
     /// How it is indexed.
     pub map: Map,
     /// Whether what is written is added to what is there.
@@ -154,7 +154,7 @@ impl Kernel {
 
     /// The elementwise kernel that computes `outputs` on contiguous operands, each in a buffer of its own.
     pub fn contiguous(definition: &Definition, outputs: Outputs, dtype: DType, access: Access) -> Self {
-        let element = |is_mask: bool| if is_mask { Element::Bit } else { Element::Number(dtype) };
+        let element = |is_mask: bool| if is_mask { Held::Bit } else { Held::Number(dtype) };
         let operand = |name: &str, index, write, is_mask| KernelOperand {
             name: name.to_owned(),
             index,
@@ -192,7 +192,7 @@ pub struct Slot {
 
 /// A buffer of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Memory {
+pub(crate) enum Memory {
     /// One of the caller's: equal numbers are the same buffer.
     Caller(usize),
     /// One of the plan's scratch buffers.
@@ -201,37 +201,37 @@ pub enum Memory {
 
 /// A part of a buffer, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bind {
+pub(crate) struct Bind {
     /// The buffer.
-    pub memory: Memory,
+    pub(crate) memory: Memory,
     /// The first byte.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// How many.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// One dispatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dispatch {
+pub(crate) struct Dispatch {
     /// Its kernel's number in the plan.
-    pub kernel: usize,
+    pub(crate) kernel: usize,
     /// What each slot binds.
-    pub bindings: Vec<Bind>,
+    pub(crate) bindings: Vec<Bind>,
     /// The uniforms, in the order of [`shader::params`](crate::shader::params).
-    pub params: Vec<u32>,
+    pub(crate) params: Vec<u32>,
     /// Workgroups in x and y.
-    pub grid: [u32; 2],
+    pub(crate) grid: [u32; 2],
 }
 
 /// Everything that binding and recording need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The kernels, each once.
-    pub kernels: Vec<Kernel>,
+    pub(crate) kernels: Vec<Kernel>,
     /// The dispatches, in order.
-    pub dispatches: Vec<Dispatch>,
+    pub(crate) dispatches: Vec<Dispatch>,
     /// Sizes in bytes of buffers that hold partial sums. Before the first recording they hold zeros.
-    pub scratch: Vec<u64>,
+    pub(crate) scratch: Vec<u64>,
 }
 
 impl Plan {
@@ -252,21 +252,21 @@ impl Plan {
 
 /// The limits of a device that matter here, named as in `wgpu::Limits`.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// The largest storage binding in bytes.
-    pub max_storage_buffer_binding_size: u64,
+    pub(crate) max_storage_buffer_binding_size: u64,
     /// The largest buffer in bytes.
-    pub max_buffer_size: u64,
+    pub(crate) max_buffer_size: u64,
     /// The alignment of a storage binding's offset in bytes.
-    pub min_storage_buffer_offset_alignment: u64,
+    pub(crate) min_storage_buffer_offset_alignment: u64,
     /// The most workgroups in one dimension.
-    pub max_compute_workgroups_per_dimension: u32,
+    pub(crate) max_compute_workgroups_per_dimension: u32,
     /// The most storage bindings in a kernel.
-    pub max_storage_buffers_per_shader_stage: u32,
+    pub(crate) max_storage_buffers_per_shader_stage: u32,
     /// The most invocations in a workgroup.
-    pub max_compute_invocations_per_workgroup: u32,
+    pub(crate) max_compute_invocations_per_workgroup: u32,
     /// The most invocations in a workgroup in its first dimension.
-    pub max_compute_workgroup_size_x: u32,
+    pub(crate) max_compute_workgroup_size_x: u32,
 }
 
 /// The most bytes of a binding of which kernels make use: they count elements in a `u32`, and as many 16-bit ones are 2^33
@@ -292,7 +292,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Error::Limit`].
-    pub fn check_kernel(&self, op: &str, slots: usize) -> Result<(), Error> {
+    pub(crate) fn check_kernel(&self, op: &str, slots: usize) -> Result<(), Error> {
         let needs = [
             (
                 "max_compute_invocations_per_workgroup",
@@ -354,7 +354,7 @@ struct Operand {
     name: String,
     index: usize,
     write: bool,
-    element: Element,
+    element: Held,
     accumulate: bool,
     memory: Memory,
     /// In elements from the start of the buffer.
@@ -385,8 +385,8 @@ impl Request<'_> {
         self.definition.name.to_string()
     }
 
-    fn element(&self, is_mask: bool) -> Element {
-        if is_mask { Element::Bit } else { Element::Number(self.dtype) }
+    fn element(&self, is_mask: bool) -> Held {
+        if is_mask { Held::Bit } else { Held::Number(self.dtype) }
     }
 
     fn read(&self, i: usize) -> Option<Operand> {
@@ -538,8 +538,8 @@ fn words(request: &Request, operand: &Operand) -> Option<(i64, i64)> {
 
 /// The first and the last element of an operand of the caller's; a call without elements still writes its empty sums.
 fn reach_of(request: &Request, operand: &Operand) -> Option<Reach> {
-    if operand.write || operand.element == Element::Bit {
-        let bits = if operand.element == Element::Bit { Some(request.call.len()) } else { None };
+    if operand.write || operand.element == Held::Bit {
+        let bits = if operand.element == Held::Bit { Some(request.call.len()) } else { None };
         let len = bits.or_else(|| Some(request.call.writes[operand.index].as_ref()?.len))?;
         return (len > 0).then(|| (operand.offset, operand.offset + len as i64 - 1));
     }

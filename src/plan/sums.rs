@@ -5,7 +5,7 @@
 //! until one is left. How blocks are spread over invocations, workgroups and windows does not change a bit.
 
 use super::{
-    Access, Dispatch, Element, Form, Kernel, MAX_DISPATCH, Map, Memory, Operand, Plan, Reach, Request, Slot,
+    Access, Dispatch, Form, Held, Kernel, MAX_DISPATCH, Map, Memory, Operand, Plan, Reach, Request, Slot,
     Source, WORD, WORKGROUP_SIZE, base, bind_of,
     elementwise::{vector_map, vectors_fit},
 };
@@ -175,7 +175,7 @@ impl<'a> Level<'a> {
             name: if write { "sums" } else { "partial" }.into(),
             index: self.write,
             write,
-            element: Element::Number(DType::F32),
+            element: Held::Number(DType::F32),
             accumulate: false,
             memory,
             offset: 0,
@@ -216,7 +216,8 @@ impl<'a> Level<'a> {
     fn too_far(&self) -> Error {
         let (request, call) = (self.request, &self.request.call);
         let reads = call.reads_for(request.definition, Outputs::of(self.write));
-        let reach = |o: &Operand| extent(&call.shape, &o.strides, 0).map_or(i64::MAX, |(low, high)| high - low);
+        let reach =
+            |o: &Operand| extent(&call.shape, &o.strides, 0).map_or(i64::MAX, |(low, high)| high - low);
         match reads.into_iter().filter_map(|i| request.read(i)).max_by_key(reach) {
             Some(read) => request.needs_copy(&read.name),
             None => Error::Limit {

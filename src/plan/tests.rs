@@ -17,8 +17,7 @@ use common::{
 };
 
 use super::{
-    Access, Bind, Dispatch, Element, Form, Kernel, Limits, Map, Memory, Place, Plan, Request, Source, WORD,
-    plan,
+    Access, Bind, Dispatch, Form, Held, Kernel, Limits, Map, Memory, Place, Plan, Request, Source, WORD, plan,
 };
 use crate::{
     DType, Error, Layout,
@@ -63,7 +62,7 @@ fn output(write: usize, reads: &BTreeMap<usize, u64>) -> Value {
 /// Where an element lies: a buffer and a bit in it. Masks and numbers never share words.
 type At = (Memory, u64);
 
-fn bits(element: Element) -> u64 {
+fn bits(element: Held) -> u64 {
     8 * WORD / element.per_word()
 }
 
@@ -126,7 +125,7 @@ impl Machine<'_> {
         };
         let (index, last) = (index as u32, *coordinates.last().unwrap_or(&0) as u32);
         match (o.element, o.map) {
-            (Element::Bit, _) => 32 * base + index,
+            (Held::Bit, _) => 32 * base + index,
             (_, Map::Linear) if vector => base.wrapping_add(index / 4).wrapping_mul(4) + index % 4,
             (_, Map::Linear) => base.wrapping_add(index),
             (_, Map::Row) => steps(coordinates.len() - 1).wrapping_add(last / 4).wrapping_mul(4) + last % 4,
@@ -145,7 +144,7 @@ impl Machine<'_> {
         let at = self.at(operand, element);
         let owner = *self.writers.entry(word(at)).or_insert(lane);
         // A mask's word is its workgroup's.
-        let same = if self.kernel.operands[operand].element == Element::Bit {
+        let same = if self.kernel.operands[operand].element == Held::Bit {
             owner.0 == lane.0
         } else {
             owner == lane
@@ -299,7 +298,7 @@ impl Case {
         let before = Memories::default();
         let mut after = Memories::default();
         let mut terms: BTreeMap<(usize, At), Vec<Value>> = BTreeMap::new();
-        let element = |is_mask: bool| if is_mask { Element::Bit } else { Element::Number(self.dtype) };
+        let element = |is_mask: bool| if is_mask { Held::Bit } else { Held::Number(self.dtype) };
         let at = |spot: &Spot, is_mask: bool, i: usize, index: &[u64]| {
             let place = if is_mask { 32 * spot.start + i } else { spot.at(index) };
             (Memory::Caller(spot.buffer), place as u64 * bits(element(is_mask)))
@@ -463,8 +462,7 @@ fn sums_of_many_terms_take_several_levels() {
     lay(&mut call.reads[2], &shape, &[0, 1]);
     lay(&mut call.writes[2], &[], &[]);
     let plan = verify(&call, &limits(1 << 27, 256, 65535)).expect("a plan");
-    let runs_of_partials =
-        |k: &&Kernel| k.source == Source::Partials && matches!(k.form, Form::Runs(_));
+    let runs_of_partials = |k: &&Kernel| k.source == Source::Partials && matches!(k.form, Form::Runs(_));
     assert_eq!(plan.kernels.iter().filter(runs_of_partials).count(), 1);
 }
 

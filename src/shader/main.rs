@@ -6,7 +6,7 @@ use super::{ENTRY_POINT, is_copied, is_vector, memory};
 use crate::{
     DType,
     op::Definition,
-    plan::{Access, ELEMENTS_PER_WORKGROUP, Element, Form, Kernel, KernelOperand, Map, WORKGROUP_SIZE},
+    plan::{Access, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, Map, WORKGROUP_SIZE},
 };
 
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
@@ -43,12 +43,12 @@ fn stores(kernel: &Kernel) -> impl Iterator<Item = (usize, &KernelOperand)> {
 
 /// Whether a workgroup gathers bits into words.
 fn writes_bits(kernel: &Kernel) -> bool {
-    stores(kernel).any(|(_, o)| o.element == Element::Bit)
+    stores(kernel).any(|(_, o)| o.element == Held::Bit)
 }
 
 /// Numbers of 16 bits, two to a word.
 fn is_half(operand: &KernelOperand) -> bool {
-    matches!(operand.element, Element::Number(dtype) if dtype != DType::F32)
+    matches!(operand.element, Held::Number(dtype) if dtype != DType::F32)
 }
 
 // Helper functions.
@@ -137,12 +137,12 @@ fn at(axes: usize) -> Vec<String> {
 fn scalar(kernel: &Kernel, i: usize, index: &str) -> String {
     let memory = memory(kernel, i);
     match kernel.operands[i].element {
-        Element::Bit => format!(
+        Held::Bit => format!(
             "({memory}[params.base_{0} + {index} / 32u] >> ({index} % 32u)) & 1u",
             kernel.operands[i].name
         ),
-        Element::Number(DType::F32) => format!("{memory}[{index}]"),
-        Element::Number(_) => {
+        Held::Number(DType::F32) => format!("{memory}[{index}]"),
+        Held::Number(_) => {
             format!("({memory}[{index} >> 1u] >> (16u * ({index} & 1u))) & 0xffffu")
         }
     }
@@ -163,7 +163,7 @@ fn load(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
         }
         Form::Elementwise(Access::Word) => {
             let index = match (operand.element, operand.map) {
-                (Element::Bit, _) => "i".to_owned(),
+                (Held::Bit, _) => "i".to_owned(),
                 (_, Map::Linear) => format!("{base} + i"),
                 _ => place(kernel, operand, &base),
             };
@@ -226,7 +226,7 @@ fn vector(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
     let (memory, base) = (memory(kernel, i), format!("params.base_{}", operand.name));
     let index = place(kernel, operand, if kernel.summed > 0 { "i" } else { &base });
     match (operand.element, operand.map) {
-        (Element::Bit, _) => format!(
+        (Held::Bit, _) => format!(
             "    let word = {memory}[{base} + v / 8u] >> (4u * (v % 8u));\n    \
              return (vec4(word) >> vec4(0u, 1u, 2u, 3u)) & vec4(1u);\n"
         ),
@@ -239,7 +239,7 @@ fn vector(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
                 values.join(", ")
             )
         }
-        (Element::Number(DType::F32), _) => format!("    return {memory}[{index}];\n"),
+        (Held::Number(DType::F32), _) => format!("    return {memory}[{index}];\n"),
         _ => format!(
             "    let words = {memory}[{index}];\n    return vec4(words.x & 0xffffu, words.x >> 16u, words.y & 0xffffu, words.y >> 16u);\n"
         ),
@@ -261,7 +261,7 @@ fn elementwise(d: &Definition, kernel: &Kernel, access: Access) -> String {
     let mut text = format!(
         "    if (lane < {words}u) {{\n        atomicStore(&bits[lane], 0u);\n    }}\n    workgroupBarrier();\n{body}    workgroupBarrier();\n"
     );
-    for (i, operand) in stores(kernel).filter(|(_, o)| o.element == Element::Bit) {
+    for (i, operand) in stores(kernel).filter(|(_, o)| o.element == Held::Bit) {
         let _ = write!(
             text,
             "    let word = group * {words}u + lane;\n    if (lane < {words}u && word < (params.len + 31u) / 32u) {{\n        \
@@ -287,8 +287,8 @@ fn rounded(d: &Definition, kernel: &Kernel, operand: &KernelOperand, value: &str
 /// The arguments of `element` in a lane.
 fn arguments(d: &Definition, kernel: &Kernel, lane: &str) -> String {
     let argument = |(_, name, operand): (usize, String, &KernelOperand)| match operand.element {
-        Element::Bit => format!("{name}.{lane} != 0u"),
-        Element::Number(_) => widened(d, kernel, operand, &format!("{name}.{lane}")),
+        Held::Bit => format!("{name}.{lane} != 0u"),
+        Held::Number(_) => widened(d, kernel, operand, &format!("{name}.{lane}")),
     };
     loads(kernel).map(argument).collect::<Vec<_>>().join(", ")
 }
@@ -316,7 +316,7 @@ fn vectors(d: &Definition, kernel: &Kernel) -> String {
     }
     for (i, operand) in stores(kernel) {
         let (name, base) = (&operand.name, format!("params.base_{}", operand.name));
-        if operand.element == Element::Bit {
+        if operand.element == Held::Bit {
             let bits: Vec<_> =
                 (0..).zip(LANES).map(|(k, lane)| format!("(u32(out_{lane}.{name}) << {k}u)")).collect();
             let _ = writeln!(
@@ -393,7 +393,7 @@ fn words(d: &Definition, kernel: &Kernel) -> String {
 fn store_words(d: &Definition, kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
     let (name, memory, base) = (&operand.name, memory(kernel, i), format!("params.base_{}", operand.name));
     let mut text = String::new();
-    if operand.element == Element::Bit {
+    if operand.element == Held::Bit {
         for lane in LANES {
             let _ = write!(
                 text,

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::{
-    DType, Op, Outputs,
+    DType, Error, Op, Outputs,
     op::{Definition, identifiers},
     plan::{
-        Access, ELEMENTS_PER_WORKGROUP, Element, Form, Kernel, KernelOperand, MAX_DISPATCH, Map, Source,
+        Access, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, MAX_DISPATCH, Map, Source,
         WORKGROUP_SIZE,
     },
 };
@@ -133,9 +133,7 @@ fn is_copied(definition: &Definition, kernel: &Kernel, operand: &KernelOperand) 
 
 /// Whether an operand is loaded and stored as vectors of four elements.
 fn is_vector(kernel: &Kernel, operand: &KernelOperand) -> bool {
-    kernel.form.is_vector()
-        && operand.element != Element::Bit
-        && matches!(operand.map, Map::Linear | Map::Row)
+    kernel.form.is_vector() && operand.element != Held::Bit && matches!(operand.map, Map::Linear | Map::Row)
 }
 
 fn bindings(kernel: &Kernel) -> Vec<Binding> {
@@ -145,7 +143,7 @@ fn bindings(kernel: &Kernel) -> Vec<Binding> {
         let operand = &kernel.operands[first];
         let ty = match operand.element {
             _ if !is_vector(kernel, operand) => "array<u32>",
-            Element::Number(DType::F32) => "array<vec4<u32>>",
+            Held::Number(DType::F32) => "array<vec4<u32>>",
             _ => "array<vec2<u32>>",
         };
         let kind = if slot.write { "read_write" } else { "read" };
@@ -167,12 +165,16 @@ fn header(d: &Definition, kernel: &Kernel, bindings: &[Binding], params: &[Strin
         Source::Op { outputs, .. } => d.pass(outputs).name(),
         Source::Partials => "partial sums",
     };
-    let mut text =
-        format!("// elemgrad {}: {} {what} {}\n//\n", env!("CARGO_PKG_VERSION"), d.name, kernel.dtype.name());
+    let mut text = format!(
+        "// elemgrad {}: {} {what} {}\n//\n",
+        env!("CARGO_PKG_VERSION"),
+        one_line(&d.name),
+        kernel.dtype.name()
+    );
     for operand in kernel.operands.iter().filter(|o| o.write && kernel.source != Source::Partials) {
         let Some(output) = d.outputs.iter().find(|o| o.name == operand.name) else { continue };
         let (name, sign) = (&operand.name, if operand.accumulate { "+=" } else { "=" });
-        let _ = writeln!(text, "//   {name} {sign} {}", output.formula);
+        let _ = writeln!(text, "//   {name} {sign} {}", one_line(&output.formula));
     }
     let _ = writeln!(text, "//\n// Bindings of group 0; storage holds the bits of {}:", kernel.dtype.name());
     for (i, b) in bindings.iter().enumerate() {
@@ -180,14 +182,12 @@ fn header(d: &Definition, kernel: &Kernel, bindings: &[Binding], params: &[Strin
     }
     let _ = writeln!(text, "// Fields of params, each a u32: {}.", params.join(", "));
     if let Form::Elementwise(access) = kernel.form {
-        let unit = match access {
-            Access::Vec4 => "vectors of four (len is a multiple of 4)",
-            Access::Word => "elements",
-        };
-        let _ = writeln!(
-            text,
-            "//   len: elements. base_*: where an operand starts in its binding, in {unit}, a mask in words; 0 for its start."
-        );
+        let multiple = if access == Access::Vec4 { ", a multiple of 4" } else { "" };
+        let _ = writeln!(text, "//   len: elements{multiple}.");
+        if kernel.axes > 1 {
+            text += "//   size_A: the size of axis A of the index space; that of axis 0 follows from len.\n";
+        }
+        kernel.operands.iter().for_each(|operand| text += &units(kernel, operand));
         text += "//   parity: 1 where outputs of 16 bits start in the upper half of a word, else 0.\n";
         let _ = writeln!(
             text,
@@ -197,6 +197,33 @@ fn header(d: &Definition, kernel: &Kernel, bindings: &[Binding], params: &[Strin
     }
     text + "\n"
 }
+
+/// What the uniform's fields of an operand mean.
+fn units(kernel: &Kernel, operand: &KernelOperand) -> String {
+    let unit = match operand.element {
+        Held::Bit => "words of 32 elements",
+        Held::Number(_) if is_vector(kernel, operand) => "vectors of four elements",
+        Held::Number(_) => "elements",
+    };
+    let name = &operand.name;
+    let steps = match operand.map {
+        Map::Linear => String::new(),
+        Map::Row => {
+            format!("; stride_{name}_A: the step along axis A, that along the last one being one element")
+        }
+        Map::Splat => format!("; stride_{name}_A: the step along axis A, that along the last one being 0"),
+        Map::Gather => format!("; stride_{name}_A: the step along axis A"),
+    };
+    format!("//   base_{name}: where index 0 lies in the binding{steps}; in {unit}, modulo 2^32.\n")
+}
+
+/// A text for a comment of one line.
+fn one_line(text: &str) -> String {
+    text.replace(LINE_BREAKS, " ")
+}
+
+/// What ends a line, and so a comment, in WGSL.
+const LINE_BREAKS: [char; 7] = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
 
 /// What a kernel calls: numbers as bits, the storage type, sums, the op's functions.
 fn library(definition: &Definition, kernel: &Kernel) -> String {
@@ -214,7 +241,7 @@ fn library(definition: &Definition, kernel: &Kernel) -> String {
 fn element(definition: &Definition, kernel: &Kernel) -> String {
     let mut parameters = Vec::new();
     for operand in &kernel.operands {
-        let (name, ty) = (&operand.name, if operand.element == Element::Bit { "bool" } else { "u32" });
+        let (name, ty) = (&operand.name, if operand.element == Held::Bit { "bool" } else { "u32" });
         match (operand.write, operand.accumulate) {
             (false, _) => parameters.push(format!("{name}: {ty}")),
             (true, true) => parameters.push(format!("old_{name}: {ty}")),
@@ -223,7 +250,7 @@ fn element(definition: &Definition, kernel: &Kernel) -> String {
     }
     let (mut fields, mut lets, mut results) = (String::new(), String::new(), Vec::new());
     for operand in kernel.operands.iter().filter(|o| o.write) {
-        let ty = if operand.element == Element::Bit { "bool" } else { "u32" };
+        let ty = if operand.element == Held::Bit { "bool" } else { "u32" };
         let _ = writeln!(fields, "    {}: {ty},", operand.name);
         let (expression, gate) = match kernel.source {
             Source::Partials => ("partial", None),
@@ -269,13 +296,99 @@ fn declarations(bindings: &[Binding], params: &[String]) -> String {
     text
 }
 
+/// The most bytes of an op's WGSL.
+const MAX_BYTES: usize = 64 << 10;
+/// The most operators and brackets within each other: naga recurses over them, and a stack that overflows aborts the
+/// process. Compiled without optimization it takes 8 KiB for each, and a thread has 2 MiB.
+const MAX_DEPTH: usize = 128;
+/// For how many of them a block counts, by the stack that naga takes.
+const BLOCK: usize = 5;
+
+/// Whether an op's WGSL can be given to a compiler.
+pub(crate) fn check_size(definition: &Definition) -> Result<(), Error> {
+    let expressions = definition.lets.iter().map(|(_, expression)| expression);
+    let expressions = expressions.chain(definition.outputs.iter().map(|o| &o.expression));
+    let texts = || definition.functions.iter().chain(expressions.clone());
+    let (bytes, deepest) = (texts().map(|t| t.len()).sum::<usize>(), texts().map(|t| depth(t)).max());
+    let message = match deepest {
+        _ if bytes > MAX_BYTES => {
+            format!("the op's WGSL has {bytes} bytes, of which {MAX_BYTES} are compiled")
+        }
+        Some(deep) if deep > MAX_DEPTH => {
+            format!("the op's WGSL is {deep} operators and brackets deep, at most {MAX_DEPTH} are compiled")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Shader { op: definition.name.to_string(), message })
+}
+
+/// At most how deep a compiler's tree of a text is: each bracket is a level, and so is each operator of what the bracket
+/// holds, up to a comma or the end of the statement. Branches of one statement lie within each other.
+fn depth(text: &str) -> usize {
+    let (mut levels, mut deepest, mut after_block) = (vec![0], 0, false);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let word;
+        (word, rest) = rest.split_at(token(rest));
+        if word.starts_with(char::is_whitespace) || word.starts_with("//") || word.starts_with("/*") {
+            continue;
+        }
+        let here = levels.len() - 1;
+        if std::mem::take(&mut after_block) && word != "else" {
+            levels[here] = 0;
+        }
+        match word {
+            "(" | "[" | "{" => {
+                levels[here] += if word == "{" { BLOCK } else { 1 };
+                levels.push(0);
+            }
+            ")" | "]" | "}" => {
+                levels.truncate(here.max(1));
+                after_block = word == "}";
+            }
+            ";" | "," => levels[here] = 0,
+            _ if word.len() == 1 && "+-*/%&|^<>=!~.".contains(word) => levels[here] += 1,
+            _ => {}
+        }
+        deepest = deepest.max(levels.iter().sum());
+    }
+    deepest
+}
+
+/// The length of the word, the comment or the character at the start of a text.
+fn token(text: &str) -> usize {
+    let in_word = |c: char| c.is_alphanumeric() || c == '_';
+    match text.chars().next() {
+        Some('/') if text.starts_with("//") => text.find(LINE_BREAKS).unwrap_or(text.len()),
+        Some('/') if text.starts_with("/*") => block_comment(text),
+        Some(c) if in_word(c) => text.find(|c| !in_word(c)).unwrap_or(text.len()),
+        first => first.map_or(0, char::len_utf8),
+    }
+}
+
+/// The length of the comment at the start of a text; such comments nest.
+fn block_comment(text: &str) -> usize {
+    let (mut open, mut end) = (0_usize, 0);
+    while let Some(at) = text[end..].find(['/', '*']) {
+        end += at;
+        match text[end..].get(..2) {
+            Some("/*") => (open, end) = (open + 1, end + 2),
+            Some("*/") => (open, end) = (open.saturating_sub(1), end + 2),
+            _ => end += 1,
+        }
+        if open == 0 {
+            return end;
+        }
+    }
+    text.len()
+}
+
 /// Parses and validates a module as wgpu will.
 ///
 /// # Errors
-/// [`Error::Shader`](crate::Error::Shader) with the compiler's message.
+/// [`Error::Shader`] with the compiler's message.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn check(op: &str, source: &str) -> Result<(), crate::Error> {
-    use crate::Error;
+pub fn check(op: &str, source: &str) -> Result<(), Error> {
     use wgpu::naga;
     let failed = |message: String| Error::Shader { op: op.into(), message };
     let module = naga::front::wgsl::parse_str(source).map_err(|e| failed(e.emit_to_string(source)))?;
