@@ -6,7 +6,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::{
     simd::{Kernel, LINE, Level, Stream, Vectors, in_order, prefetch},
-    storage::{Aligned, Bf16, F16, F32, LANES, Storage, Wide, pack, unpack},
+    storage::{Aligned, Bf16, Bits, F16, F32, LANES, Storage, Wide, pack, unpack},
 };
 use crate::{
     DType, Outputs,
@@ -180,7 +180,7 @@ impl<'a, S: Storage> Source<'a, S> {
             Self::None => &scratch.0.0,
             Self::Elements(slice) => widen::<S, V>(vectors, &slice[start..][..count], scratch),
             Self::Mask(words) => {
-                unpack::<S>(bits_at(words, start), &mut scratch.0.0);
+                unpack::<S>(&bits_at(words, start), &mut scratch.0.0);
                 &scratch.0.0
             }
         }
@@ -202,16 +202,19 @@ fn widen<'s, S: Storage, V: Vectors>(
     S::widen(vectors, padded, wide)
 }
 
-/// 64 bits from one on, as far as there are words.
-fn bits_at(words: &[u32], start: usize) -> u64 {
-    let words = words[start / 32..].iter().take(3).rev();
-    let bits = words.fold(0, |bits, word| bits << 32 | u128::from(*word));
-    (bits >> (start % 32)) as u64
+/// Bits from one on, as far as there are words.
+fn bits_at(words: &[u32], start: usize) -> Bits {
+    let word = |i: usize| u64::from(words.get(start / 32 + i).copied().unwrap_or(0));
+    let mut bits = Bits::default();
+    for (i, bits) in bits.iter_mut().enumerate() {
+        *bits = ((word(i + 1) << 32 | word(i)) >> (start % 32)) as u32;
+    }
+    bits
 }
 
 enum Target<'a, S: Storage> {
     Elements(&'a mut [S::Bits]),
-    Mask(Bits<'a>),
+    Mask(Packer<'a>),
 }
 
 impl<'a, S: Storage> Target<'a, S> {
@@ -219,7 +222,7 @@ impl<'a, S: Storage> Target<'a, S> {
         match slice {
             SliceMut::F32(slice) => Self::Elements(cast_slice_mut(slice)),
             SliceMut::Half(_, slice) => Self::Elements(cast_slice_mut(slice)),
-            SliceMut::Bits(words) => Self::Mask(Bits { words, pending: 0, count: 0 }),
+            SliceMut::Bits(words) => Self::Mask(Packer { words, pending: 0, count: 0 }),
         }
     }
 
@@ -252,28 +255,30 @@ impl<'a, S: Storage> Target<'a, S> {
                     _ => to.copy_from_slice(&rounded[..count]),
                 }
             }
-            Self::Mask(bits) => bits.push(pack::<S>(wide), count),
+            Self::Mask(packer) => packer.push(&pack::<S>(wide), count),
         }
     }
 }
 
 /// Bits that become words.
-struct Bits<'a> {
+struct Packer<'a> {
     words: &'a mut [u32],
-    pending: u128,
-    /// How many are pending.
+    pending: u64,
+    /// How many are pending: less than a word.
     count: usize,
 }
 
-impl Bits<'_> {
+impl Packer<'_> {
     #[inline(always)]
-    fn push(&mut self, bits: u64, count: usize) {
-        let bits = u128::from(bits) & ((1 << count) - 1);
-        self.pending |= bits << self.count;
-        self.count += count;
-        while self.count >= 32 {
-            self.pop();
-            self.count -= 32;
+    fn push(&mut self, bits: &Bits, count: usize) {
+        for (i, word) in bits.iter().enumerate() {
+            let some = count.saturating_sub(32 * i).min(32);
+            self.pending |= (u64::from(*word) & ((1 << some) - 1)) << self.count;
+            self.count += some;
+            if self.count >= 32 {
+                self.pop();
+                self.count -= 32;
+            }
         }
     }
 
@@ -286,7 +291,7 @@ impl Bits<'_> {
     }
 }
 
-impl Drop for Bits<'_> {
+impl Drop for Packer<'_> {
     fn drop(&mut self) {
         if self.count > 0 {
             self.pop();

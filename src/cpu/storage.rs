@@ -6,7 +6,7 @@ use bytemuck::{Pod, cast};
 use super::simd::Vectors;
 
 /// Elements that are computed at a time: whole lines of the cache in every storage type.
-pub(crate) const LANES: usize = 64;
+pub(crate) const LANES: usize = 128;
 
 const HALF: usize = LANES / 2;
 
@@ -36,6 +36,12 @@ pub(crate) trait Storage {
     #[inline(always)]
     fn element(lane: usize) -> usize {
         lane
+    }
+
+    /// A bit for each lane as one for each element.
+    #[inline(always)]
+    fn in_order(lanes: [u64; LANES / 64]) -> Bits {
+        words(lanes)
     }
 }
 
@@ -87,6 +93,12 @@ impl Storage for Bf16 {
     #[inline(always)]
     fn element(lane: usize) -> usize {
         lane % HALF * 2 + lane / HALF
+    }
+
+    #[inline(always)]
+    fn in_order([lower, upper]: [u64; LANES / 64]) -> Bits {
+        let pairs = |shift: u32| spread((lower >> shift) as u32) | spread((upper >> shift) as u32) << 1;
+        words([pairs(0), pairs(32)])
     }
 }
 
@@ -145,20 +157,42 @@ fn nearest_even(bits: u32, count: u32) -> u32 {
     bits.wrapping_add(half + odd) >> count
 }
 
+/// The words of a mask of as many elements.
+pub(crate) type Bits = [u32; LANES / 32];
+
+#[inline(always)]
+fn words([first, second]: [u64; LANES / 64]) -> Bits {
+    [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
+}
+
 /// A bit of a mask for each lane: 1 or 0.
 #[inline(always)]
-pub(crate) fn unpack<S: Storage>(bits: u64, to: &mut Wide) {
+pub(crate) fn unpack<S: Storage>(bits: &Bits, to: &mut Wide) {
     for (lane, to) in to.iter_mut().enumerate() {
-        *to = (bits >> S::element(lane) & 1) as f32;
+        let element = S::element(lane);
+        *to = (bits[element / 32] >> (element % 32) & 1) as f32;
     }
 }
 
 /// For each element whether its lane is not 0.
 #[inline(always)]
-pub(crate) fn pack<S: Storage>(from: &Wide) -> u64 {
-    let mut bits = 0;
-    for (lane, from) in from.iter().enumerate() {
-        bits |= u64::from(*from != 0.0) << S::element(lane);
+pub(crate) fn pack<S: Storage>(from: &Wide) -> Bits {
+    let mut lanes = [0; LANES / 64];
+    for (lanes, from) in lanes.iter_mut().zip(from.as_chunks::<64>().0) {
+        for (lane, from) in from.iter().enumerate() {
+            *lanes |= u64::from(*from != 0.0) << lane;
+        }
     }
-    bits
+    S::in_order(lanes)
+}
+
+/// Puts a 0 behind each bit.
+#[inline(always)]
+fn spread(bits: u32) -> u64 {
+    let mut bits = u64::from(bits);
+    bits = (bits | bits << 16) & 0x0000_ffff_0000_ffff;
+    bits = (bits | bits << 8) & 0x00ff_00ff_00ff_00ff;
+    bits = (bits | bits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    bits = (bits | bits << 2) & 0x3333_3333_3333_3333;
+    (bits | bits << 1) & 0x5555_5555_5555_5555
 }
