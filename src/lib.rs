@@ -37,6 +37,7 @@ mod dtype;
 mod error;
 pub mod gpu;
 mod host;
+mod job;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod measure;
 mod numeric;

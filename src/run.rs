@@ -15,8 +15,9 @@ use crate::{
         stream::{Done, Streamer, Wait},
     },
     host::{Output, Slice, SliceMut, View},
+    job::Job,
     op::{Call, Given, Operands, Pass, check},
-    reference::{self, Job},
+    reference,
 };
 
 /// Which device to take.
@@ -220,7 +221,7 @@ impl Runner {
         self.run_any(args.into_args(), Wait::Wake, self.fall_back)
     }
 
-    /// The output `z` of any op.
+    /// The output `z` of any op, in f32; for other types there is [`run`](Runner::run).
     ///
     /// # Errors
     /// As [`run`](Runner::run).
@@ -233,7 +234,7 @@ impl Runner {
         Ok(z)
     }
 
-    /// The gradients of any op, one for each input and of its shape, given the upstream gradient `dz`.
+    /// The gradients of any op, one for each input and of its shape, given the upstream gradient `dz`, in f32; for other types there is [`run`](Runner::run).
     ///
     /// # Errors
     /// As [`run`](Runner::run).
@@ -248,7 +249,7 @@ impl Runner {
         Ok(gradients)
     }
 
-    /// Output and gradients of any op in one pass.
+    /// Output and gradients of any op in one pass, in f32; for other types there is [`run`](Runner::run).
     ///
     /// # Errors
     /// As [`run`](Runner::run).

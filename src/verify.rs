@@ -138,6 +138,8 @@ pub struct Mismatch {
     pub pass: Pass,
     /// The output's name.
     pub output: String,
+    /// Whether that output is a mask, whose elements are single bits.
+    pub is_mask: bool,
     /// Every input and the upstream gradient, by name.
     pub reads: Vec<(String, f32)>,
     /// The bits that the reference says: of a type of 2 bytes the low half, of a mask the lowest.
@@ -149,10 +151,11 @@ pub struct Mismatch {
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let digits = 2 * self.dtype.size() as usize;
-        let show = |bits: u32| format!("{:e} ({bits:0digits$x})", self.dtype.widen(bits));
+        let number = |bits: u32| format!("{:e} ({bits:0digits$x})", self.dtype.widen(bits));
+        let show = |bits: u32| if self.is_mask { bits.to_string() } else { number(bits) };
         write!(f, "element {}, {}:", self.element, self.pass.name())?;
         for (name, value) in &self.reads {
-            write!(f, " {name} = {}", show(self.dtype.round(*value)))?;
+            write!(f, " {name} = {}", number(self.dtype.round(*value)))?;
         }
         write!(f, ": {} is {}, expected {}", self.output, show(self.actual), show(self.expected))
     }
@@ -307,6 +310,7 @@ impl<'a> Chunk<'a> {
                         element: report.checked + (i / self.copies) as u64,
                         pass: definition.pass(outputs),
                         output: definition.write_name(w).to_owned(),
+                        is_mask: definition.mask() == Some(w),
                         reads: reads.map(|(name, values)| (name.to_owned(), values[i])).collect(),
                         expected: expected.bits(i),
                         actual: actual.bits(i),

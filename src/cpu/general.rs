@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     host::{Slice, SliceMut},
+    job::{Job, copy_strided},
     numeric::{sum, tree_sum},
     op::Write,
-    reference::Job,
     shape::{Collapsed, collapse, count, step_to},
 };
 
@@ -173,36 +173,6 @@ fn gather(slice: &Slice, offset: i64, shape: &[u64], strides: &[i64], start: u64
             copy_strided(data, offset, shape, strides, start, out, |v| dtype.widen(v.into()));
         }
         Slice::Bits(_) => {}
-    }
-}
-
-/// `out.len()` elements from row-major index `start` on, each turned into what `out` holds.
-pub(crate) fn copy_strided<T: Copy, U>(
-    data: &[T],
-    offset: i64,
-    shape: &[u64],
-    strides: &[i64],
-    start: u64,
-    out: &mut [U],
-    convert: impl Fn(T) -> U,
-) {
-    let (inner, stride) = (shape.last().copied().unwrap_or(1), strides.last().copied().unwrap_or(0));
-    let mut index = start;
-    let mut rest = out;
-    while !rest.is_empty() {
-        let at = offset + step_to(shape, strides, index);
-        let run = rest.len().min((inner - index % inner) as usize);
-        let (now, later) = std::mem::take(&mut rest).split_at_mut(run);
-        if stride == 1 {
-            let data = &data[at as usize..][..run];
-            now.iter_mut().zip(data).for_each(|(out, v)| *out = convert(*v));
-        } else if stride == 0 {
-            now.fill_with(|| convert(data[at as usize]));
-        } else {
-            (0..).zip(now).for_each(|(i, out)| *out = convert(data[(at + i * stride) as usize]));
-        }
-        index += run as u64;
-        rest = later;
     }
 }
 

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use crate::{
     DType, Outputs,
     host::{Slice, SliceMut},
+    job::Job,
     op::{Op, Operands, len},
-    reference::Job,
 };
 
 pub(crate) mod block;

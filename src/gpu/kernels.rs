@@ -50,8 +50,9 @@ impl Kernels {
     /// Compiles the kernels that compute `outputs` of `op` on contiguous operands in buffers that are all different, ahead
     /// of the first bind.
     ///
-    /// Operands that share a buffer or are broadcast need other variants, which their first [`bind`](Kernels::bind)
-    /// compiles.
+    /// Operands that share a buffer, are broadcast, strided or added to, and masks that are read need other variants, which
+    /// their first [`bind`](Kernels::bind) compiles: bind such a call ahead, on small buffers and on a thread of yours, and
+    /// later ones find its kernels.
     ///
     /// # Errors
     /// [`Error::Shader`] where the op's WGSL does not compile, [`Error::Limit`] where the device has too few bindings,

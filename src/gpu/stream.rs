@@ -18,9 +18,9 @@ use super::{
 use crate::{
     Args, DType, Error, Layout, Outputs, cpu,
     host::SliceMut,
+    job::Job,
     op::mask_words,
     plan::{self, WORD},
-    reference::Job,
 };
 
 /// How a caller waits for the GPU.
