@@ -3,7 +3,7 @@
 //     node check.mjs NODE_MODULES KERNELS [run]
 //
 // KERNELS is what `ELEMGRAD_DUMP_SHADERS=KERNELS cargo test --test shaders` writes. Tint checks each kernel, which takes
-// no adapter. With `run`, the f32 kernels of the ops' numbers whose operands have a binding each and are contiguous also run on
+// no adapter. With `run`, the kernels of the ops' numbers whose operands have a binding each and are contiguous also run on
 // Dawn's first adapter on the vectors of tests/data, and every bit is compared.
 
 import { readFileSync } from "node:fs";
@@ -25,25 +25,38 @@ device.addEventListener("uncapturederror", (event) => {
 });
 
 // The vectors: a column of bits for each operand.
-function columns(op) {
-  const text = readFileSync(new URL(`../data/${op}_f32.csv`, import.meta.url), "utf8");
+function columns(op, dtype) {
+  const text = readFileSync(new URL(`../data/${op}_${dtype}.csv`, import.meta.url), "utf8");
   const [names, ...rows] = text.trim().split("\n").map((line) => line.split(","));
   const column = (name) => Uint32Array.from(rows, (row) => parseInt(row[names.indexOf(name)], 16));
   if (op === "mod") {
     const [x, y, dz, z, q, dy] = ["x", "y", "g", "z", "q_f32", "dy"].map(column);
-    return { x, y, dz, z, dx: dz, dy, q };
+    // The file has Q in f32.
+    return { x, y, dz, z, dx: dz, dy, ...(dtype === "f32" ? { q } : {}) };
   }
   const [x, z, mask] = ["x", "y", "mask"].map(column);
-  const dz = Uint32Array.from(x, (_, i) => Math.imul(i + 1, 0x9e3779b9));
+  const dz = Uint32Array.from(x, (_, i) => Math.imul(i + 1, 0x9e3779b9) >>> (dtype === "f32" ? 0 : 16));
   return { x, dz, z, dx: dz.map((bits, i) => (mask[i] ? bits : 0)) };
 }
 
-const vectors = { spiky: columns("spiky"), mod: columns("mod") };
+const types = ["f32", "f16", "bf16"];
+const ofType = (dtype) => ({ spiky: columns("spiky", dtype), mod: columns("mod", dtype) });
+const vectors = Object.fromEntries(types.map((dtype) => [dtype, ofType(dtype)]));
+
+// Elements of 16 bits are two to a word, the first in the lower half.
+const perWord = (dtype) => (dtype === "f32" ? 1 : 2);
+const pack = (elements, dtype) =>
+  dtype === "f32"
+    ? elements
+    : Uint32Array.from({ length: Math.ceil(elements.length / 2) }, (_, i) =>
+        (elements[2 * i] | ((elements[2 * i + 1] ?? 0) << 16)) >>> 0,
+      );
+const unpack = (words, i, dtype) => (dtype === "f32" ? words[i] : (words[i >> 1] >>> (16 * (i & 1))) & 0xffff);
 const isOutput = (name) => name === "z" || name === "q" || (name !== "dz" && name.startsWith("d"));
 
 // Runs a kernel whose operands have a binding each, and returns how many elements it got wrong.
 async function mismatches(kernel, pipeline) {
-  const rows = vectors[kernel.op];
+  const rows = vectors[kernel.dtype][kernel.op];
   const length = rows.x.length - (kernel.access === "vec4" ? rows.x.length % 4 : 0);
   const buffer = (words, usage) => {
     const buffer = device.createBuffer({ size: 4 * words.length, usage, mappedAtCreation: true });
@@ -51,13 +64,15 @@ async function mismatches(kernel, pipeline) {
     buffer.unmap();
     return buffer;
   };
+  const words = Math.ceil(length / perWord(kernel.dtype));
   const groups = Math.ceil(length / 1024);
   const parity = 0;
   const params = buffer([length, groups, parity, ...kernel.operands.map(() => 0)], GPUBufferUsage.UNIFORM);
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
   const operands = kernel.operands.map(([name, binding]) => {
-    const words = isOutput(name) ? new Uint32Array(length).fill(0xdeadbeef) : rows[name].subarray(0, length);
-    return { name, binding, buffer: buffer(words, storage) };
+    const unwritten = () => new Uint32Array(words).fill(0xdeadbeef);
+    const held = isOutput(name) ? unwritten() : pack(rows[name].subarray(0, length), kernel.dtype);
+    return { name, binding, buffer: buffer(held, storage) };
   });
   const entries = [{ binding: 0, buffer: params }, ...operands].map(({ binding, buffer }) => ({
     binding,
@@ -72,23 +87,24 @@ async function mismatches(kernel, pipeline) {
   const outputs = operands.filter(({ name }) => isOutput(name));
   for (const output of outputs) {
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    output.host = device.createBuffer({ size: 4 * length, usage });
-    encoder.copyBufferToBuffer(output.buffer, 0, output.host, 0, 4 * length);
+    output.host = device.createBuffer({ size: 4 * words, usage });
+    encoder.copyBufferToBuffer(output.buffer, 0, output.host, 0, 4 * words);
   }
   device.queue.submit([encoder.finish()]);
   let wrong = 0;
   for (const { name, host } of outputs) {
     await host.mapAsync(GPUMapMode.READ);
     const got = new Uint32Array(host.getMappedRange());
-    wrong += got.filter((bits, i) => bits !== rows[name][i]).length;
+    const right = rows[name].subarray(0, length);
+    wrong += right.filter((bits, i) => unpack(got, i, kernel.dtype) !== bits).length;
   }
   return wrong;
 }
 
-// An f32 kernel whose operands are all among the vectors, inputs `read`, and a binding for each operand.
+// A kernel whose operands are all among the vectors, inputs `read`, and a binding for each operand.
 function apart(kernel) {
-  const known = kernel.operands.every(([name]) => name in vectors[kernel.op]);
-  if (kernel.access === "other" || kernel.dtype !== "f32" || !known) return false;
+  const known = kernel.operands.every(([name]) => name in vectors[kernel.dtype][kernel.op]);
+  if (kernel.access === "other" || !known) return false;
   const kinds = kernel.operands.map(([name]) => (isOutput(name) ? "read_write" : "read"));
   return kernel.bindings.join() === ["uniform", ...kinds].join();
 }
