@@ -1,6 +1,7 @@
 //! op × pass × storage type × layout × options × device × size in bytes per second, with a copy beside each.
 //!
-//! `cargo bench`, or `cargo bench -- --quick`; a filter names a group, as in `cargo bench -- mod/fused/f32`. Devices are
+//! `cargo bench`, or `cargo bench -- --quick`; a filter names a group, as in
+//! `cargo bench --bench ops -- mod/fused/f32`. Devices are
 //! the CPU and every hardware adapter, and software adapters where `ELEMGRAD_BENCH_SOFTWARE` is set; a GPU is timed by its
 //! own clock where it has one. Every case is compared with the reference before it is timed. What a call costs besides is
 //! `cargo bench --bench overhead`.

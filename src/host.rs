@@ -397,7 +397,7 @@ impl Column {
         }
     }
 
-    /// Numbers, rounded; for a mask, whether they are 0.
+    /// Numbers, rounded; for a mask, whether they are not 0.
     pub(crate) fn of(dtype: Option<DType>, values: &[f32]) -> Self {
         match dtype {
             Some(DType::F32) => Self::F32(values.to_vec()),

@@ -376,7 +376,7 @@ impl<'a> Prepared<'a> {
     /// # Errors
     /// What the device reports.
     pub fn mismatches(&mut self) -> Result<u64, Error> {
-        let expected = self.call.expected()?;
+        let expected = self.call.expected(matches!(self.place, Place::Gpu { .. }))?;
         self.calls(1)?;
         let got = match &self.place {
             Place::Cpu { results, .. } => results.clone(),
@@ -443,13 +443,13 @@ impl<'a> Call<'a> {
         Self { case, reads, before }
     }
 
-    /// The outputs of the first call: by the reference; where that would take long, on all cores, whose bits are compared
-    /// with it elsewhere.
-    fn expected(&self) -> Result<Vec<Option<Column>>, Error> {
-        const FEW: u64 = 1 << 22;
+    /// The outputs of the first call: by the reference; many of a GPU's, which would take long, by the CPU path, whose bits
+    /// are compared with it elsewhere.
+    fn expected(&self, on_gpu: bool) -> Result<Vec<Option<Column>>, Error> {
+        const MANY: u64 = 1 << 22;
         let case = self.case;
         if case.shapes != Shapes::Contiguous || case.extra != Extra::None {
-            let runner = if case.len() <= FEW { Runner::reference() } else { Runner::cpu() };
+            let runner = if on_gpu && case.len() > MANY { Runner::cpu() } else { Runner::reference() };
             let mut expected = self.before.clone();
             self.run(&runner, &mut expected)?;
             return Ok(expected);

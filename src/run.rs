@@ -329,6 +329,9 @@ fn run_plain(args: &mut Args<'_, View<'_>, Output<'_>>) -> Option<()> {
     let definition = args.op.definition();
     let outputs = Outputs::present(args.writes.iter().map(Option::is_some));
     definition.check(outputs).ok()?;
+    if definition.mask().is_some_and(|w| outputs.contains(w)) {
+        return None;
+    }
     let first = args.reads.first()?.as_ref()?.slice()?;
     let (dtype, len) = (first.dtype()?, first.len());
     let alike = |slice: &Slice| slice.dtype() == Some(dtype) && slice.len() == len;
@@ -345,6 +348,7 @@ fn run_plain(args: &mut Args<'_, View<'_>, Output<'_>>) -> Option<()> {
     if !fits || !needed.iter().all(has) || args.dtype.is_some_and(|told| told != dtype) {
         return None;
     }
+    reads.resize_with(definition.upstream() + 1, || None);
     let mut writes: Operands<SliceMut> = Operands::new();
     for write in &mut args.writes {
         writes.push(match write {

@@ -325,6 +325,55 @@ impl Op for Xor {
     }
 }
 
+/// What needs no layout is computed at once: it gives what the same call with layouts does, errors too.
+#[test]
+fn calls_without_layouts_are_those_with() {
+    let x: Vec<f32> = (0..200).map(|i| i as f32 * 0.37 - 30.0).collect();
+    let short = &x[..199];
+    let outputs = vec![OutputDefinition::z("x ^ y", ""), OutputDefinition::gradient("x", "dz", "")];
+    let outputs = [outputs, vec![OutputDefinition::gradient("y", "dz", "")]].concat();
+    let xor = Xor(Definition { name: "xor".into(), outputs, ..modulo::Mod.definition().clone() });
+    let ops: [&dyn Op; 3] = [&spiky::Spiky, &modulo::Mod, &xor];
+    for op in ops {
+        let inputs = op.definition().inputs.len();
+        for reads in [vec![&x[..]; inputs + 1], vec![&x[..]; inputs], vec![&x[..]], vec![&x, short, &x]] {
+            for set in 0..16_u32 {
+                for dtype in [None, Some(DType::F32), Some(DType::Bf16)] {
+                    let run = |with_layouts: bool| {
+                        let mut writes = vec![vec![0.0_f32; 200]; 4];
+                        let args = Args::new(
+                            op,
+                            reads
+                                .iter()
+                                .map(|read| {
+                                    let view = View::from(*read);
+                                    let shape = [read.len() as u64];
+                                    Some(if with_layouts { view.shape(&shape) } else { view })
+                                })
+                                .collect(),
+                            (0..)
+                                .zip(&mut writes)
+                                .map(|(w, write)| (set >> w & 1 == 1).then(|| Output::from(&mut write[..])))
+                                .collect(),
+                        );
+                        let result = Runner::cpu().run(Args { dtype, ..args });
+                        (
+                            result.map_err(|error| error.to_string()),
+                            writes.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>(),
+                        )
+                    };
+                    assert!(
+                        run(false) == run(true),
+                        "{} {set} {dtype:?}: {:?}",
+                        op.definition().name,
+                        run(false).0
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// An op of which every gradient is an alias can be verified, alone and in company.
 #[test]
 fn aliases_alone_are_verified() -> Result<(), Error> {

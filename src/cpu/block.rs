@@ -72,7 +72,7 @@ impl<'b, 'a> Block<'b, 'a> {
         }
     }
 
-    /// The wanted outputs.
+    /// The wanted outputs, and the mask where a wanted one is added to what is there by it.
     pub fn outputs(&self) -> Outputs {
         let wanted = Outputs::present(self.writes.iter().map(Option::is_some));
         let gates = wanted.iter().filter_map(|w| self.adds.gate(w)).map(Outputs::of);
@@ -167,7 +167,7 @@ impl<'a, S: Storage> Source<'a, S> {
         }
     }
 
-    /// `count` elements, and ones up to [`LANES`]; `scratch` has room for them.
+    /// `count` elements, and anything up to [`LANES`]; `scratch` has room for them.
     #[inline(always)]
     fn load<'s, V: Vectors>(
         &'s self,

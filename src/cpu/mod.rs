@@ -52,7 +52,8 @@ pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usiz
     let (definition, len) = (job.op.definition(), job.call.len() as usize);
     let needed = job.call.reads_for(definition, outputs);
     let read = |r: usize| job.reads[r].filter(|_| needed.contains(&r)).map(|slice| slice.elements(from..len));
-    let reads: Operands<Slice> = (0..job.reads.len()).map(read).collect();
+    let count = definition.upstream() + 1 + usize::from(job.call.from_mask);
+    let reads: Operands<Slice> = (0..count).map(read).collect();
     let mut targets: Operands<SliceMut> = writes
         .iter_mut()
         .enumerate()

@@ -41,7 +41,7 @@ pub(crate) trait Vectors: Copy {
 
     /// Copies a line past the caches where the target can, for which `to` begins a line.
     #[inline(always)]
-    fn stream(self, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
+    fn stream<'a>(self, from: &[u8; LINE], to: &'a mut [u8; LINE], _order: &Stream<'a>) {
         to.copy_from_slice(from);
     }
 }
@@ -234,7 +234,7 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn stream(self, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
+        fn stream<'a>(self, from: &[u8; LINE], to: &'a mut [u8; LINE], _order: &Stream<'a>) {
             let vectors: [__m256i; 2] = cast(*from);
             assert_eq!(to.as_ptr().align_offset(LINE), 0);
             for (vector, to) in vectors.into_iter().zip(to.as_chunks_mut::<32>().0) {
@@ -286,7 +286,7 @@ mod x86 {
 
         /// At once: parts of a line cost time.
         #[inline(always)]
-        fn stream(self, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
+        fn stream<'a>(self, from: &[u8; LINE], to: &'a mut [u8; LINE], _order: &Stream<'a>) {
             #[inline]
             #[target_feature(enable = "avx512f")]
             unsafe fn stream(from: &[u8; LINE], to: *mut __m512i) {

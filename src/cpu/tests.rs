@@ -2,9 +2,14 @@
 
 use crate::{
     DType, Op, Outputs,
-    cpu::{block::Block, simd::Level},
+    cpu::{
+        Call, STRETCH,
+        block::{Adds, Block},
+        simd::Level,
+    },
     data::Data,
     host::{Column, Slice},
+    numeric::sum,
     op::BUILT_IN,
 };
 
@@ -94,7 +99,7 @@ fn every_level_gives_the_same_bits() {
                 let sets = 1..1_u32 << op.definition().write_count();
                 for set in sets {
                     let wanted = Outputs::present((0..16).map(|w| set >> w & 1 == 1));
-                    let at = [[0, 1 << 16]].into_iter().filter(|_| set.is_power_of_two());
+                    let at = [[0, 1 << 16]].into_iter();
                     let few = [0, 1, 31, 127, 128, 129, 300].into_iter().zip([7, 0, 33, 1, 12, 63, 30]);
                     for at in at.chain(few.map(|(len, start)| [start, len])) {
                         let wrong = wrong(level, op, dtype, &reads, wanted, at);
@@ -107,6 +112,47 @@ fn every_level_gives_the_same_bits() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A call that goes past the caches, cut at stretches, gives what one element after the other does: with its mask, added to
+/// what is there, and from the mask.
+#[test]
+fn stretches_past_the_caches_give_the_same_bits() {
+    const LEN: usize = 2 * STRETCH + 777;
+    let spiky = &crate::spiky::Spiky;
+    for dtype in DType::ALL {
+        let mut values = vec![vec![0.0; LEN + 5]; 2];
+        Data::Ordinary.fill(dtype, 9, 0, &mut values);
+        let [x, dz] = [0, 1].map(|i| Column::of(Some(dtype), &values[i][5..]));
+        let [z, dx, mask] =
+            expected(spiky, dtype, &[x.clone(), dz.clone()], LEN).try_into().expect("three outputs");
+        let added = (0..LEN).map(|i| match mask.bits(i) {
+            0 => 1.5,
+            _ => sum(1.5, dx.slice().get(i)),
+        });
+        let added = Column::of(Some(dtype), &added.collect::<Vec<_>>());
+
+        let adds = Adds { outputs: Outputs::gradient(0), gated: Outputs::gradient(0), mask: Some(2) };
+        let call = Call { op: spiky, storage: dtype, from_mask: false, adds, past_caches: true };
+        let old = Column::of(Some(dtype), &vec![1.5; LEN + 3]);
+        let (mut got_z, mut got_dx, mut got_mask) = (old.clone(), old.clone(), Column::zeros(None, LEN));
+        let reads = [Some(x.slice()), Some(dz.slice())];
+        let mut writes =
+            [got_z.slice_mut().behind(3), got_dx.slice_mut().behind(3), got_mask.slice_mut()].map(Some);
+        call.fork(LEN, &reads, &mut writes);
+        let bits = |column: &Column, skip: usize| (0..LEN).map(|i| column.bits(i + skip)).collect::<Vec<_>>();
+        assert!(bits(&got_z, 3) == bits(&z, 0), "z in {dtype:?}");
+        assert!(bits(&got_dx, 3) == bits(&added, 0), "dx += in {dtype:?}");
+        assert!(bits(&got_mask, 0) == bits(&mask, 0), "mask in {dtype:?}");
+
+        for (adds, right) in [(Adds::NONE, &dx), (adds, &added)] {
+            let mut got = old.clone();
+            let reads = [None, Some(dz.slice()), Some(mask.slice())];
+            let mut writes = [None, Some(got.slice_mut().behind(3)), None];
+            Call { from_mask: true, adds, ..call }.fork(LEN, &reads, &mut writes);
+            assert!(bits(&got, 3) == bits(right, 0), "dx from the mask, {adds:?} in {dtype:?}");
         }
     }
 }

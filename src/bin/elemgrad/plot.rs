@@ -54,8 +54,8 @@ pub(crate) fn execute(args: &cli::Plot, device: &Choice) -> Result<(), Failure> 
     let cannot = |e: io::Error| {
         Failure::Usage(format!("{}: cannot be written: {e}; choose another --out", args.out.display()))
     };
-    if args.out.exists() && !args.out.is_file() {
-        // A terminal, a pipe.
+    if args.out.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+        // A terminal, a pipe, a link to one.
         return fs::write(&args.out, svg).map_err(cannot);
     }
     let directory = args.out.parent().filter(|path| !path.as_os_str().is_empty());
