@@ -184,7 +184,7 @@ fn lengths_that_differ() {
     assert_error(
         &noop.error(spiky::Forward { x: &eight, z: &nine }),
         length,
-        "spiky: z has 9 elements, needs 8, as many as z's shape",
+        "spiky: z has 9 elements, needs 8, as many as the broadcast inputs",
     );
     let z = noop.buffer(9);
     // A mask counts words.
@@ -192,11 +192,11 @@ fn lengths_that_differ() {
     assert_error(
         &noop.error(spiky::ForwardSaving { x: &x, z: &x, mask: &mask }),
         length,
-        "spiky: mask has 1 elements, needs 2, as many as words that hold a bit for each element of z",
+        "spiky: mask has 1 elements, needs 2, as many as words of 32 bits for the broadcast inputs",
     );
     // What is given is checked, though nothing that is wanted needs it.
     let error = noop.error(modulo::Backward { x: &eight, y: &eight, dz: &nine, dx: Some(&z), dy: None });
-    assert_error(&error, length, "mod: dz has 9 elements, needs 8, as many as z's shape");
+    assert_error(&error, length, "mod: dz has 9 elements, needs 8, as many as the broadcast inputs");
     // A gradient has the length of its input, which is not that of the first one.
     let (y, z) = (noop.buffer(1), noop.buffer(8));
     let backward = modulo::Backward {
@@ -671,7 +671,7 @@ fn host_slices() {
             runner.run(modulo::Forward { x: &x[..], y: &y[..], z: &mut *z }).expect_err("lengths differ");
         assert_eq!(error.to_string(), "mod: y has the shape (7,), which does not fit (8,) of x");
         let error = runner.run(spiky::Forward { x: &y, z: &mut *z }).expect_err("lengths differ");
-        assert_eq!(error.to_string(), "spiky: z has 8 elements, needs 7, as many as z's shape");
+        assert_eq!(error.to_string(), "spiky: z has 8 elements, needs 7, as many as the broadcast inputs");
         let error = runner.forward(&Mod, &[&x]).expect_err("y is missing");
         assert_eq!(error.to_string(), "mod: y is missing: the wanted outputs need it");
         let error = runner

@@ -160,9 +160,9 @@ pub(crate) fn check(
 }
 
 /// What sets the length of an operand that has the shape of `z`.
-const Z_LENGTH: &str = "z's shape";
+const Z_LENGTH: &str = "the broadcast inputs";
 /// What sets the length of a mask.
-const MASK_LENGTH: &str = "words that hold a bit for each element of z";
+const MASK_LENGTH: &str = "words of 32 bits for the broadcast inputs";
 
 struct Checker<'a> {
     definition: &'a Definition,
