@@ -225,7 +225,7 @@ pub fn verify(
         for &copies in inputs.copies() {
             let chunk = Chunk::new(op, dtype, inputs, report.checked, len, copies);
             for &pass in passes {
-                for (outputs, from_mask) in outputs(definition, pass, inputs, turn) {
+                for (outputs, from_mask) in outputs(definition, pass, inputs, count, turn) {
                     chunk.compare(runner, outputs, from_mask, &mut wrong, &mut report)?;
                 }
             }
@@ -239,6 +239,9 @@ pub fn verify(
     Ok(report)
 }
 
+/// So many elements take few turns.
+const FEW: u64 = 1 << 16;
+
 /// Elements of a chunk: by turns a multiple of 4 and not, since these are kernels of their own.
 fn chunk_len(count: u64, turn: u64) -> u64 {
     let len = CHUNK.min(count.div_ceil(8).next_multiple_of(4));
@@ -246,13 +249,25 @@ fn chunk_len(count: u64, turn: u64) -> u64 {
 }
 
 /// What a pass is compared on: by turns the outputs that it writes unless told otherwise and all of them, since these are
-/// kernels of their own. Given elements may be few, and exhaustive ones come once, so they are compared on both. Backward is
+/// kernels of their own. Given elements may be few, and exhaustive ones come once: they are compared on both. Backward is
 /// also done from the saved mask, where it gates all gradients.
-fn outputs(definition: &Definition, pass: Pass, inputs: &Inputs, turn: u64) -> Vec<(Outputs, bool)> {
+fn outputs(
+    definition: &Definition,
+    pass: Pass,
+    inputs: &Inputs,
+    count: u64,
+    turn: u64,
+) -> Vec<(Outputs, bool)> {
     let (default, all) = (definition.outputs(pass), definition.all_outputs(pass));
-    let sets = match (inputs, turn % 2) {
-        (Inputs::Given(_) | Inputs::Exhaustive, _) if default != all => vec![default, all],
-        (Inputs::Given(_) | Inputs::Exhaustive, _) | (_, 0) => vec![default],
+    let both = match inputs {
+        Inputs::Given(_) => true,
+        // What a pass gives beside z and the gradients is forward's.
+        Inputs::Exhaustive => pass == Pass::Forward || count <= FEW,
+        Inputs::Sample { .. } => false,
+    };
+    let sets = match turn % 2 {
+        _ if both && default != all => vec![default, all],
+        0 => vec![default],
         _ => vec![all],
     };
     let from_mask = pass == Pass::Backward && definition.gated_by_mask(all);
