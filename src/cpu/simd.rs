@@ -64,13 +64,11 @@ impl Level {
 
     /// All of this machine, the best last.
     pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Self::Baseline(Baseline)];
+        let levels = [Self::Baseline(Baseline)].into_iter();
         #[cfg(target_arch = "x86_64")]
-        {
-            all.extend(x86::Avx2::detect().map(Self::Avx2));
-            all.extend(x86::Avx512::detect().map(Self::Avx512));
-        }
-        all
+        let levels =
+            levels.chain(x86::Avx2::detect().map(Self::Avx2)).chain(x86::Avx512::detect().map(Self::Avx512));
+        levels.collect()
     }
 
     /// Runs the kernel that is compiled for this level.
