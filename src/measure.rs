@@ -249,8 +249,8 @@ impl Measurement {
 
 /// Measures a call on data that lies where the device computes: host slices on the CPU, buffers on a GPU.
 ///
-/// It first checks the pass on a sample of all kinds of data; call and copy take turns; what the call writes is compared
-/// with the reference, every element.
+/// It first checks the pass on a sample of all kinds of data; call and copy take turns; what a first call writes is compared
+/// with the reference, every element: what a GPU writes in large calls with broadcasts or extras, with the CPU path.
 ///
 /// # Errors
 /// As [`Prepared::new`], and what the device reports.

@@ -180,7 +180,7 @@ pub struct Report {
 
 /// Compares the passes with the reference on every element, on bits: every output, but for those that a pass does not write
 /// unless told (`dx` of `mod`, which is an alias, its `q`, the mask of `spiky`) on every other chunk of elements, since the
-/// kernels with them and without them take turns.
+/// kernels with them and without them take turns. Given elements, and forward of an exhaustive check, are compared on both.
 ///
 /// `progress` hears how many elements are done and may break off, which leaves [`Report::checked`] short of the count.
 ///

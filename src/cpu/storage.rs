@@ -81,7 +81,7 @@ impl Storage for Bf16 {
 
     #[inline(always)]
     fn round<V: Vectors>(_: V, from: &Wide, to: &mut [u16; LANES]) {
-        // The ends of the carry are right for the NaN that ops compute, and change nothing in what was widened.
+        // A carry beyond the largest number gives infinity. The NaN that ops compute and a widened one have nothing to carry.
         let rounded = |value: f32| value.to_bits().wrapping_add(0x7fff + (value.to_bits() >> 16 & 1));
         let mut words = [0; HALF];
         for i in 0..HALF {
