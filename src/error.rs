@@ -14,6 +14,26 @@ pub enum Error {
         /// The operand.
         argument: String,
     },
+    /// A name that an op or an input cannot have, or that none has.
+    #[error("{op}: the name '{got}' is not {need}")]
+    Name {
+        /// The op.
+        op: String,
+        /// The name.
+        got: String,
+        /// What it has to be.
+        need: String,
+    },
+    /// An op in exact arithmetic has a building block without an exact form.
+    #[error(
+        "{op}: {block} has no exact form: exact arithmetic needs an op without it, native arithmetic has it"
+    )]
+    Inexact {
+        /// The op.
+        op: String,
+        /// The building block.
+        block: &'static str,
+    },
     /// No output was asked for.
     #[error("{op}: no output is wanted: give at least one output to write")]
     NothingWanted {

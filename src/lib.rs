@@ -35,6 +35,7 @@ mod cpu;
 pub mod data;
 mod dtype;
 mod error;
+pub mod expr;
 pub mod gpu;
 mod host;
 mod job;
@@ -56,6 +57,7 @@ extern crate self as elemgrad;
 
 pub use dtype::{DType, Element};
 pub use error::Error;
+pub use expr::CustomOp;
 pub use half;
 pub use host::{Output, View};
 pub use op::{Args, IntoArgs, Op, Outputs, Traffic, modulo, spiky};

@@ -1,0 +1,90 @@
+// The device's own floats, for ops in native arithmetic: bits in, bits out, within the bounds that src/expr/bounds.rs
+// states. What a device makes of NaN, infinity and subnormals is its own affair.
+
+fn native_add(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(a) + bitcast<f32>(b));
+}
+
+fn native_sub(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(a) - bitcast<f32>(b));
+}
+
+fn native_mul(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(a) * bitcast<f32>(b));
+}
+
+fn native_div(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(a) / bitcast<f32>(b));
+}
+
+fn native_min(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(min(bitcast<f32>(a), bitcast<f32>(b)));
+}
+
+fn native_max(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(max(bitcast<f32>(a), bitcast<f32>(b)));
+}
+
+fn native_floor(a: u32) -> u32 {
+    return bitcast<u32>(floor(bitcast<f32>(a)));
+}
+
+fn native_ceil(a: u32) -> u32 {
+    return bitcast<u32>(ceil(bitcast<f32>(a)));
+}
+
+fn native_round(a: u32) -> u32 {
+    return bitcast<u32>(round(bitcast<f32>(a)));
+}
+
+fn native_trunc(a: u32) -> u32 {
+    return bitcast<u32>(trunc(bitcast<f32>(a)));
+}
+
+fn native_sqrt(a: u32) -> u32 {
+    return bitcast<u32>(sqrt(bitcast<f32>(a)));
+}
+
+fn native_exp(a: u32) -> u32 {
+    return bitcast<u32>(exp(bitcast<f32>(a)));
+}
+
+fn native_log(a: u32) -> u32 {
+    return bitcast<u32>(log(bitcast<f32>(a)));
+}
+
+// WGSL bounds the error of sin and cos on [-pi, pi] only. The first two parts of 2 pi have so few bits that their products
+// with a whole number of turns up to 2^11 are exact.
+fn native_turn(x: f32) -> f32 {
+    let turns = round(x * 0.15915494);
+    return ((x - turns * 6.28125) - turns * 0.0019350051879882812) - turns * 3.0199159819e-7;
+}
+
+fn native_sin(a: u32) -> u32 {
+    return bitcast<u32>(clamp(sin(native_turn(bitcast<f32>(a))), -1.0, 1.0));
+}
+
+fn native_cos(a: u32) -> u32 {
+    return bitcast<u32>(clamp(cos(native_turn(bitcast<f32>(a))), -1.0, 1.0));
+}
+
+// A device may take tanh from exponentials that overflow; from 10 on it is 1.
+fn native_tanh(a: u32) -> u32 {
+    return bitcast<u32>(tanh(clamp(bitcast<f32>(a), -10.0, 10.0)));
+}
+
+fn native_pow(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(pow(bitcast<f32>(a), bitcast<f32>(b)));
+}
+
+fn native_lt(a: u32, b: u32) -> bool {
+    return bitcast<f32>(a) < bitcast<f32>(b);
+}
+
+fn native_le(a: u32, b: u32) -> bool {
+    return bitcast<f32>(a) <= bitcast<f32>(b);
+}
+
+fn native_eq(a: u32, b: u32) -> bool {
+    return bitcast<f32>(a) == bitcast<f32>(b);
+}

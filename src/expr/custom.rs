@@ -1,0 +1,247 @@
+//! An op that is an expression.
+
+use std::{cell::RefCell, sync::Arc};
+
+use smallvec::SmallVec;
+
+use super::{
+    Arithmetic, Expr,
+    derive::{derivative, directional, gradients},
+    emit::{definition, mask},
+    graph::{Failure, Function, Graph, Id, Node},
+};
+use crate::{
+    DType, Error, Op,
+    op::{Definition, MAX_INPUTS},
+};
+
+/// An op of your own: an expression, the gradients that follow from it or that you write, and all that the built-in ops
+/// have.
+///
+/// ```
+/// use elemgrad::{CustomOp, Op, Runner, expr::Arithmetic};
+///
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// let square = CustomOp::new("square", ["x"], |[x]| x * x)?;
+/// assert_eq!(Runner::cpu().backward(&square, &[&[3.0]], &[1.0])?, [[6.0]]);
+///
+/// // A step has no gradient to learn from; a surrogate stands in for it.
+/// let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
+///     .with_gradient("x", |[x], _, dz| dz / ((x.abs() + 1.0) * (x.abs() + 1.0)))?;
+/// assert_eq!(Runner::cpu().fused(&step, &[&[1.0]], &[1.0])?, (vec![1.0], vec![vec![0.25]]));
+///
+/// // Ops compose into one kernel, with gradients for every input.
+/// let both = CustomOp::new("both", ["x", "y"], |[x, y]| step.call([square.call([x]) - y]) * 2.0)?;
+/// assert_eq!(Runner::cpu().forward(&both, &[&[3.0], &[8.0]])?, [2.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct CustomOp {
+    function: Arc<Function>,
+    arithmetic: Arithmetic,
+    /// For each input, whether its gradient is written.
+    written: Vec<bool>,
+    definition: Definition,
+}
+
+impl CustomOp {
+    /// An op of inputs of these names.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for names that WGSL or an op cannot have; [`Error::Arity`] for more than [`MAX_INPUTS`] inputs or
+    /// [`MAX_NODES`](super::MAX_NODES) nodes, and for calls of ops with another number of arguments than they have.
+    pub fn new<const N: usize>(
+        name: impl Into<String>,
+        inputs: [&str; N],
+        z: impl for<'g> FnOnce([Expr<'g>; N]) -> Expr<'g>,
+    ) -> Result<Self, Error> {
+        let inputs = inputs.map(str::to_owned).to_vec();
+        Self::build(name.into(), inputs, |reads| z(std::array::from_fn(|i| reads[i])).id)
+    }
+
+    /// An op of inputs whose number is not known beforehand.
+    pub(crate) fn build(
+        name: String,
+        inputs: Vec<String>,
+        z: impl for<'g> FnOnce(&[Expr<'g>]) -> Id,
+    ) -> Result<Self, Error> {
+        let count = inputs.len();
+        let graph = RefCell::new(Graph::new(count + 1));
+        let z = z(&reads(&graph, count));
+        let mut graph = graph.into_inner();
+        let dz = graph.read(count);
+        let gradients = gradients(&mut graph, z, dz, count);
+        let function = Function { graph, inputs: count, z, gradients, written: false };
+        Self::of(name, inputs, function, vec![false; count], Arithmetic::Native)
+    }
+
+    fn of(
+        name: String,
+        inputs: Vec<String>,
+        function: Function,
+        written: Vec<bool>,
+        arithmetic: Arithmetic,
+    ) -> Result<Self, Error> {
+        let count = inputs.len();
+        if count == 0 || count > MAX_INPUTS {
+            let need = count.clamp(1, MAX_INPUTS);
+            return Err(Error::Arity { op: name, what: "inputs", got: count, need });
+        }
+        function.graph.check(&name)?;
+        let definition = definition(name, &inputs, &function, arithmetic)?;
+        Ok(Self { function: function.into(), arithmetic, written, definition })
+    }
+
+    /// The same op with a gradient that you write: from the inputs, `z` and the upstream gradient, in which it is linear.
+    ///
+    /// # Errors
+    /// [`Error::Name`] where no input has the name, and as [`new`](CustomOp::new).
+    pub fn with_gradient<const N: usize>(
+        self,
+        input: &str,
+        gradient: impl for<'g> FnOnce([Expr<'g>; N], Expr<'g>, Expr<'g>) -> Expr<'g>,
+    ) -> Result<Self, Error> {
+        let (got, need) = (N, self.function.inputs);
+        if got != need {
+            return Err(Error::Arity { op: self.name(), what: "inputs of a gradient", got, need });
+        }
+        self.with_gradient_of(input, |reads, z, dz| gradient(std::array::from_fn(|i| reads[i]), z, dz).id)
+    }
+
+    pub(crate) fn with_gradient_of(
+        mut self,
+        input: &str,
+        gradient: impl for<'g> FnOnce(&[Expr<'g>], Expr<'g>, Expr<'g>) -> Id,
+    ) -> Result<Self, Error> {
+        let Some(place) = self.inputs().iter().position(|name| name == input) else {
+            return Err(Error::Name {
+                op: self.name(),
+                got: input.into(),
+                need: "the name of an input".into(),
+            });
+        };
+        let (name, inputs) = (self.name(), self.inputs());
+        let mut function = Arc::unwrap_or_clone(self.function);
+        let graph = RefCell::new(function.graph);
+        let reads = reads(&graph, function.inputs + 1);
+        let (inputs_of, dz) = reads.split_at(function.inputs);
+        function.gradients[place] = gradient(inputs_of, Expr::new(&graph, function.z), dz[0]);
+        function.graph = graph.into_inner();
+        function.written = true;
+        self.written[place] = true;
+        Self::of(name, inputs, function, self.written, self.arithmetic)
+    }
+
+    /// The same op in an arithmetic; [`Arithmetic::Native`] unless it is told.
+    ///
+    /// # Errors
+    /// [`Error::Inexact`] for exact arithmetic where the op has a building block without an exact form.
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Result<Self, Error> {
+        let (name, inputs) = (self.name(), self.inputs());
+        Self::of(name, inputs, Arc::unwrap_or_clone(self.function), self.written, arithmetic)
+    }
+
+    /// How devices compute it.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
+    }
+
+    /// Whether the gradient of an input is written, not derived.
+    pub fn is_written(&self, input: usize) -> bool {
+        self.written.get(input).copied().unwrap_or(false)
+    }
+
+    /// The op's value in another expression, with its gradients.
+    pub fn call<'g, const N: usize>(&self, arguments: [Expr<'g>; N]) -> Expr<'g> {
+        // Without arguments there is no graph to be part of, and no op is without inputs.
+        const { assert!(N > 0) };
+        let graph = arguments[0].graph;
+        let mut nodes = graph.borrow_mut();
+        if N != self.function.inputs {
+            nodes.fail(Failure::Arity { op: self.name(), got: N, need: self.function.inputs });
+            return arguments[0];
+        }
+        Expr::new(graph, nodes.inline(&self.function, &arguments.map(|argument| argument.id)))
+    }
+
+    /// The gradient with respect to an input as an op, which has gradients again: its inputs are those of this op and the
+    /// upstream gradient, named `upstream`.
+    ///
+    /// # Errors
+    /// [`Error::Name`] where no input has the name; as [`new`](CustomOp::new) where it is too large or has too many inputs.
+    pub fn derivative(&self, input: &str) -> Result<Self, Error> {
+        let mut inputs = self.inputs();
+        let Some(place) = inputs.iter().position(|name| name == input) else {
+            return Err(Error::Name {
+                op: self.name(),
+                got: input.into(),
+                need: "the name of an input".into(),
+            });
+        };
+        inputs.push("upstream".into());
+        self.related(format!("{}_d_{input}", self.name()), inputs, derivative(&self.function, place))
+    }
+
+    /// The directional derivative as an op: its inputs are those of this op and a tangent for each, named `x_tangent`.
+    ///
+    /// A gradient that is written is taken to be linear in the upstream gradient, as a gradient is: then what it gives for
+    /// a tangent in the place of that is the tangent's part.
+    ///
+    /// # Errors
+    /// As [`new`](CustomOp::new): with more than four inputs it has too many.
+    pub fn jvp(&self) -> Result<Self, Error> {
+        let mut inputs = self.inputs();
+        inputs.extend(self.inputs().iter().map(|name| format!("{name}_tangent")));
+        self.related(format!("{}_jvp", self.name()), inputs, directional(&self.function))
+    }
+
+    fn related(&self, name: String, inputs: Vec<String>, function: Function) -> Result<Self, Error> {
+        let written = vec![false; inputs.len()];
+        Self::of(name, inputs, function, written, self.arithmetic)
+    }
+
+    fn name(&self) -> String {
+        self.definition.name.to_string()
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        self.definition.inputs.iter().map(ToString::to_string).collect()
+    }
+
+    /// The nodes of all outputs: `z`, the gradients, and the condition that gates them.
+    fn results(&self) -> impl Iterator<Item = Id> {
+        let gradients = self.function.gradients.iter().copied();
+        std::iter::once(self.function.z).chain(gradients).chain(mask(&self.function))
+    }
+}
+
+fn reads(graph: &RefCell<Graph>, count: usize) -> Vec<Expr<'_>> {
+    let read = |read| Expr::new(graph, graph.borrow_mut().read(read));
+    (0..count).map(read).collect()
+}
+
+impl Op for CustomOp {
+    fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        let graph = &self.function.graph;
+        let mut values: SmallVec<[f32; 64]> = SmallVec::from_elem(0.0, graph.len());
+        for (id, node) in graph.nodes() {
+            values[id.index()] = match node {
+                Node::Read(read) => reads[read],
+                Node::Number(bits) => f32::from_bits(bits),
+                Node::Truth(value) => f32::from(value),
+                Node::Apply(primitive, operands) => {
+                    primitive.compute(storage, operands.map(|operand| values[operand.index()]))
+                }
+                Node::Written(_, value) => values[value.index()],
+            };
+        }
+        for (write, result) in writes.iter_mut().zip(self.results()) {
+            *write = values[result.index()];
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Derivatives: reverse mode for gradients, forward mode for tangents, from one table of partial derivatives.
+//!
+//! | building block | what passes, for the upstream gradient `g` |
+//! |---|---|
+//! | `a + b`, `a - b`, `-a` | `g`, `g`; `g`, `-g`; `-g` |
+//! | `a * b` | `g * b`, `g * a` |
+//! | `a / b` | `g / b`, `-(g / b) * z` |
+//! | `abs(a)` | `g` where `a > 0`, `-g` where `a < 0`, 0 at 0 and NaN |
+//! | `min(a, b)`, `max(a, b)` | `g` to the one that is taken, half of it to each where they are equal, none where one is NaN |
+//! | `floor`, `ceil`, `round`, `trunc`, `floor_quotient`, comparisons, `and`, `or`, `not` | 0 |
+//! | `round_to_storage(a)` | `g` |
+//! | `floor_mod(a, b)` | `g`, `g * -floor_quotient(a, b)` |
+//! | `trunc_mod(a, b)` | `g`, `g * -trunc(a / b)` |
+//! | `sqrt(a)` | `g / 2 / z` |
+//! | `exp(a)`, `log(a)` | `g * z`, `g / a` |
+//! | `sin(a)`, `cos(a)`, `tanh(a)` | `g * cos(a)`, `-(g * sin(a))`, `g * (1 - z * z)` |
+//! | `pow(a, b)` | `g * (b * pow(a, b - 1))`; `g * (z * log(a))` where `a > 0`, else 0 |
+//! | `select(c, a, b)` | `g` to the branch that is taken, `+0` to the other, whatever is computed there |
+//!
+//! `g` times 1 is `g`, bit for bit, and a sum of one term is that term.
+
+use std::sync::Arc;
+
+use super::{
+    graph::{Function, Graph, Id, Node},
+    primitive::Primitive::{self, *},
+};
+
+/// A gradient on its way: a value that counts only where it is active, so that what is not taken, be it NaN, does not spread.
+#[derive(Clone, Copy)]
+struct Adjoint {
+    value: Id,
+    /// `None`: everywhere.
+    active: Option<Id>,
+}
+
+/// The gradients of `z` with respect to the reads `0..inputs`, for the upstream gradient `dz`.
+pub(crate) fn gradients(graph: &mut Graph, z: Id, dz: Id, inputs: usize) -> Vec<Id> {
+    let varies = varying(graph, z, |read| read < inputs);
+    let mut adjoints: Vec<Option<Adjoint>> = vec![None; z.index() + 1];
+    adjoints[z.index()] = Some(Adjoint { value: dz, active: None });
+    let mut gradients = vec![None; inputs];
+    let nodes: Vec<_> = graph.nodes().take(z.index() + 1).collect();
+    for (id, node) in nodes.into_iter().rev() {
+        let Some(adjoint) = adjoints[id.index()] else { continue };
+        if let Node::Read(read) = node {
+            if read < inputs {
+                gradients[read] = Some(adjoint);
+            }
+            continue;
+        }
+        for (operand, place) in operands(graph, id) {
+            if !varies[operand.index()] {
+                continue;
+            }
+            let Some(passed) = partial(graph, id, place, adjoint.value) else { continue };
+            let passed = Adjoint { active: both(graph, adjoint.active, passed.active), ..passed };
+            let sum = &mut adjoints[operand.index()];
+            *sum = Some(sum.map_or(passed, |before| add(graph, before, passed)));
+        }
+    }
+    gradients.into_iter().map(|adjoint| settled(graph, adjoint)).collect()
+}
+
+/// The tangent of `z`, given that of each of the reads `0..tangents.len()`.
+pub(crate) fn tangent(graph: &mut Graph, z: Id, tangents: &[Id]) -> Id {
+    let varies = varying(graph, z, |read| read < tangents.len());
+    let mut all: Vec<Option<Id>> = vec![None; z.index() + 1];
+    let nodes: Vec<_> = graph.nodes().take(z.index() + 1).collect();
+    for (id, node) in nodes {
+        if let Node::Read(read) = node {
+            all[id.index()] = tangents.get(read).copied();
+        } else if varies[id.index()] {
+            let mut sum: Option<Adjoint> = None;
+            for (operand, place) in operands(graph, id) {
+                let Some(tangent) = all[operand.index()] else { continue };
+                // What passes a gradient is linear in it, and passes a tangent the other way.
+                let Some(passed) = partial(graph, id, place, tangent) else { continue };
+                sum = Some(sum.map_or(passed, |before| add(graph, before, passed)));
+            }
+            all[id.index()] = sum.map(|sum| settled(graph, Some(sum)));
+        }
+    }
+    let zero = graph.number(0.0);
+    all[z.index()].unwrap_or(zero)
+}
+
+/// Which of the nodes up to `z` depend on reads.
+fn varying(graph: &Graph, z: Id, reads: impl Fn(usize) -> bool) -> Vec<bool> {
+    let mut varies = vec![false; z.index() + 1];
+    for (id, node) in graph.nodes().take(z.index() + 1) {
+        varies[id.index()] = match node {
+            Node::Read(read) => reads(read),
+            _ => operands(graph, id).iter().any(|(operand, _)| varies[operand.index()]),
+        };
+    }
+    varies
+}
+
+/// What a gradient passes to, and the place of each: of an op whose gradients are written, its arguments.
+fn operands(graph: &Graph, id: Id) -> Vec<(Id, usize)> {
+    match graph.node(id) {
+        Node::Written(call, _) => graph.call(call).arguments.iter().copied().zip(0..).collect(),
+        _ => graph.operands(id).zip(0..).collect(),
+    }
+}
+
+/// What of the gradient `g` of a node passes to the operand of that place.
+fn partial(graph: &mut Graph, id: Id, place: usize, g: Id) -> Option<Adjoint> {
+    match graph.node(id) {
+        Node::Apply(primitive, operands) => passes(graph, primitive, operands, id, place, g),
+        Node::Written(call, _) => {
+            let call = graph.call(call).clone();
+            let arguments: Vec<Id> = call.arguments.iter().copied().chain([g]).collect();
+            let value = graph.import(&call.op, &arguments, call.op.gradients[place]);
+            Some(Adjoint { value, active: None })
+        }
+        _ => None,
+    }
+}
+
+/// The table above.
+fn passes(
+    graph: &mut Graph,
+    primitive: Primitive,
+    [a, b, _]: [Id; 3],
+    z: Id,
+    place: usize,
+    g: Id,
+) -> Option<Adjoint> {
+    let mut active = None;
+    let value = match (primitive, place) {
+        (Add | RoundToStorage, _) | (Sub | FloorMod | TruncMod, 0) => g,
+        (Sub | Neg, _) => graph.apply(Neg, &[g]),
+        (Mul, _) => times(graph, g, if place == 0 { b } else { a }),
+        (Div, 0) => graph.apply(Div, &[g, b]),
+        (Div, _) => {
+            let rate = graph.apply(Div, &[g, b]);
+            let product = times(graph, rate, z);
+            graph.apply(Neg, &[product])
+        }
+        (Abs, _) => {
+            let zero = graph.number(0.0);
+            let [above, below] = [[zero, a], [a, zero]].map(|order| graph.apply(Lt, &order));
+            active = Some(graph.apply(Or, &[above, below]));
+            let negated = graph.apply(Neg, &[g]);
+            graph.apply(Select, &[above, g, negated])
+        }
+        (Min | Max, _) => {
+            let order = if (primitive == Min) == (place == 0) { [a, b] } else { [b, a] };
+            active = Some(graph.apply(Le, &order));
+            let (tie, half) = (graph.apply(Eq, &[a, b]), graph.number(0.5));
+            let half = times(graph, g, half);
+            graph.apply(Select, &[tie, half, g])
+        }
+        (FloorMod, _) => {
+            let quotient = graph.apply(FloorQuotient, &[a, b]);
+            let rate = graph.apply(Neg, &[quotient]);
+            times(graph, g, rate)
+        }
+        (TruncMod, _) => {
+            let rate = negated_trunc_quotient(graph, a, b);
+            times(graph, g, rate)
+        }
+        (Sqrt, _) => {
+            let half = graph.number(0.5);
+            let half = times(graph, g, half);
+            graph.apply(Div, &[half, z])
+        }
+        (Exp, _) => times(graph, g, z),
+        (Log, _) => graph.apply(Div, &[g, a]),
+        (Sin, _) => {
+            let rate = graph.apply(Cos, &[a]);
+            times(graph, g, rate)
+        }
+        (Cos, _) => {
+            let rate = graph.apply(Sin, &[a]);
+            let product = times(graph, g, rate);
+            graph.apply(Neg, &[product])
+        }
+        (Tanh, _) => {
+            let (square, one) = (graph.apply(Mul, &[z, z]), graph.number(1.0));
+            let rate = graph.apply(Sub, &[one, square]);
+            times(graph, g, rate)
+        }
+        (Pow, 0) => {
+            let one = graph.number(1.0);
+            let less = graph.apply(Sub, &[b, one]);
+            let power = graph.apply(Pow, &[a, less]);
+            let rate = times(graph, b, power);
+            times(graph, g, rate)
+        }
+        (Pow, _) => {
+            let zero = graph.number(0.0);
+            active = Some(graph.apply(Lt, &[zero, a]));
+            let log = graph.apply(Log, &[a]);
+            let rate = times(graph, z, log);
+            times(graph, g, rate)
+        }
+        (Select, 1) => {
+            active = Some(a);
+            g
+        }
+        (Select, 2) => {
+            active = Some(graph.apply(Not, &[a]));
+            g
+        }
+        (Floor | Ceil | Round | Trunc | FloorQuotient | Lt | Le | Eq | Not | And | Or | Select, _) => {
+            return None;
+        }
+    };
+    Some(Adjoint { value, active })
+}
+
+/// `-trunc(a / b)` of the exact quotient.
+fn negated_trunc_quotient(graph: &mut Graph, a: Id, b: Id) -> Id {
+    let zero = graph.number(0.0);
+    let sizes = [a, b].map(|v| graph.apply(Abs, &[v]));
+    let quotient = graph.apply(FloorQuotient, &sizes);
+    let negated = graph.apply(Neg, &[quotient]);
+    let [a_below, b_below] = [a, b].map(|v| graph.apply(Lt, &[v, zero]));
+    let [a_not, b_not] = [a_below, b_below].map(|v| graph.apply(Not, &[v]));
+    let (only_a, only_b) = (graph.apply(And, &[a_below, b_not]), graph.apply(And, &[a_not, b_below]));
+    let differ = graph.apply(Or, &[only_a, only_b]);
+    graph.apply(Select, &[differ, quotient, negated])
+}
+
+/// A product, in which 1 leaves the other factor its bits.
+fn times(graph: &mut Graph, a: Id, b: Id) -> Id {
+    let is = |id: Id, value: f32| matches!(graph.node(id), Node::Number(bits) if bits == value.to_bits());
+    match (is(a, 1.0), is(b, 1.0)) {
+        (_, true) => a,
+        (true, _) => b,
+        _ => graph.apply(Mul, &[a, b]),
+    }
+}
+
+/// The sum of what comes over two ways.
+fn add(graph: &mut Graph, a: Adjoint, b: Adjoint) -> Adjoint {
+    if a.active == b.active {
+        return Adjoint { value: graph.apply(Add, &[a.value, b.value]), ..a };
+    }
+    if let (Some(c), Some(d)) = (a.active, b.active)
+        && let Some((condition, active)) = alternatives(graph, c, d)
+    {
+        // One of two branches: no sum, but the one that is taken.
+        return Adjoint { value: graph.apply(Select, &[condition, a.value, b.value]), active };
+    }
+    let active = a.active.zip(b.active).map(|(c, d)| graph.apply(Or, &[c, d]));
+    let terms = [a, b].map(|adjoint| gated(graph, adjoint));
+    Adjoint { value: graph.apply(Add, &terms), active }
+}
+
+/// Where two conditions are a common one with another and with its negation: that other, and the common one.
+fn alternatives(graph: &mut Graph, c: Id, d: Id) -> Option<(Id, Option<Id>)> {
+    let not_d = graph.apply(Not, &[d]);
+    if c == not_d {
+        return Some((c, None));
+    }
+    let (Node::Apply(And, [p, q, _]), Node::Apply(And, [r, s, _])) = (graph.node(c), graph.node(d)) else {
+        return None;
+    };
+    let not_s = graph.apply(Not, &[s]);
+    (p == r && q == not_s).then_some((q, Some(p)))
+}
+
+fn both(graph: &mut Graph, a: Option<Id>, b: Option<Id>) -> Option<Id> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(graph.apply(And, &[a, b])),
+        _ => a.or(b),
+    }
+}
+
+/// The value where it is active, else +0.
+fn gated(graph: &mut Graph, adjoint: Adjoint) -> Id {
+    let zero = graph.number(0.0);
+    adjoint.active.map_or(adjoint.value, |active| graph.apply(Select, &[active, adjoint.value, zero]))
+}
+
+fn settled(graph: &mut Graph, adjoint: Option<Adjoint>) -> Id {
+    match adjoint {
+        Some(adjoint) => gated(graph, adjoint),
+        None => graph.number(0.0),
+    }
+}
+
+/// The gradient of `op` with respect to an input, as a function of the inputs and of what was the upstream gradient.
+pub(crate) fn derivative(op: &Function, input: usize) -> Function {
+    let reads = op.inputs + 1;
+    let mut graph = Graph::new(reads + 1);
+    let arguments: Vec<Id> = (0..reads).map(|read| graph.read(read)).collect();
+    let z = graph.import(op, &arguments, op.gradients[input]);
+    let dz = graph.read(reads);
+    let gradients = gradients(&mut graph, z, dz, reads);
+    Function { graph, inputs: reads, z, gradients, written: false }
+}
+
+/// The directional derivative of `op`, as a function of the inputs and of a tangent for each.
+pub(crate) fn directional(op: &Arc<Function>) -> Function {
+    let inputs = op.inputs;
+    let mut graph = Graph::new(2 * inputs + 1);
+    let reads: Vec<Id> = (0..2 * inputs).map(|read| graph.read(read)).collect();
+    let dz = graph.read(2 * inputs);
+    let value = graph.inline(op, &reads[..inputs]);
+    let z = tangent(&mut graph, value, &reads[inputs..]);
+    let gradients = gradients(&mut graph, z, dz, 2 * inputs);
+    Function { graph, inputs: 2 * inputs, z, gradients, written: false }
+}

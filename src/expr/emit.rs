@@ -1,0 +1,312 @@
+//! The WGSL of an expression: a call of a function of `shaders/numeric` for each node.
+
+use std::collections::HashMap;
+
+use super::{
+    Arithmetic,
+    graph::{Function, Graph, Id, Node},
+    primitive::Primitive,
+};
+use crate::{
+    Error,
+    op::{Definition, OutputDefinition, Text, UPSTREAM, identifiers},
+};
+
+macro_rules! numeric {
+    ($($name:literal),+) => {
+        &[$(($name, include_str!(concat!("../../shaders/numeric/", $name, ".wgsl")))),+]
+    };
+}
+
+/// The functions that nodes call, by file: each calls those of its own and of earlier ones.
+const FILES: &[(&str, &str)] = numeric!(
+    "f32",
+    "sign",
+    "add",
+    "mul",
+    "division",
+    "div",
+    "sqrt",
+    "round",
+    "compare",
+    "floor_mod",
+    "mods",
+    "native"
+);
+
+/// The files that a building block needs beside the first, which all do.
+fn files(primitive: Primitive, arithmetic: Arithmetic) -> &'static [&'static str] {
+    use Primitive::*;
+    match (primitive, arithmetic) {
+        (Neg | Abs, _) => &["sign"],
+        (FloorMod | FloorQuotient | TruncMod, _) => &["sign", "mul", "division", "floor_mod", "mods"],
+        (Not | And | Or | Select | RoundToStorage, _) => &[],
+        (_, Arithmetic::Native) => &["native"],
+        (Add | Sub, _) => &["sign", "add"],
+        (Mul, _) => &["mul"],
+        (Div, _) => &["division", "div"],
+        (Sqrt, _) => &["sqrt"],
+        (Floor | Ceil | Round | Trunc, _) => &["round"],
+        (Lt | Le | Eq | Min | Max, _) => &["compare"],
+        (Exp | Log | Sin | Cos | Tanh | Pow, _) => &[],
+    }
+}
+
+/// What an op computes, in WGSL.
+pub(super) fn definition(
+    name: String,
+    inputs: &[String],
+    function: &Function,
+    arithmetic: Arithmetic,
+) -> Result<Definition, Error> {
+    let mask = mask(function);
+    check_names(&name, inputs)?;
+    let graph = &function.graph;
+    let results = || std::iter::once(function.z).chain(function.gradients.iter().copied());
+    let used = graph.used(results().chain(mask));
+    let mut text = Emitter::new(graph, arithmetic, inputs);
+    let mut files_used = vec!["f32"];
+    for (id, node) in graph.nodes().filter(|(id, _)| used[id.index()]) {
+        if let Node::Apply(primitive, _) = node {
+            if arithmetic == Arithmetic::Exact && !primitive.has_exact_form() {
+                return Err(Error::Inexact { op: name, block: primitive.name() });
+            }
+            files_used.extend(files(primitive, arithmetic));
+        }
+        text.node(id, node);
+        if Some(id) == mask {
+            text.name(id, MASK);
+        }
+    }
+    let mut outputs = vec![OutputDefinition::z(text.of(function.z), formula(function, function.z, inputs))];
+    for (input, id) in inputs.iter().zip(&function.gradients) {
+        let formula = formula(function, *id, inputs);
+        outputs.push(match gate(function, *id) {
+            Some(gate) if Some(gate) == mask => OutputDefinition::gradient(input, UPSTREAM, formula).gated(),
+            _ => OutputDefinition::gradient(input, text.of(*id), formula),
+        });
+    }
+    outputs.extend(mask.map(|id| OutputDefinition::mask(MASK, formula(function, id, inputs))));
+    let functions = FILES.iter().filter(|(file, _)| files_used.contains(file));
+    Ok(Definition {
+        name: name.into(),
+        inputs: inputs.iter().cloned().map(Into::into).collect(),
+        functions: functions.map(|(_, source)| Text::Borrowed(source)).collect(),
+        lets: text.lets,
+        outputs,
+    })
+}
+
+/// The name of the output that gates gradients.
+const MASK: &str = "mask";
+
+/// The condition under which a gradient is the upstream gradient, being `+0` elsewhere.
+fn gate(function: &Function, gradient: Id) -> Option<Id> {
+    let Node::Apply(Primitive::Select, [condition, accept, reject]) = function.graph.node(gradient) else {
+        return None;
+    };
+    let copied = function.graph.node(accept) == Node::Read(function.inputs);
+    (copied && function.graph.node(reject) == Node::Number(0)).then_some(condition)
+}
+
+/// The condition that gates gradients, where it is one for all that have any.
+pub(super) fn mask(function: &Function) -> Option<Id> {
+    let mut gates = function.gradients.iter().filter_map(|id| gate(function, *id));
+    let first = gates.next()?;
+    gates.all(|gate| gate == first).then_some(first)
+}
+
+/// Names that an op and its inputs can have.
+fn check_names(op: &str, inputs: &[String]) -> Result<(), Error> {
+    let error =
+        |got: &str, need: &str| Error::Name { op: op.to_owned(), got: got.to_owned(), need: need.to_owned() };
+    for (i, input) in inputs.iter().enumerate() {
+        let letters = input.starts_with(|c: char| c.is_ascii_alphabetic())
+            && input.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !letters {
+            return Err(error(input, "a letter, then letters, digits and underscores"));
+        }
+        let gradient = |other: &String| format!("d{other}") == *input;
+        if inputs[..i].contains(input)
+            || [UPSTREAM, "z", MASK].contains(&&**input)
+            || inputs.iter().any(gradient)
+        {
+            return Err(error(input, "a name that no other operand has"));
+        }
+        if is_reserved(input) {
+            return Err(error(input, "a name that means nothing in WGSL and in the shaders"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is one of WGSL's that are used here, or of the functions that nodes call.
+fn is_reserved(name: &str) -> bool {
+    const OURS: [&str; 6] = ["storage_", "f32_", "native_", "old_", "load_", "store_"];
+    wgpu::naga::keywords::wgsl::RESERVED.contains(&name)
+        || WGSL.contains(&name)
+        || OURS.iter().any(|prefix| name.starts_with(prefix))
+        || FILES.iter().flat_map(|(_, source)| declared(source)).any(|declared| declared == name)
+}
+
+/// The names that a source declares.
+fn declared(source: &str) -> impl Iterator<Item = &str> {
+    let rest =
+        source.lines().flat_map(|line| ["fn ", "const ", "struct "].map(|word| line.strip_prefix(word)));
+    rest.flatten().filter_map(|rest| identifiers(rest).next())
+}
+
+/// What stands in the function of one element beside the calls of nodes.
+const WGSL: [&str; 7] = ["u32", "f32", "i32", "bool", "select", "bitcast", "Outputs"];
+
+/// Writes nodes as the lets of a definition.
+struct Emitter<'a> {
+    graph: &'a Graph,
+    arithmetic: Arithmetic,
+    inputs: &'a [String],
+    /// What lets begin with: no input's name does.
+    prefix: String,
+    /// What stands for each node that has been written.
+    texts: HashMap<Id, String>,
+    /// Divisions whose remainder and quotient are both wanted, or the quotient alone.
+    divisions: HashMap<[Id; 2], String>,
+    lets: Vec<(Text, Text)>,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(graph: &'a Graph, arithmetic: Arithmetic, inputs: &'a [String]) -> Self {
+        let mut prefix = String::from("v");
+        while inputs.iter().any(|input| input.starts_with(&prefix)) {
+            prefix.push('v');
+        }
+        let (texts, divisions, lets) = (HashMap::new(), HashMap::new(), Vec::new());
+        Self { graph, arithmetic, inputs, prefix, texts, divisions, lets }
+    }
+
+    /// What stands for a node.
+    fn of(&self, id: Id) -> String {
+        self.texts.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// A let for an expression, and its name.
+    fn bind(&mut self, expression: String) -> String {
+        let name = format!("{}{}", self.prefix, self.lets.len());
+        self.lets.push((name.clone().into(), expression.into()));
+        name
+    }
+
+    /// Another name for what has been written.
+    fn name(&mut self, id: Id, name: &'static str) {
+        let expression = self.texts.insert(id, name.into()).unwrap_or_default();
+        self.lets.push((name.into(), expression.into()));
+    }
+
+    fn node(&mut self, id: Id, node: Node) {
+        let text = match node {
+            Node::Read(read) => self.inputs.get(read).map_or(UPSTREAM, |name| name).to_owned(),
+            Node::Number(bits) => format!("{bits:#010x}u"),
+            Node::Truth(value) => value.to_string(),
+            Node::Written(_, value) => self.of(value),
+            Node::Apply(primitive, operands) => {
+                let expression = self.apply(primitive, operands);
+                self.bind(expression)
+            }
+        };
+        self.texts.insert(id, text);
+    }
+
+    fn apply(&mut self, primitive: Primitive, operands: [Id; 3]) -> String {
+        use Primitive::*;
+        let [a, b, c] = operands.map(|id| self.of(id));
+        match primitive {
+            Not => format!("!{a}"),
+            And => format!("{a} && {b}"),
+            Or => format!("{a} || {b}"),
+            Select => format!("select({c}, {b}, {a})"),
+            RoundToStorage => format!("storage_widen(storage_round({a}))"),
+            FloorMod => format!("{}.z", self.division([operands[0], operands[1]])),
+            FloorQuotient => format!("f32_floor_quotient({})", self.division([operands[0], operands[1]])),
+            Neg | Abs | TruncMod => self.call("f32", primitive, &[a, b]),
+            _ if self.arithmetic == Arithmetic::Exact => self.call("f32", primitive, &[a, b]),
+            _ => self.call("native", primitive, &[a, b]),
+        }
+    }
+
+    fn call(&self, library: &str, primitive: Primitive, operands: &[String]) -> String {
+        let operands = &operands[..primitive.operands().len()];
+        format!("{library}_{}({})", primitive.name(), operands.join(", "))
+    }
+
+    /// The let of a division, which gives both remainder and quotient.
+    fn division(&mut self, operands: [Id; 2]) -> String {
+        if let Some(name) = self.divisions.get(&operands) {
+            return name.clone();
+        }
+        let [a, b] = operands.map(|id| self.of(id));
+        let name = self.bind(format!("f32_floor_mod_wide({a}, {b})"));
+        self.divisions.insert(operands, name.clone());
+        name
+    }
+}
+
+/// The longest formula that is shown in full.
+const LONGEST_FORMULA: usize = 200;
+
+/// A node in the usual notation.
+fn formula(function: &Function, id: Id, inputs: &[String]) -> String {
+    let graph = &function.graph;
+    let used = graph.used([id]);
+    let mut texts: Vec<String> = vec![String::new(); graph.len()];
+    for (id, node) in graph.nodes().filter(|(id, _)| used[id.index()]) {
+        let text = match node {
+            Node::Read(read) => inputs.get(read).map_or(UPSTREAM, |name| name).to_owned(),
+            Node::Number(bits) => f32::from_bits(bits).to_string(),
+            Node::Truth(value) => value.to_string(),
+            Node::Written(_, value) => texts[value.index()].clone(),
+            Node::Apply(primitive, operands) => notation(primitive, operands.map(|o| &*texts[o.index()])),
+        };
+        let shortened = if text.len() > LONGEST_FORMULA { "...".to_owned() } else { text };
+        texts[id.index()] = shortened;
+    }
+    let text = std::mem::take(&mut texts[id.index()]);
+    // The whole needs no brackets.
+    let bare = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
+    bare.filter(|bare| balanced(bare)).map_or(text.clone(), str::to_owned)
+}
+
+/// Whether each bracket that closes was opened.
+fn balanced(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.chars().all(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 0 => return false,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        true
+    })
+}
+
+fn notation(primitive: Primitive, [a, b, c]: [&str; 3]) -> String {
+    use Primitive::*;
+    let infix = |operator: &str| format!("({a} {operator} {b})");
+    match primitive {
+        Add => infix("+"),
+        Sub => infix("-"),
+        Mul => infix("*"),
+        Div => infix("/"),
+        Lt => infix("<"),
+        Le => infix("<="),
+        Eq => infix("=="),
+        And => infix("and"),
+        Or => infix("or"),
+        Neg => format!("-{a}"),
+        Not => format!("not {a}"),
+        Select => format!("({b} where {a}, else {c})"),
+        _ => {
+            let operands = &[a, b, c][..primitive.operands().len()];
+            format!("{}({})", primitive.name(), operands.join(", "))
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The graph of an expression: each node once, operands before what is made of them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::primitive::{Primitive, Type};
+use crate::Error;
+
+/// The most nodes of an op, gradients included.
+pub const MAX_NODES: usize = 4096;
+
+/// The number of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Id(u16);
+
+impl Id {
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// A node of a graph. Equal ones are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Node {
+    /// An input, or, behind them, the upstream gradient.
+    Read(usize),
+    /// The bits of an f32.
+    Number(u32),
+    /// A constant truth value.
+    Truth(bool),
+    /// A building block; operands that it does not have are the node's first.
+    Apply(Primitive, [Id; 3]),
+    /// The value of an op whose gradients are written: the number of its call.
+    Written(usize, Id),
+}
+
+/// A call of an op whose gradients are not those of its value.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) op: Arc<Function>,
+    pub(crate) arguments: Vec<Id>,
+}
+
+/// A graph with inputs, a result, and the gradients with respect to the inputs given that of the result, the last read.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    pub(crate) graph: Graph,
+    pub(crate) inputs: usize,
+    pub(crate) z: Id,
+    pub(crate) gradients: Vec<Id>,
+    /// Whether a gradient is not that of `z`.
+    pub(crate) written: bool,
+}
+
+/// Nodes in an order in which operands come first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    nodes: Vec<Node>,
+    known: HashMap<Node, Id>,
+    calls: Vec<Call>,
+    /// What went wrong first; nodes made since mean nothing.
+    failed: Option<Failure>,
+}
+
+/// Why a graph cannot be built.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// There are more than [`MAX_NODES`].
+    TooLarge,
+    /// An op was called with another number of arguments than it has.
+    Arity { op: String, got: usize, need: usize },
+}
+
+impl Graph {
+    /// A graph that reads `reads` operands.
+    pub(crate) fn new(reads: usize) -> Self {
+        let mut graph = Self::default();
+        for read in 0..reads {
+            graph.push(Node::Read(read));
+        }
+        graph
+    }
+
+    pub(crate) fn node(&self, id: Id) -> Node {
+        self.nodes[id.index()]
+    }
+
+    /// All nodes, operands first.
+    pub(crate) fn nodes(&self) -> impl DoubleEndedIterator<Item = (Id, Node)> + ExactSizeIterator {
+        self.nodes.iter().enumerate().map(|(i, node)| (Id(i as u16), *node))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn call(&self, call: usize) -> &Call {
+        &self.calls[call]
+    }
+
+    /// The nodes that a node is made of.
+    pub(crate) fn operands(&self, id: Id) -> impl Iterator<Item = Id> + use<> {
+        let (operands, count) = match self.node(id) {
+            Node::Apply(primitive, operands) => (operands, primitive.operands().len()),
+            Node::Written(_, value) => ([value; 3], 1),
+            _ => ([id; 3], 0),
+        };
+        operands.into_iter().take(count)
+    }
+
+    /// What a node is.
+    pub(crate) fn ty(&self, id: Id) -> Type {
+        match self.node(id) {
+            Node::Truth(_) => Type::Truth,
+            Node::Apply(primitive, _) => primitive.gives(),
+            _ => Type::Number,
+        }
+    }
+
+    /// Which nodes results are computed from, themselves included.
+    pub(crate) fn used(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
+        self.reached(results, |_, _| {})
+    }
+
+    /// [`used`](Graph::used), with the arguments of calls whose gradients are written, of which the value may not depend.
+    fn used_with_calls(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
+        self.reached(results, |node, used| {
+            if let Node::Written(call, _) = node {
+                self.calls[call].arguments.iter().for_each(|id| used[id.index()] = true);
+            }
+        })
+    }
+
+    fn reached(&self, results: impl IntoIterator<Item = Id>, and: impl Fn(Node, &mut [bool])) -> Vec<bool> {
+        let mut used = vec![false; self.len()];
+        for id in results {
+            used[id.index()] = true;
+        }
+        for (id, node) in self.nodes().rev() {
+            if used[id.index()] {
+                self.operands(id).for_each(|operand| used[operand.index()] = true);
+                and(node, &mut used);
+            }
+        }
+        used
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failed.get_or_insert(failure);
+    }
+
+    /// What went wrong, where anything did.
+    pub(crate) fn check(&self, op: &str) -> Result<(), Error> {
+        let op = op.to_owned();
+        match &self.failed {
+            None => Ok(()),
+            Some(Failure::TooLarge) => Err(Error::Arity {
+                op,
+                what: "nodes in its graph, or more",
+                got: MAX_NODES + 1,
+                need: MAX_NODES,
+            }),
+            Some(Failure::Arity { op: called, got, need }) => {
+                Err(Error::Arity { op: called.clone(), what: "arguments", got: *got, need: *need })
+            }
+        }
+    }
+
+    /// The node, which is added where it is new.
+    fn push(&mut self, node: Node) -> Id {
+        if let Some(id) = self.known.get(&node) {
+            return *id;
+        }
+        if self.nodes.len() >= MAX_NODES {
+            self.fail(Failure::TooLarge);
+            // Any node of that type: a graph that failed is not used.
+            let alike = |id: &Id| matches!(node, Node::Truth(_)) == (self.ty(*id) == Type::Truth);
+            return self.nodes().map(|(id, _)| id).find(alike).unwrap_or(Id(0));
+        }
+        let id = Id(self.nodes.len() as u16);
+        self.nodes.push(node);
+        self.known.insert(node, id);
+        id
+    }
+
+    pub(crate) fn read(&mut self, read: usize) -> Id {
+        self.push(Node::Read(read))
+    }
+
+    pub(crate) fn number(&mut self, value: f32) -> Id {
+        self.push(Node::Number(value.to_bits()))
+    }
+
+    pub(crate) fn truth(&mut self, value: bool) -> Id {
+        self.push(Node::Truth(value))
+    }
+
+    /// A building block of operands, of which there are as many as it has.
+    pub(crate) fn apply(&mut self, primitive: Primitive, operands: &[Id]) -> Id {
+        if let Some(id) = self.folded(primitive, operands) {
+            return id;
+        }
+        let mut all = [Id(0); 3];
+        all[..operands.len()].copy_from_slice(operands);
+        self.push(Node::Apply(primitive, all))
+    }
+
+    /// A node with the same bits, where a simpler one has them on every device.
+    fn folded(&mut self, primitive: Primitive, operands: &[Id]) -> Option<Id> {
+        use Primitive::{And, Not, Or, Select};
+        let nodes: Vec<Node> = operands.iter().map(|id| self.node(*id)).collect();
+        match (primitive, &nodes[..]) {
+            (Not, [Node::Truth(value)]) => return Some(self.truth(!value)),
+            (Not, [Node::Apply(Not, [inner, ..])]) => return Some(*inner),
+            (And, [Node::Truth(true), _]) | (Or, [Node::Truth(false), _]) => return Some(operands[1]),
+            (And, [_, Node::Truth(true)]) | (Or, [_, Node::Truth(false)]) => return Some(operands[0]),
+            (And, [Node::Truth(false), _] | [_, Node::Truth(false)]) => return Some(self.truth(false)),
+            (Or, [Node::Truth(true), _] | [_, Node::Truth(true)]) => return Some(self.truth(true)),
+            (And | Or, _) if operands[0] == operands[1] => return Some(operands[0]),
+            (Select, _) if operands[1] == operands[2] => return Some(operands[1]),
+            (Select, [Node::Truth(value), ..]) => return Some(operands[if *value { 1 } else { 2 }]),
+            (Select, [Node::Apply(Not, [inner, ..]), ..]) => {
+                return Some(self.apply(Select, &[*inner, operands[2], operands[1]]));
+            }
+            _ => {}
+        }
+        let mut values = [0.0; 3];
+        for (value, node) in values.iter_mut().zip(&nodes) {
+            let Node::Number(bits) = node else { return None };
+            *value = f32::from_bits(*bits);
+        }
+        let value = fold(primitive, values)?;
+        Some(match primitive.gives() {
+            Type::Number => self.number(value),
+            Type::Truth => self.truth(value != 0.0),
+        })
+    }
+
+    /// The value of an op at arguments; its own gradients go with it where they are written.
+    pub(crate) fn inline(&mut self, op: &Arc<Function>, arguments: &[Id]) -> Id {
+        let value = self.import(op, arguments, op.z);
+        if !op.written {
+            return value;
+        }
+        self.calls.push(Call { op: op.clone(), arguments: arguments.to_vec() });
+        self.push(Node::Written(self.calls.len() - 1, value))
+    }
+
+    /// A node of another graph, with `arguments` in the place of what that graph reads.
+    pub(crate) fn import(&mut self, from: &Function, arguments: &[Id], result: Id) -> Id {
+        let used = from.graph.used_with_calls([result]);
+        let mut here: Vec<Option<Id>> = vec![None; from.graph.len()];
+        for (id, node) in from.graph.nodes().filter(|(id, _)| used[id.index()]) {
+            let of = |id: Id| here[id.index()].unwrap_or(Id(0));
+            here[id.index()] = Some(match node {
+                Node::Read(read) => arguments.get(read).copied().unwrap_or(Id(0)),
+                Node::Number(_) | Node::Truth(_) => self.push(node),
+                Node::Apply(primitive, operands) => {
+                    let operands = operands.map(of);
+                    self.apply(primitive, &operands[..primitive.operands().len()])
+                }
+                Node::Written(call, value) => {
+                    let (value, Call { op, arguments }) = (of(value), from.graph.call(call));
+                    let call =
+                        Call { op: op.clone(), arguments: arguments.iter().map(|id| of(*id)).collect() };
+                    self.calls.push(call);
+                    self.push(Node::Written(self.calls.len() - 1, value))
+                }
+            });
+        }
+        here[result.index()].unwrap_or(Id(0))
+    }
+}
+
+/// The value of a building block of constants, where it is the same on every device in either arithmetic.
+fn fold(primitive: Primitive, values: [f32; 3]) -> Option<f32> {
+    use Primitive::{Add, Cos, Div, Exp, Log, Mul, Pow, RoundToStorage, Sin, Sqrt, Sub, Tanh};
+    let value = primitive.compute(crate::DType::F32, values);
+    let [a, b, _] = values.map(f64::from);
+    let result = f64::from(value);
+    // What rounds may be rounded to either neighbour; these are not rounded.
+    let exact = match primitive {
+        Add => result - a == b && result - b == a,
+        Sub => a - result == b && result + b == a,
+        Mul => a * b == result,
+        Div => result * b == a,
+        Sqrt => result * result == a,
+        Exp | Log | Sin | Cos | Tanh | Pow | RoundToStorage => false,
+        _ => true,
+    };
+    // A device may take a subnormal for zero, and NaN and infinity for what it likes.
+    let plain = |v: f32| v == 0.0 || v.is_normal();
+    let operands = &values[..primitive.operands().len()];
+    (exact && plain(value) && operands.iter().all(|v| plain(*v))).then_some(value)
+}

@@ -1,0 +1,335 @@
+//! Ops of your own: expressions of scalars, written in Rust or in WGSL, with gradients derived or written.
+//!
+//! ```
+//! use elemgrad::{Runner, CustomOp};
+//!
+//! # fn main() -> Result<(), elemgrad::Error> {
+//! let spiky = CustomOp::new("spiky", ["x"], |[x]| {
+//!     let r = x.floor_mod(1.0).round_to_storage();
+//!     r.le(0.5).select(r, 0.0)
+//! })?;
+//! let (z, gradients) = Runner::auto().fused(&spiky, &[&[0.2, 0.7, 1.2, 1.7]], &[1.0; 4])?;
+//! assert_eq!((z, &gradients[0]), (vec![0.2, 0.0, 0.20000005, 0.0], &vec![1.0, 0.0, 1.0, 0.0]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An expression is over f32: what is loaded is widened, and `z` and the gradients are rounded once, when they are stored.
+
+use std::{
+    cell::RefCell,
+    ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Sub},
+};
+
+mod custom;
+mod derive;
+mod emit;
+mod graph;
+mod primitive;
+
+pub use custom::CustomOp;
+pub use graph::MAX_NODES;
+pub use primitive::{Primitive, Type};
+
+use graph::{Graph, Id};
+
+/// How a device computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    /// With its own floats, fast and nearly right: within bounds that are stated for each building block. The mods are exact.
+    #[default]
+    Native,
+    /// By integer operations: the same bits on every device and on the CPU.
+    Exact,
+}
+
+impl Arithmetic {
+    /// Its name: `native`, `exact`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Exact => "exact",
+        }
+    }
+}
+
+/// A number of an expression: an input, a constant, or what was computed from such.
+#[derive(Clone, Copy, Debug)]
+pub struct Expr<'g> {
+    graph: &'g RefCell<Graph>,
+    id: Id,
+}
+
+/// A truth value of an expression.
+#[derive(Clone, Copy, Debug)]
+pub struct Condition<'g> {
+    graph: &'g RefCell<Graph>,
+    id: Id,
+}
+
+/// What stands for a number in an expression: an [`Expr`] or an `f32`.
+pub trait Operand<'g>: sealed::Operand<'g> {}
+
+impl<'g, T: sealed::Operand<'g>> Operand<'g> for T {}
+
+mod sealed {
+    use std::cell::RefCell;
+
+    use super::{Expr, Graph, Id};
+
+    pub trait Operand<'g> {
+        #[expect(private_interfaces, reason = "nobody outside can name it")]
+        fn id(self, graph: &'g RefCell<Graph>) -> Id;
+    }
+
+    impl<'g> Operand<'g> for Expr<'g> {
+        #[expect(private_interfaces, reason = "nobody outside can name it")]
+        fn id(self, _: &'g RefCell<Graph>) -> Id {
+            self.id
+        }
+    }
+
+    impl<'g> Operand<'g> for f32 {
+        #[expect(private_interfaces, reason = "nobody outside can name it")]
+        fn id(self, graph: &'g RefCell<Graph>) -> Id {
+            graph.borrow_mut().number(self)
+        }
+    }
+}
+
+impl<'g> Expr<'g> {
+    fn new(graph: &'g RefCell<Graph>, id: Id) -> Self {
+        Self { graph, id }
+    }
+
+    fn unary(self, primitive: Primitive) -> Self {
+        let id = self.graph.borrow_mut().apply(primitive, &[self.id]);
+        Self { id, ..self }
+    }
+
+    fn binary(self, primitive: Primitive, other: impl Operand<'g>) -> Self {
+        let other = other.id(self.graph);
+        let id = self.graph.borrow_mut().apply(primitive, &[self.id, other]);
+        Self { id, ..self }
+    }
+
+    fn compare(self, primitive: Primitive, other: impl Operand<'g>) -> Condition<'g> {
+        let Self { graph, id } = self.binary(primitive, other);
+        Condition { graph, id }
+    }
+
+    /// `|x|`.
+    #[must_use]
+    pub fn abs(self) -> Self {
+        self.unary(Primitive::Abs)
+    }
+
+    /// The smaller of two; NaN where any is, and `-0` is smaller than `+0`.
+    #[must_use]
+    pub fn min(self, other: impl Operand<'g>) -> Self {
+        self.binary(Primitive::Min, other)
+    }
+
+    /// The larger of two; NaN where any is, and `+0` is larger than `-0`.
+    #[must_use]
+    pub fn max(self, other: impl Operand<'g>) -> Self {
+        self.binary(Primitive::Max, other)
+    }
+
+    /// The greatest integer that is not above `x`.
+    #[must_use]
+    pub fn floor(self) -> Self {
+        self.unary(Primitive::Floor)
+    }
+
+    /// The least integer that is not below `x`.
+    #[must_use]
+    pub fn ceil(self) -> Self {
+        self.unary(Primitive::Ceil)
+    }
+
+    /// The nearest integer, ties to even.
+    #[must_use]
+    pub fn round(self) -> Self {
+        self.unary(Primitive::Round)
+    }
+
+    /// The integer part.
+    #[must_use]
+    pub fn trunc(self) -> Self {
+        self.unary(Primitive::Trunc)
+    }
+
+    /// `x - y * floor(x / y)`, rounded once: [`mod`](crate::modulo).
+    #[must_use]
+    pub fn floor_mod(self, divisor: impl Operand<'g>) -> Self {
+        self.binary(Primitive::FloorMod, divisor)
+    }
+
+    /// `floor(x / y)` of the exact quotient, rounded once: what belongs to [`floor_mod`](Expr::floor_mod).
+    #[must_use]
+    pub fn floor_quotient(self, divisor: impl Operand<'g>) -> Self {
+        self.binary(Primitive::FloorQuotient, divisor)
+    }
+
+    /// `x - y * trunc(x / y)`, exact: C's `fmod`, Rust's and WGSL's `%`.
+    #[must_use]
+    pub fn trunc_mod(self, divisor: impl Operand<'g>) -> Self {
+        self.binary(Primitive::TruncMod, divisor)
+    }
+
+    /// The square root.
+    #[must_use]
+    pub fn sqrt(self) -> Self {
+        self.unary(Primitive::Sqrt)
+    }
+
+    /// `e^x`.
+    #[must_use]
+    pub fn exp(self) -> Self {
+        self.unary(Primitive::Exp)
+    }
+
+    /// The natural logarithm.
+    #[must_use]
+    pub fn log(self) -> Self {
+        self.unary(Primitive::Log)
+    }
+
+    /// The sine of radians.
+    #[must_use]
+    pub fn sin(self) -> Self {
+        self.unary(Primitive::Sin)
+    }
+
+    /// The cosine of radians.
+    #[must_use]
+    pub fn cos(self) -> Self {
+        self.unary(Primitive::Cos)
+    }
+
+    /// The hyperbolic tangent.
+    #[must_use]
+    pub fn tanh(self) -> Self {
+        self.unary(Primitive::Tanh)
+    }
+
+    /// `x^y` for `x` of 0 or more.
+    #[must_use]
+    pub fn pow(self, exponent: impl Operand<'g>) -> Self {
+        self.binary(Primitive::Pow, exponent)
+    }
+
+    /// Rounded to the storage type of the call, and widened again: in f32, itself.
+    #[must_use]
+    pub fn round_to_storage(self) -> Self {
+        self.unary(Primitive::RoundToStorage)
+    }
+
+    /// The built-in activation [`spiky`](crate::spiky), of building blocks.
+    #[must_use]
+    pub fn spiky(self) -> Self {
+        let r = self.floor_mod(1.0).round_to_storage();
+        r.le(0.5).select(r, 0.0)
+    }
+
+    /// `x < y`.
+    pub fn lt(self, other: impl Operand<'g>) -> Condition<'g> {
+        self.compare(Primitive::Lt, other)
+    }
+
+    /// `x <= y`.
+    pub fn le(self, other: impl Operand<'g>) -> Condition<'g> {
+        self.compare(Primitive::Le, other)
+    }
+
+    /// `x > y`.
+    pub fn gt(self, other: impl Operand<'g>) -> Condition<'g> {
+        Self::new(self.graph, other.id(self.graph)).lt(self)
+    }
+
+    /// `x >= y`.
+    pub fn ge(self, other: impl Operand<'g>) -> Condition<'g> {
+        Self::new(self.graph, other.id(self.graph)).le(self)
+    }
+
+    /// `x == y`; false with a NaN, true of `-0` and `+0`.
+    pub fn eq(self, other: impl Operand<'g>) -> Condition<'g> {
+        self.compare(Primitive::Eq, other)
+    }
+
+    /// `x != y`: true with a NaN.
+    pub fn ne(self, other: impl Operand<'g>) -> Condition<'g> {
+        !self.eq(other)
+    }
+}
+
+impl<'g> Condition<'g> {
+    /// One of two numbers, with its bits: the first where this is true.
+    #[must_use]
+    pub fn select(self, accept: impl Operand<'g>, reject: impl Operand<'g>) -> Expr<'g> {
+        let [accept, reject] = [accept.id(self.graph), reject.id(self.graph)];
+        let id = self.graph.borrow_mut().apply(Primitive::Select, &[self.id, accept, reject]);
+        Expr::new(self.graph, id)
+    }
+
+    fn combine(self, primitive: Primitive, operands: &[Id]) -> Self {
+        let id = self.graph.borrow_mut().apply(primitive, operands);
+        Self { id, ..self }
+    }
+}
+
+impl Not for Condition<'_> {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        self.combine(Primitive::Not, &[self.id])
+    }
+}
+
+impl BitAnd for Condition<'_> {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        self.combine(Primitive::And, &[self.id, other.id])
+    }
+}
+
+impl BitOr for Condition<'_> {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.combine(Primitive::Or, &[self.id, other.id])
+    }
+}
+
+impl Neg for Expr<'_> {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        self.unary(Primitive::Neg)
+    }
+}
+
+macro_rules! operators {
+    ($($operator:ident, $method:ident);+) => {$(
+        impl<'g, T: Operand<'g>> $operator<T> for Expr<'g> {
+            type Output = Self;
+
+            fn $method(self, other: T) -> Self {
+                self.binary(Primitive::$operator, other)
+            }
+        }
+
+        impl<'g> $operator<Expr<'g>> for f32 {
+            type Output = Expr<'g>;
+
+            fn $method(self, other: Expr<'g>) -> Expr<'g> {
+                let this = sealed::Operand::id(self, other.graph);
+                Expr::new(other.graph, this).binary(Primitive::$operator, other)
+            }
+        }
+    )+};
+}
+
+operators!(Add, add; Sub, sub; Mul, mul; Div, div);
