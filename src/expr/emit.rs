@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Arithmetic,
-    graph::{Function, Graph, Id, Node},
+    graph::{Function, Id, Node},
     primitive::Primitive,
 };
 use crate::{
@@ -64,7 +64,7 @@ pub(super) fn definition(
     let graph = &function.graph;
     let results = || std::iter::once(function.z).chain(function.gradients.iter().copied());
     let used = graph.used(results().chain(mask));
-    let mut text = Emitter::new(graph, arithmetic, inputs);
+    let mut text = Emitter::new(arithmetic, inputs);
     let mut files_used = vec!["f32"];
     for (id, node) in graph.nodes().filter(|(id, _)| used[id.index()]) {
         if let Node::Apply(primitive, _) = node {
@@ -161,7 +161,6 @@ const WGSL: [&str; 7] = ["u32", "f32", "i32", "bool", "select", "bitcast", "Outp
 
 /// Writes nodes as the lets of a definition.
 struct Emitter<'a> {
-    graph: &'a Graph,
     arithmetic: Arithmetic,
     inputs: &'a [String],
     /// What lets begin with: no input's name does.
@@ -174,13 +173,13 @@ struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    fn new(graph: &'a Graph, arithmetic: Arithmetic, inputs: &'a [String]) -> Self {
+    fn new(arithmetic: Arithmetic, inputs: &'a [String]) -> Self {
         let mut prefix = String::from("v");
         while inputs.iter().any(|input| input.starts_with(&prefix)) {
             prefix.push('v');
         }
         let (texts, divisions, lets) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { graph, arithmetic, inputs, prefix, texts, divisions, lets }
+        Self { arithmetic, inputs, prefix, texts, divisions, lets }
     }
 
     /// What stands for a node.

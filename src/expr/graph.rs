@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::primitive::{Primitive, Type};
-use crate::Error;
+use crate::{Error, numeric::NAN};
 
 /// The most nodes of an op, gradients included.
 pub const MAX_NODES: usize = 4096;
@@ -182,11 +182,18 @@ impl Graph {
         id
     }
 
+    /// A node that is there.
+    pub(crate) fn find(&self, node: Node) -> Option<Id> {
+        self.known.get(&node).copied()
+    }
+
     pub(crate) fn read(&mut self, read: usize) -> Id {
         self.push(Node::Read(read))
     }
 
+    /// A constant; there is one NaN.
     pub(crate) fn number(&mut self, value: f32) -> Id {
+        let value = if value.is_nan() { NAN } else { value };
         self.push(Node::Number(value.to_bits()))
     }
 

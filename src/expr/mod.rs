@@ -26,6 +26,7 @@ mod derive;
 mod emit;
 mod graph;
 mod primitive;
+mod program;
 
 pub use custom::CustomOp;
 pub use graph::MAX_NODES;
