@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use smallvec::SmallVec;
+
 use super::{
     graph::{Graph, Id, Node},
     primitive::{Primitive, maximum, minimum},
@@ -14,11 +16,20 @@ use crate::{
     cpu::{
         block::Lanes,
         simd::Vectors,
-        storage::{Aligned, Bf16, F16, LANES, Storage, Wide},
+        storage::{Aligned, F16, LANES, Storage, Wide, round_bf16},
     },
     numeric::{NAN, floor, sum},
     op::{Block, MAX_INPUTS, MAX_OUTPUTS, modulo::floor_mod_lanes},
 };
+
+/// Sets every lane: no closure, which might not be compiled for the vectors at hand.
+macro_rules! each {
+    ($out:ident, $i:ident, $value:expr) => {
+        for $i in 0..LANES {
+            $out[$i] = $value;
+        }
+    };
+}
 
 /// The programs of an op that have been needed.
 #[derive(Clone, Debug, Default)]
@@ -35,29 +46,39 @@ impl Programs {
     }
 }
 
-/// Where an operand's lanes are.
+/// Where lanes are.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// A read, by its place among those of the program.
     Read(usize),
     Register(usize),
+    /// An output, likewise.
+    Write(usize),
 }
+
+/// The most operands of a step.
+const OPERANDS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
     work: Work,
-    operands: [Place; 3],
-    /// The register that it sets, which is none of its operands'.
-    register: usize,
+    operands: [Place; OPERANDS],
+    /// What it sets: none of its operands.
+    out: Place,
 }
 
+/// What a step does: a building block, or some that often go together.
 #[derive(Clone, Copy, Debug)]
 enum Work {
     Apply(Primitive),
+    /// `select` by a comparison of its first two operands.
+    Choose(Primitive),
+    /// `x * -y`.
+    MulNeg,
     /// `floor_mod(x, 1)`.
     Fraction,
-    /// `floor_mod`, and `floor_quotient` in a register of its own.
-    Division(usize),
+    /// `floor_mod`, and `floor_quotient` in a place of its own.
+    Division(Place),
 }
 
 /// The steps of an expression, over registers that are used again as soon as they can be.
@@ -66,7 +87,8 @@ pub(super) struct Program {
     /// The op's reads and writes that take part.
     reads: Vec<usize>,
     writes: Vec<usize>,
-    results: Vec<Place>,
+    /// Writes that no step sets.
+    copies: Vec<(Place, usize)>,
     /// The first registers.
     constants: Vec<f32>,
     registers: usize,
@@ -81,9 +103,10 @@ impl Program {
         for (id, node) in graph.nodes() {
             planner.node(id, node);
         }
-        let results = wanted.iter().map(|id| planner.place(*id)).collect();
+        let copies = (0..).zip(&wanted).filter(|(w, id)| !planner.sets(**id, *w));
+        let copies = copies.map(|(w, id)| (planner.place(*id), w)).collect();
         let Planner { reads, constants, registers, steps, .. } = planner;
-        Self { reads, writes, results, constants, registers, steps }
+        Self { reads, writes, copies, constants, registers, steps }
     }
 
     pub(super) fn run(&self, storage: DType, block: Block) {
@@ -112,6 +135,7 @@ fn padded<const N: usize>(numbers: &[usize]) -> [usize; N] {
 struct Planner<'a> {
     graph: &'a Graph,
     storage: DType,
+    wanted: &'a [Id],
     /// How often each node is still needed.
     needed: Vec<usize>,
     places: Vec<Option<Place>>,
@@ -123,98 +147,132 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, wanted: &[Id], storage: DType) -> Self {
-        let used = graph.used(wanted.iter().copied());
-        let mut needed = vec![0; graph.len()];
-        let mut constants = Vec::new();
-        let mut places = vec![None; graph.len()];
-        for (id, node) in graph.nodes().filter(|(id, _)| used[id.index()]) {
-            graph.operands(id).for_each(|operand| needed[operand.index()] += 1);
+    fn new(graph: &'a Graph, wanted: &'a [Id], storage: DType) -> Self {
+        let (needed, places) = (vec![0; graph.len()], vec![None; graph.len()]);
+        let (reads, constants, free, steps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut planner =
+            Self { graph, storage, wanted, needed, places, reads, constants, registers: 0, free, steps };
+        planner.count();
+        planner
+    }
+
+    /// How often each node is needed, and a register for each constant, which stays its own.
+    fn count(&mut self) {
+        self.wanted.iter().for_each(|id| self.needed[id.index()] += 1);
+        let graph = self.graph;
+        for (id, node) in graph.nodes().rev() {
             let value = match node {
+                _ if self.needed[id.index()] == 0 => continue,
                 Node::Number(bits) => f32::from_bits(bits),
                 Node::Truth(value) => f32::from(value),
-                _ => continue,
+                _ => {
+                    let operands = self.operands(id);
+                    operands.iter().for_each(|operand| self.needed[operand.index()] += 1);
+                    continue;
+                }
             };
-            places[id.index()] = Some(Place::Register(constants.len()));
-            constants.push(value);
-            // A constant's register stays its own.
-            needed[id.index()] += 1;
+            self.places[id.index()] = Some(Place::Register(self.constants.len()));
+            self.constants.push(value);
+            self.needed[id.index()] += 1;
         }
-        wanted.iter().for_each(|id| needed[id.index()] += 1);
-        let registers = constants.len();
-        Self {
-            graph,
-            storage,
-            needed,
-            places,
-            reads: vec![],
-            constants,
-            registers,
-            free: vec![],
-            steps: vec![],
+        self.registers = self.constants.len();
+    }
+
+    /// What a step has to do for a node, and of which nodes.
+    fn work(&self, primitive: Primitive, operands: [Id; 3]) -> (Work, SmallVec<[Id; OPERANDS]>) {
+        use Primitive::{Eq, FloorMod, Le, Lt, Mul, Neg, Select};
+        let [a, b, c] = operands;
+        let one = Node::Number(1.0_f32.to_bits());
+        match (primitive, self.graph.node(a), self.graph.node(b)) {
+            (Select, Node::Apply(compare @ (Lt | Le | Eq), [x, y, _]), _) => {
+                (Work::Choose(compare), SmallVec::from_slice(&[x, y, b, c]))
+            }
+            (Mul, _, Node::Apply(Neg, [inner, ..])) => (Work::MulNeg, SmallVec::from_slice(&[a, inner])),
+            (FloorMod, _, divisor) if divisor == one => (Work::Fraction, SmallVec::from_slice(&[a])),
+            _ => (Work::Apply(primitive), SmallVec::from_slice(&operands[..primitive.operands().len()])),
+        }
+    }
+
+    /// The nodes that a node's step reads, or of which it is another name.
+    fn operands(&self, id: Id) -> SmallVec<[Id; OPERANDS]> {
+        match self.graph.node(id) {
+            Node::Apply(primitive, operands) => self.work(primitive, operands).1,
+            Node::Written(_, value) => SmallVec::from_slice(&[value]),
+            _ => SmallVec::new(),
         }
     }
 
     fn place(&self, id: Id) -> Place {
-        self.places[id.index()].unwrap_or(Place::Register(0))
+        self.places[id.index()].unwrap_or(Place::Read(0))
+    }
+
+    /// Whether a step sets a write.
+    fn sets(&self, id: Id, write: usize) -> bool {
+        matches!(self.places[id.index()], Some(Place::Write(w)) if w == write)
     }
 
     fn node(&mut self, id: Id, node: Node) {
         if self.needed[id.index()] == 0 || self.places[id.index()].is_some() {
             return;
         }
-        let place = match node {
+        match node {
             Node::Read(read) => {
+                self.places[id.index()] = Some(Place::Read(self.reads.len()));
                 self.reads.push(read);
-                Place::Read(self.reads.len() - 1)
             }
-            // The same number: its own place is taken as long as either is needed.
-            Node::Written(_, value) => return self.same(id, value),
-            Node::Apply(Primitive::RoundToStorage, [value, ..]) if self.storage == DType::F32 => {
-                return self.same(id, value);
+            Node::Apply(primitive, operands) if !self.is_name(id) => self.step(id, primitive, operands),
+            // The same number: its place is taken as long as either is needed.
+            Node::Apply(_, [value, ..]) | Node::Written(_, value) => {
+                self.places[id.index()] = self.places[value.index()];
             }
-            Node::Apply(primitive, operands) => self.step(id, primitive, operands),
-            Node::Number(_) | Node::Truth(_) => return,
-        };
-        self.places[id.index()] = Some(place);
+            Node::Number(_) | Node::Truth(_) => {}
+        }
     }
 
-    fn same(&mut self, id: Id, value: Id) {
-        self.places[id.index()] = self.places[value.index()];
+    /// Whether a node is another name of its operand.
+    fn is_name(&self, id: Id) -> bool {
+        match self.graph.node(id) {
+            Node::Apply(Primitive::RoundToStorage, _) => self.storage == DType::F32,
+            Node::Written(..) => true,
+            _ => false,
+        }
     }
 
-    fn step(&mut self, id: Id, primitive: Primitive, operands: [Id; 3]) -> Place {
+    fn step(&mut self, id: Id, primitive: Primitive, operands: [Id; 3]) {
         use Primitive::{FloorMod, FloorQuotient};
-        let register = self.register();
-        let places = operands.map(|id| self.place(id));
+        let (mut work, inputs) = self.work(primitive, operands);
+        let mut out = self.out(id);
         let other = match primitive {
             FloorMod => self.graph.find(Node::Apply(FloorQuotient, operands)),
             FloorQuotient => self.graph.find(Node::Apply(FloorMod, operands)),
             _ => None,
         };
-        let one = Node::Number(1.0_f32.to_bits());
+        let mut places = [Place::Read(0); OPERANDS];
+        let operands = operands.map(|id| self.place(id));
+        inputs.iter().zip(&mut places).for_each(|(id, place)| *place = self.place(*id));
         if let Some(other) = other.filter(|other| self.needed[other.index()] > 0) {
             // One division gives both.
-            let second = self.register();
-            self.places[other.index()] = Some(Place::Register(second));
-            let (register, quotient) =
-                if primitive == FloorMod { (register, second) } else { (second, register) };
-            self.steps.push(Step { work: Work::Division(quotient), operands: places, register });
-            self.graph.operands(other).for_each(|operand| self.release(operand));
-        } else if primitive == FloorMod && self.graph.node(operands[1]) == one {
-            self.steps.push(Step { work: Work::Fraction, operands: places, register });
-        } else {
-            self.steps.push(Step { work: Work::Apply(primitive), operands: places, register });
+            let second = self.out(other);
+            places[..2].copy_from_slice(&operands[..2]);
+            let (remainder, quotient) = if primitive == FloorMod { (out, second) } else { (second, out) };
+            (out, work) = (remainder, Work::Division(quotient));
+            self.operands(other).into_iter().for_each(|operand| self.release(operand));
         }
-        self.graph.operands(id).for_each(|operand| self.release(operand));
-        Place::Register(register)
+        self.steps.push(Step { work, operands: places, out });
+        inputs.into_iter().for_each(|operand| self.release(operand));
     }
 
-    fn register(&mut self) -> usize {
-        self.free.pop().unwrap_or_else(|| {
-            self.registers += 1;
-            self.registers - 1
-        })
+    /// A place for what a step gives: the write, where it is one.
+    fn out(&mut self, id: Id) -> Place {
+        let place = match self.wanted.iter().position(|wanted| *wanted == id) {
+            Some(write) => Place::Write(write),
+            None => Place::Register(self.free.pop().unwrap_or_else(|| {
+                self.registers += 1;
+                self.registers - 1
+            })),
+        };
+        self.places[id.index()] = Some(place);
+        place
     }
 
     /// One use less.
@@ -224,14 +282,10 @@ impl<'a> Planner<'a> {
         if *needed > 0 {
             return;
         }
-        match (self.graph.node(id), self.places[id.index()]) {
-            // Its place is that of another node.
-            (Node::Written(_, value), _) => self.release(value),
-            (Node::Apply(Primitive::RoundToStorage, [value, ..]), _) if self.storage == DType::F32 => {
-                self.release(value);
-            }
-            (_, Some(Place::Register(register))) => self.free.push(register),
-            _ => {}
+        if self.is_name(id) {
+            self.operands(id).into_iter().for_each(|value| self.release(value));
+        } else if let Some(Place::Register(register)) = self.places[id.index()] {
+            self.free.push(register);
         }
     }
 }
@@ -246,43 +300,90 @@ struct Machine<'p> {
 impl<const R: usize, const W: usize> Lanes<R, W> for Machine<'_> {
     #[inline(always)]
     fn lanes<V: Vectors>(&mut self, vectors: V, reads: [&Wide; R], writes: &mut [Aligned<Wide>; W]) {
-        for Step { work, operands, register } in &self.program.steps {
-            let (before, rest) = self.registers.split_at_mut(*register);
-            let Some((Aligned(out), after)) = rest.split_first_mut() else { return };
-            let lanes = operands.map(|place| match place {
-                Place::Read(read) => reads[read],
-                Place::Register(r) if r < *register => &before[r].0,
-                // An operand that a block does not have may stand for anything.
-                Place::Register(r) => {
-                    after.get(r - register - usize::from(r > *register)).map_or(reads[0], |a| &a.0)
-                }
-            });
-            match work {
-                Work::Apply(primitive) => apply(*primitive, vectors, self.storage, lanes, out),
-                Work::Fraction => each(out, |i| canonical(lanes[0][i] - floor::<V>(lanes[0][i]))),
-                Work::Division(quotient) => {
-                    let mut q = Aligned([0.0; LANES]);
-                    floor_mod_lanes::<V>(lanes[0], lanes[1], |i, z, quotient| {
-                        (out[i], q.0[i]) = (z, quotient)
-                    });
-                    self.registers[*quotient] = q;
-                }
+        for step in &self.program.steps {
+            let second = {
+                let (out, lanes) = step.lanes(&reads, &mut self.registers, writes);
+                work(step.work, vectors, self.storage, lanes, out)
+            };
+            match (step.work, second) {
+                (Work::Division(Place::Register(register)), Some(lanes)) => self.registers[register] = lanes,
+                (Work::Division(Place::Write(write)), Some(lanes)) => writes[write] = lanes,
+                _ => {}
             }
         }
-        for (write, result) in writes.iter_mut().zip(&self.program.results) {
-            write.0 = match result {
+        for (from, write) in &self.program.copies {
+            writes[*write].0 = match from {
                 Place::Read(read) => *reads[*read],
                 Place::Register(register) => self.registers[*register].0,
+                Place::Write(other) => writes[*other].0,
             };
         }
     }
 }
 
-#[inline(always)]
-fn each(out: &mut Wide, f: impl Fn(usize) -> f32) {
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = f(i);
+impl Step {
+    /// What it sets, and its operands.
+    #[inline(always)]
+    fn lanes<'l>(
+        &self,
+        reads: &[&'l Wide],
+        registers: &'l mut [Aligned<Wide>],
+        writes: &'l mut [Aligned<Wide>],
+    ) -> (&'l mut Wide, [&'l Wide; OPERANDS]) {
+        let (out, [registers, later_registers], [writes, later_writes]) = match self.out {
+            Place::Write(w) => {
+                let (before, out, after) = around(writes, w);
+                (out, [&*registers, &[]], [before, after])
+            }
+            Place::Register(r) | Place::Read(r) => {
+                let (before, out, after) = around(registers, r);
+                (out, [before, after], [&*writes, &[]])
+            }
+        };
+        let at = |before: &'l [Aligned<Wide>], after: &'l [Aligned<Wide>], i: usize| {
+            before.get(i).unwrap_or_else(|| &after[i - before.len() - 1])
+        };
+        let operands = self.operands.map(|place| match place {
+            Place::Read(read) => reads[read],
+            Place::Register(r) => &at(registers, later_registers, r).0,
+            Place::Write(w) => &at(writes, later_writes, w).0,
+        });
+        (&mut out.0, operands)
     }
+}
+
+/// An element, and those before and after it.
+#[inline(always)]
+fn around<T>(all: &mut [T], i: usize) -> (&[T], &mut T, &[T]) {
+    let (before, rest) = all.split_at_mut(i);
+    let (it, after) = rest.split_first_mut().expect("a place of the program");
+    (before, it, after)
+}
+
+/// A step on lanes; what it gives besides `out`.
+#[inline(always)]
+fn work<V: Vectors>(
+    work: Work,
+    vectors: V,
+    storage: DType,
+    lanes: [&Wide; OPERANDS],
+    out: &mut Wide,
+) -> Option<Aligned<Wide>> {
+    let [a, b, c, d] = lanes;
+    match work {
+        Work::Apply(primitive) => apply(primitive, vectors, storage, [a, b, c], out),
+        Work::Choose(Primitive::Lt) => each!(out, i, if a[i] < b[i] { c[i] } else { d[i] }),
+        Work::Choose(Primitive::Le) => each!(out, i, if a[i] <= b[i] { c[i] } else { d[i] }),
+        Work::Choose(_) => each!(out, i, if a[i] == b[i] { c[i] } else { d[i] }),
+        Work::MulNeg => each!(out, i, canonical(a[i] * -b[i])),
+        Work::Fraction => each!(out, i, canonical(a[i] - floor::<V>(a[i]))),
+        Work::Division(_) => {
+            let mut quotients = Aligned([0.0; LANES]);
+            floor_mod_lanes::<V>(a, b, |i, z, quotient| (out[i], quotients.0[i]) = (z, quotient));
+            return Some(quotients);
+        }
+    }
+    None
 }
 
 #[inline(always)]
@@ -309,42 +410,37 @@ fn apply<V: Vectors>(
         Round, RoundToStorage, Select, Sqrt, Sub, Trunc,
     };
     match primitive {
-        Add => each(out, |i| sum(a[i], b[i])),
-        Sub => each(out, |i| canonical(a[i] - b[i])),
-        Mul => each(out, |i| canonical(a[i] * b[i])),
-        Div => each(out, |i| canonical(a[i] / b[i])),
-        Neg => each(out, |i| canonical(-a[i])),
-        Abs => each(out, |i| canonical(a[i].abs())),
-        Min => each(out, |i| canonical(minimum(a[i], b[i]))),
-        Max => each(out, |i| canonical(maximum(a[i], b[i]))),
-        Floor => each(out, |i| canonical(floor::<V>(a[i]))),
-        Ceil => each(out, |i| canonical(-floor::<V>(-a[i]))),
-        Trunc => each(out, |i| canonical(floor::<V>(a[i].abs()).copysign(a[i]))),
-        Round if V::NATIVE => each(out, |i| canonical(a[i].round_ties_even())),
-        Sqrt => each(out, |i| canonical(a[i].sqrt())),
+        Add => each!(out, i, sum(a[i], b[i])),
+        Sub => each!(out, i, canonical(a[i] - b[i])),
+        Mul => each!(out, i, canonical(a[i] * b[i])),
+        Div => each!(out, i, canonical(a[i] / b[i])),
+        Neg => each!(out, i, canonical(-a[i])),
+        Abs => each!(out, i, canonical(a[i].abs())),
+        Min => each!(out, i, canonical(minimum(a[i], b[i]))),
+        Max => each!(out, i, canonical(maximum(a[i], b[i]))),
+        Floor => each!(out, i, canonical(floor::<V>(a[i]))),
+        Ceil => each!(out, i, canonical(-floor::<V>(-a[i]))),
+        Trunc => each!(out, i, canonical(floor::<V>(a[i].abs()).copysign(a[i]))),
+        Round if V::NATIVE => each!(out, i, canonical(a[i].round_ties_even())),
+        Sqrt => each!(out, i, canonical(a[i].sqrt())),
         FloorMod => floor_mod_lanes::<V>(a, b, |i, remainder, _| out[i] = remainder),
         FloorQuotient => floor_mod_lanes::<V>(a, b, |i, _, quotient| out[i] = quotient),
         RoundToStorage => match storage {
             DType::F32 => *out = *a,
-            DType::F16 => round::<F16, V>(vectors, a, out),
-            DType::Bf16 => round::<Bf16, V>(vectors, a, out),
+            DType::F16 => {
+                let mut stored = Aligned([F16::ONE; LANES]);
+                F16::round(vectors, a, &mut stored.0);
+                F16::widen(vectors, &stored.0, out);
+            }
+            DType::Bf16 => each!(out, i, round_bf16(a[i])),
         },
-        Lt => each(out, |i| truth(a[i] < b[i])),
-        Le => each(out, |i| truth(a[i] <= b[i])),
-        Eq => each(out, |i| truth(a[i] == b[i])),
-        Not => each(out, |i| truth(a[i] == 0.0)),
-        And => each(out, |i| truth(a[i] != 0.0 && b[i] != 0.0)),
-        Or => each(out, |i| truth(a[i] != 0.0 || b[i] != 0.0)),
-        Select => each(out, |i| if a[i] == 0.0 { c[i] } else { b[i] }),
-        _ => each(out, |i| primitive.compute(storage, [a[i], b[i], c[i]])),
+        Lt => each!(out, i, truth(a[i] < b[i])),
+        Le => each!(out, i, truth(a[i] <= b[i])),
+        Eq => each!(out, i, truth(a[i] == b[i])),
+        Not => each!(out, i, truth(a[i] == 0.0)),
+        And => each!(out, i, truth(a[i] != 0.0 && b[i] != 0.0)),
+        Or => each!(out, i, truth(a[i] != 0.0 || b[i] != 0.0)),
+        Select => each!(out, i, if a[i] == 0.0 { c[i] } else { b[i] }),
+        _ => each!(out, i, primitive.compute(storage, [a[i], b[i], c[i]])),
     }
-}
-
-/// Rounded to a storage type and widened again.
-#[inline(always)]
-fn round<S: Storage, V: Vectors>(vectors: V, from: &Wide, to: &mut Wide) {
-    let mut stored = [S::ONE; LANES];
-    S::round(vectors, from, &mut stored);
-    let mut wide = [0.0; LANES];
-    *to = *S::widen(vectors, &stored, &mut wide);
 }
