@@ -393,15 +393,15 @@ impl Ahead {
         if start >= self.from {
             *self = Self { from: start + Self::PAGES * Self::PAGE / size, lines: 0 };
         }
-        for _ in 0..LANES * size / LINE {
-            let offset = self.lines % Self::PAGES * Self::PAGE + self.lines / Self::PAGES * LINE;
-            for source in sources {
-                if let Source::Elements(slice) = source {
-                    prefetch(slice.as_ptr().cast::<u8>().wrapping_add(self.from * size + offset));
-                }
+        let lines = self.lines..self.lines + LANES * size / LINE;
+        for source in sources {
+            let Source::Elements(slice) = source else { continue };
+            let first = slice.as_ptr().cast::<u8>().wrapping_add(self.from * size);
+            for line in lines.clone() {
+                prefetch(first.wrapping_add(line % Self::PAGES * Self::PAGE + line / Self::PAGES * LINE));
             }
-            self.lines += 1;
         }
+        self.lines = lines.end;
     }
 }
 

@@ -79,6 +79,10 @@ enum Work {
     Fraction,
     /// `floor_mod`, and `floor_quotient` in a place of its own.
     Division(Place),
+    /// `w * -floor_quotient(x, y)`: what `floor_mod` passes to its divisor.
+    Rate,
+    /// `floor_mod`, and what it passes to its divisor in a place of its own.
+    DivisionRate(Place),
 }
 
 /// The steps of an expression, over registers that are used again as soon as they can be.
@@ -99,7 +103,8 @@ impl Program {
     fn new(graph: &Graph, results: &[Id], storage: DType, outputs: Outputs) -> Self {
         let writes: Vec<usize> = outputs.iter().filter(|w| *w < results.len()).collect();
         let wanted: Vec<Id> = writes.iter().map(|w| results[*w]).collect();
-        let mut planner = Planner::new(graph, &wanted, storage);
+        let (graph, wanted) = specialised(graph, &wanted, storage);
+        let mut planner = Planner::new(&graph, &wanted);
         for (id, node) in graph.nodes() {
             planner.node(id, node);
         }
@@ -131,10 +136,92 @@ fn padded<const N: usize>(numbers: &[usize]) -> [usize; N] {
     std::array::from_fn(|i| numbers.get(i).copied().unwrap_or(usize::MAX))
 }
 
+/// The graph that gives the same results in a storage type, with less rounding to it.
+fn specialised(graph: &Graph, results: &[Id], storage: DType) -> (Graph, Vec<Id>) {
+    use Primitive::{Le, Lt, RoundToStorage};
+    let mut special = Graph::default();
+    let mut here: Vec<Id> = Vec::with_capacity(graph.len());
+    for (_, node) in graph.nodes() {
+        let of = |id: Id| here[id.index()];
+        let id = match node {
+            Node::Apply(RoundToStorage, [value, ..]) if storage == DType::F32 => of(value),
+            Node::Apply(primitive, operands) => {
+                let operands = operands.map(of);
+                let compared = if matches!(primitive, Lt | Le) {
+                    [operands[0], operands[1]].map(|id| special.node(id))
+                } else {
+                    [Node::Truth(true); 2]
+                };
+                match compared {
+                    // What rounds to as much is as much as this.
+                    [Node::Apply(RoundToStorage, [value, ..]), Node::Number(bits)]
+                        if !f32::from_bits(bits).is_nan() =>
+                    {
+                        let most = largest(|v| {
+                            let rounded = storage.widen(storage.round(v));
+                            if primitive == Lt {
+                                rounded < f32::from_bits(bits)
+                            } else {
+                                rounded <= f32::from_bits(bits)
+                            }
+                        });
+                        match most {
+                            Some(most) => {
+                                let most = special.number(most);
+                                special.apply(Le, &[value, most])
+                            }
+                            None => special.truth(false),
+                        }
+                    }
+                    _ => special.apply(primitive, &operands[..primitive.operands().len()]),
+                }
+            }
+            Node::Written(_, value) => of(value),
+            Node::Read(read) => special.read(read),
+            Node::Number(bits) => special.number(f32::from_bits(bits)),
+            Node::Truth(value) => special.truth(value),
+        };
+        here.push(id);
+    }
+    let results = results.iter().map(|id| unrounded(&mut special, here[id.index()])).collect();
+    (special, results)
+}
+
+/// The largest number of which something holds that holds of all that are less; `None` where it holds of none.
+fn largest(holds: impl Fn(f32) -> bool) -> Option<f32> {
+    // Numbers in order: the negative ones' bits count down.
+    let number =
+        |place: i64| f32::from_bits(if place < 0 { 0x8000_0000 | (-place - 1) as u32 } else { place as u32 });
+    let (mut low, mut high) = (-0x7f80_0002_i64, 0x7f80_0001_i64);
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if holds(number(middle)) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    (low > -0x7f80_0002).then(|| number(low))
+}
+
+/// A result as it is before it is rounded to the storage type, as it will be anyway.
+fn unrounded(graph: &mut Graph, id: Id) -> Id {
+    match graph.node(id) {
+        Node::Apply(Primitive::RoundToStorage, [value, ..]) => value,
+        Node::Apply(Primitive::Select, [condition, accept, reject]) => {
+            let branches = [accept, reject].map(|branch| match graph.node(branch) {
+                Node::Apply(Primitive::RoundToStorage, [value, ..]) => value,
+                _ => branch,
+            });
+            graph.apply(Primitive::Select, &[condition, branches[0], branches[1]])
+        }
+        _ => id,
+    }
+}
+
 /// Gives each node a place.
 struct Planner<'a> {
     graph: &'a Graph,
-    storage: DType,
     wanted: &'a [Id],
     /// How often each node is still needed.
     needed: Vec<usize>,
@@ -147,11 +234,10 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(graph: &'a Graph, wanted: &'a [Id], storage: DType) -> Self {
+    fn new(graph: &'a Graph, wanted: &'a [Id]) -> Self {
         let (needed, places) = (vec![0; graph.len()], vec![None; graph.len()]);
         let (reads, constants, free, steps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut planner =
-            Self { graph, storage, wanted, needed, places, reads, constants, registers: 0, free, steps };
+        let mut planner = Self { graph, wanted, needed, places, reads, constants, registers: 0, free, steps };
         planner.count();
         planner
     }
@@ -180,24 +266,26 @@ impl<'a> Planner<'a> {
 
     /// What a step has to do for a node, and of which nodes.
     fn work(&self, primitive: Primitive, operands: [Id; 3]) -> (Work, SmallVec<[Id; OPERANDS]>) {
-        use Primitive::{Eq, FloorMod, Le, Lt, Mul, Neg, Select};
+        use Primitive::{Eq, FloorMod, FloorQuotient, Le, Lt, Mul, Neg, Select};
         let [a, b, c] = operands;
         let one = Node::Number(1.0_f32.to_bits());
         match (primitive, self.graph.node(a), self.graph.node(b)) {
             (Select, Node::Apply(compare @ (Lt | Le | Eq), [x, y, _]), _) => {
                 (Work::Choose(compare), SmallVec::from_slice(&[x, y, b, c]))
             }
-            (Mul, _, Node::Apply(Neg, [inner, ..])) => (Work::MulNeg, SmallVec::from_slice(&[a, inner])),
+            (Mul, _, Node::Apply(Neg, [inner, ..])) => match self.graph.node(inner) {
+                Node::Apply(FloorQuotient, [x, y, _]) => (Work::Rate, SmallVec::from_slice(&[x, y, a])),
+                _ => (Work::MulNeg, SmallVec::from_slice(&[a, inner])),
+            },
             (FloorMod, _, divisor) if divisor == one => (Work::Fraction, SmallVec::from_slice(&[a])),
             _ => (Work::Apply(primitive), SmallVec::from_slice(&operands[..primitive.operands().len()])),
         }
     }
 
-    /// The nodes that a node's step reads, or of which it is another name.
+    /// The nodes that a node's step reads.
     fn operands(&self, id: Id) -> SmallVec<[Id; OPERANDS]> {
         match self.graph.node(id) {
             Node::Apply(primitive, operands) => self.work(primitive, operands).1,
-            Node::Written(_, value) => SmallVec::from_slice(&[value]),
             _ => SmallVec::new(),
         }
     }
@@ -220,45 +308,61 @@ impl<'a> Planner<'a> {
                 self.places[id.index()] = Some(Place::Read(self.reads.len()));
                 self.reads.push(read);
             }
-            Node::Apply(primitive, operands) if !self.is_name(id) => self.step(id, primitive, operands),
-            // The same number: its place is taken as long as either is needed.
-            Node::Apply(_, [value, ..]) | Node::Written(_, value) => {
-                self.places[id.index()] = self.places[value.index()];
-            }
-            Node::Number(_) | Node::Truth(_) => {}
-        }
-    }
-
-    /// Whether a node is another name of its operand.
-    fn is_name(&self, id: Id) -> bool {
-        match self.graph.node(id) {
-            Node::Apply(Primitive::RoundToStorage, _) => self.storage == DType::F32,
-            Node::Written(..) => true,
-            _ => false,
+            Node::Apply(primitive, operands) => self.step(id, primitive, operands),
+            Node::Number(_) | Node::Truth(_) | Node::Written(..) => {}
         }
     }
 
     fn step(&mut self, id: Id, primitive: Primitive, operands: [Id; 3]) {
-        use Primitive::{FloorMod, FloorQuotient};
-        let (mut work, inputs) = self.work(primitive, operands);
+        let (mut work, mut inputs) = self.work(primitive, operands);
         let mut out = self.out(id);
-        let other = match primitive {
-            FloorMod => self.graph.find(Node::Apply(FloorQuotient, operands)),
-            FloorQuotient => self.graph.find(Node::Apply(FloorMod, operands)),
-            _ => None,
-        };
-        let mut places = [Place::Read(0); OPERANDS];
-        let operands = operands.map(|id| self.place(id));
-        inputs.iter().zip(&mut places).for_each(|(id, place)| *place = self.place(*id));
-        if let Some(other) = other.filter(|other| self.needed[other.index()] > 0) {
+        if let Some((other, other_inputs)) = self.same_division(primitive, operands) {
             // One division gives both.
             let second = self.out(other);
-            places[..2].copy_from_slice(&operands[..2]);
-            let (remainder, quotient) = if primitive == FloorMod { (out, second) } else { (second, out) };
-            (out, work) = (remainder, Work::Division(quotient));
-            self.operands(other).into_iter().for_each(|operand| self.release(operand));
+            let (remainder, beside) =
+                if primitive == Primitive::FloorMod { (out, second) } else { (second, out) };
+            let rate = other_inputs.len() > 2;
+            (out, work) = (remainder, if rate { Work::DivisionRate(beside) } else { Work::Division(beside) });
+            self.take(other_inputs.clone(), work, out);
+            inputs.into_iter().for_each(|operand| self.release(operand));
+            return;
         }
-        self.steps.push(Step { work, operands: places, out });
+        self.take(std::mem::take(&mut inputs), work, out);
+    }
+
+    /// The other result of a division that is still to come, and what its step reads.
+    fn same_division(
+        &self,
+        primitive: Primitive,
+        operands: [Id; 3],
+    ) -> Option<(Id, SmallVec<[Id; OPERANDS]>)> {
+        use Primitive::{FloorMod, FloorQuotient, Mul, Neg};
+        let other = match primitive {
+            FloorMod => FloorQuotient,
+            FloorQuotient => FloorMod,
+            _ => return None,
+        };
+        let to_come = |id: &Id| self.needed[id.index()] > 0 && self.places[id.index()].is_none();
+        let other = self.graph.find(Node::Apply(other, operands))?;
+        if to_come(&other) {
+            return Some((other, SmallVec::from_slice(&operands[..2])));
+        }
+        let negated = self.graph.find(Node::Apply(Neg, [other, Id::FIRST, Id::FIRST]))?;
+        let rate = |(id, node): (Id, Node)| match node {
+            Node::Apply(Mul, [g, rate, _]) if rate == negated => Some((id, g)),
+            _ => None,
+        };
+        let ready = |(_, g): &(Id, Id)| self.places[g.index()].is_some();
+        let mut rates = self.graph.nodes().filter_map(rate).filter(|(id, _)| to_come(id)).filter(ready);
+        let (id, g) = rates.next().filter(|_| primitive == FloorMod)?;
+        Some((id, SmallVec::from_slice(&[operands[0], operands[1], g])))
+    }
+
+    /// Adds a step, after which its operands are needed once less.
+    fn take(&mut self, inputs: SmallVec<[Id; OPERANDS]>, work: Work, out: Place) {
+        let mut operands = [Place::Read(0); OPERANDS];
+        inputs.iter().zip(&mut operands).for_each(|(id, place)| *place = self.place(*id));
+        self.steps.push(Step { work, operands, out });
         inputs.into_iter().for_each(|operand| self.release(operand));
     }
 
@@ -282,9 +386,7 @@ impl<'a> Planner<'a> {
         if *needed > 0 {
             return;
         }
-        if self.is_name(id) {
-            self.operands(id).into_iter().for_each(|value| self.release(value));
-        } else if let Some(Place::Register(register)) = self.places[id.index()] {
+        if let Some(Place::Register(register)) = self.places[id.index()] {
             self.free.push(register);
         }
     }
@@ -306,8 +408,10 @@ impl<const R: usize, const W: usize> Lanes<R, W> for Machine<'_> {
                 work(step.work, vectors, self.storage, lanes, out)
             };
             match (step.work, second) {
-                (Work::Division(Place::Register(register)), Some(lanes)) => self.registers[register] = lanes,
-                (Work::Division(Place::Write(write)), Some(lanes)) => writes[write] = lanes,
+                (Work::Division(at) | Work::DivisionRate(at), Some(lanes)) => match at {
+                    Place::Write(write) => writes[write] = lanes,
+                    Place::Register(register) | Place::Read(register) => self.registers[register] = lanes,
+                },
                 _ => {}
             }
         }
@@ -372,15 +476,23 @@ fn work<V: Vectors>(
     let [a, b, c, d] = lanes;
     match work {
         Work::Apply(primitive) => apply(primitive, vectors, storage, [a, b, c], out),
-        Work::Choose(Primitive::Lt) => each!(out, i, if a[i] < b[i] { c[i] } else { d[i] }),
-        Work::Choose(Primitive::Le) => each!(out, i, if a[i] <= b[i] { c[i] } else { d[i] }),
-        Work::Choose(_) => each!(out, i, if a[i] == b[i] { c[i] } else { d[i] }),
+        Work::Choose(Primitive::Lt) => each!(out, i, pick(a[i] < b[i], c[i], d[i])),
+        Work::Choose(Primitive::Le) => each!(out, i, pick(a[i] <= b[i], c[i], d[i])),
+        Work::Choose(_) => each!(out, i, pick(a[i] == b[i], c[i], d[i])),
         Work::MulNeg => each!(out, i, canonical(a[i] * -b[i])),
         Work::Fraction => each!(out, i, canonical(a[i] - floor::<V>(a[i]))),
         Work::Division(_) => {
             let mut quotients = Aligned([0.0; LANES]);
             floor_mod_lanes::<V>(a, b, |i, z, quotient| (out[i], quotients.0[i]) = (z, quotient));
             return Some(quotients);
+        }
+        Work::Rate => floor_mod_lanes::<V>(a, b, |i, _, quotient| out[i] = canonical(c[i] * -quotient)),
+        Work::DivisionRate(_) => {
+            let mut rates = Aligned([0.0; LANES]);
+            floor_mod_lanes::<V>(a, b, |i, z, quotient| {
+                (out[i], rates.0[i]) = (z, canonical(c[i] * -quotient));
+            });
+            return Some(rates);
         }
     }
     None
@@ -389,6 +501,13 @@ fn work<V: Vectors>(
 #[inline(always)]
 fn canonical(value: f32) -> f32 {
     if value.is_nan() { NAN } else { value }
+}
+
+/// One of two, both of which are loaded: a choice of where to load from would be compiled to a gather.
+#[inline(always)]
+fn pick(condition: bool, accept: f32, reject: f32) -> f32 {
+    let accepted = u32::from(condition).wrapping_neg();
+    f32::from_bits(accept.to_bits() & accepted | reject.to_bits() & !accepted)
 }
 
 #[inline(always)]
@@ -440,7 +559,7 @@ fn apply<V: Vectors>(
         Not => each!(out, i, truth(a[i] == 0.0)),
         And => each!(out, i, truth(a[i] != 0.0 && b[i] != 0.0)),
         Or => each!(out, i, truth(a[i] != 0.0 || b[i] != 0.0)),
-        Select => each!(out, i, if a[i] == 0.0 { c[i] } else { b[i] }),
+        Select => each!(out, i, pick(a[i] == 0.0, c[i], b[i])),
         _ => each!(out, i, primitive.compute(storage, [a[i], b[i], c[i]])),
     }
 }
