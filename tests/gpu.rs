@@ -852,13 +852,13 @@ static SUM: LazyLock<Functions> = LazyLock::new(|| Functions {
         inputs: vec!["x".into(), "y".into()],
         functions: vec![
             include_str!("../shaders/numeric/f32.wgsl").into(),
-            include_str!("../shaders/numeric/sum.wgsl").into(),
+            include_str!("../shaders/numeric/add.wgsl").into(),
         ],
         lets: vec![],
         outputs: vec![
-            OutputDefinition::z("f32_sum(x, y)", ""),
-            OutputDefinition::gradient("x", "f32_sum(y, x)", ""),
-            OutputDefinition::gradient("y", "f32_sum(x, y ^ 0x80000000u)", ""),
+            OutputDefinition::z("f32_add(x, y)", ""),
+            OutputDefinition::gradient("x", "f32_add(y, x)", ""),
+            OutputDefinition::gradient("y", "f32_add(x, y ^ 0x80000000u)", ""),
         ],
     },
     twin: |reads, writes| {
