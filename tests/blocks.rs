@@ -74,13 +74,15 @@ static BLOCKS: [Block; 22] = [
 ];
 
 /// Blocks whose estimates are made worse than any device's: integers must repair them all the same.
-const DAMAGED: [(&str, &str, &str); 6] = [
+const DAMAGED: [(&str, &str, &str); 8] = [
     ("mul", "+ 8388608.0", "+ 8388638.0"),
     ("mul", "+ 8388608.0", "+ 8388578.0"),
     ("div", "16384.0 /", "16384.25 /"),
     ("div", "16384.0 /", "16383.75 /"),
     ("sqrt", "inverseSqrt(f)", "(1.000003 * inverseSqrt(f))"),
     ("sqrt", "inverseSqrt(f)", "(0.999997 * inverseSqrt(f))"),
+    ("sqrt", "f32(i32(missed))", "(f32(i32(missed)) - 8e6)"),
+    ("sqrt", "f32(i32(missed))", "(f32(i32(missed)) + 8e6)"),
 ];
 
 const fn block(
@@ -317,7 +319,7 @@ fn single(draw: &mut Draw) -> u32 {
 fn pair(draw: &mut Draw, special: &[u32]) -> [u32; 2] {
     let (a, b) = (1 + draw.below(254) as u32, 1 + draw.below(254) as u32);
     let sign = draw.bits() & 1 << 31;
-    match draw.below(9) {
+    match draw.below(10) {
         0 => [draw.bits(), draw.bits()],
         1 => [draw.pick(special), draw.bits()],
         2 => [draw.bits(), draw.pick(special)],
@@ -355,6 +357,18 @@ fn pair(draw: &mut Draw, special: &[u32]) -> [u32; 2] {
                 (a as i32, if draw.one_in(2) { field + 127 - a as i32 } else { a as i32 + 127 - field });
             let b = b.clamp(0, 254);
             [sparse(draw) | (a as u32) << 23 | sign, sparse(draw) | (b as u32) << 23]
+        }
+        // A quotient whose bits from the 26th on are ones: one more in its last place may make a tie.
+        8 => {
+            let divisor = significand(draw) | 1;
+            let mut dividend = divisor - 1 - draw.below(3) as u32;
+            for _ in 0..25 {
+                dividend = if dividend.is_multiple_of(2) { dividend } else { dividend + divisor } / 2;
+            }
+            let zeros = dividend.max(1).leading_zeros() - 8;
+            let (b, apart) = (1 + draw.below(200) as u32, 25 + draw.below(26) as u32);
+            let dividend = dividend << zeros & 0x7f_ffff | (b + apart - zeros) << 23;
+            [dividend | sign, divisor & 0x7f_ffff | b << 23 | draw.bits() & 1 << 31]
         }
         _ => [signed(draw, 107, 147), signed(draw, 107, 147)],
     }
