@@ -39,8 +39,10 @@ static DEFINITION: LazyLock<Definition> = LazyLock::new(|| Definition {
     inputs: vec!["x".into(), "y".into()],
     functions: vec![
         include_str!("../../shaders/numeric/f32.wgsl").into(),
+        include_str!("../../shaders/numeric/sign.wgsl").into(),
+        include_str!("../../shaders/numeric/mul.wgsl").into(),
+        include_str!("../../shaders/numeric/division.wgsl").into(),
         include_str!("../../shaders/numeric/floor_mod.wgsl").into(),
-        include_str!("../../shaders/numeric/product.wgsl").into(),
         include_str!("../../shaders/ops/mod.wgsl").into(),
     ],
     lets: vec![("m".into(), "f32_floor_mod(x, y)".into())],

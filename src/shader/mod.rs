@@ -17,7 +17,7 @@ mod main;
 pub const ENTRY_POINT: &str = "main";
 
 const F32: &str = include_str!("../../shaders/numeric/f32.wgsl");
-const SUM: &str = include_str!("../../shaders/numeric/sum.wgsl");
+const ADD: &str = include_str!("../../shaders/numeric/add.wgsl");
 
 /// How numbers of a storage type are loaded and stored.
 fn storage(dtype: DType) -> &'static str {
@@ -229,7 +229,7 @@ const LINE_BREAKS: [char; 7] = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028
 fn library(definition: &Definition, kernel: &Kernel) -> String {
     let sums = !matches!(kernel.form, Form::Elementwise(_)) || kernel.operands.iter().any(|o| o.accumulate);
     let mut parts = vec![F32, storage(kernel.dtype)];
-    parts.extend(sums.then_some(SUM));
+    parts.extend(sums.then_some(ADD));
     if let Source::Op { .. } = kernel.source {
         let own = definition.functions.iter().map(|f| &**f);
         parts.extend(own.filter(|f| *f != F32));
@@ -277,9 +277,9 @@ fn element(definition: &Definition, kernel: &Kernel) -> String {
 fn result(name: &str, expression: &str, gate: Option<&str>, accumulate: bool) -> String {
     match (gate, accumulate) {
         (None, false) => expression.to_owned(),
-        (None, true) => format!("f32_sum(old_{name}, {expression})"),
+        (None, true) => format!("f32_add(old_{name}, {expression})"),
         (Some(gate), false) => format!("select(0u, {expression}, {gate})"),
-        (Some(gate), true) => format!("select(old_{name}, f32_sum(old_{name}, {expression}), {gate})"),
+        (Some(gate), true) => format!("select(old_{name}, f32_add(old_{name}, {expression}), {gate})"),
     }
 }
 

@@ -1,6 +1,6 @@
-// The IEEE sum of two f32, rounded to nearest even, subnormals included.
+// The IEEE sum and difference of two f32, rounded to nearest even, subnormals included. Needs f32.wgsl.
 
-fn f32_sum(a: u32, b: u32) -> u32 {
+fn f32_add(a: u32, b: u32) -> u32 {
     let a_larger = (a & F32_MAGNITUDE) >= (b & F32_MAGNITUDE);
     let large = select(b, a, a_larger);
     let small = select(a, b, a_larger);
@@ -21,4 +21,8 @@ fn f32_sum(a: u32, b: u32) -> u32 {
     let m = (ml << 6u) + select(t, 0u - t, differ);
     // An exact zero is -0 for two zeros that are negative, and +0 for all else.
     return select((large & F32_SIGN) | f32_pack(m, el + 1u), a & b & F32_SIGN, m == 0u);
+}
+
+fn f32_sub(a: u32, b: u32) -> u32 {
+    return f32_add(a, b ^ F32_SIGN);
 }
