@@ -68,23 +68,27 @@ fn rebuilt_ops_have_the_bits_of_the_built_in() -> Result<(), Error> {
 
 #[test]
 #[ignore]
-fn native_on_gpu() -> Result<(), Error> {
+fn on_gpu() -> Result<(), Error> {
     let runner = Runner::open(&elemgrad::Choice::Gpu)?;
     for (op, built_in) in [(spiky()?, &Spiky as &dyn Op), (modulo()?, &Mod)] {
-        println!(
-            "{}",
-            elemgrad::shader::functions(
-                op.definition(),
-                op.definition().all_outputs(Pass::Fused),
-                DType::F32
-            )
-        );
-        let held = Held(&op, built_in);
-        let inputs = Inputs::Sample { count: 1 << 18, seed: 40 };
-        let report = verify(&runner, &held, DType::F32, &inputs, &Pass::ALL, &mut |_| {
-            std::ops::ControlFlow::Continue(())
-        })?;
-        println!("{} {:#?}", report.mismatches, report.first.first());
+        for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
+            for dtype in DType::ALL {
+                let op = op.clone().with_arithmetic(arithmetic)?;
+                let held = Held(&op, built_in);
+                let inputs = Inputs::Sample { count: 1 << 18, seed: 40 };
+                let report = verify(&runner, &held, dtype, &inputs, &Pass::ALL, &mut |_| {
+                    std::ops::ControlFlow::Continue(())
+                })?;
+                println!(
+                    "{} {} {} {} {:?}",
+                    op.definition().name,
+                    arithmetic.name(),
+                    dtype.name(),
+                    report.mismatches,
+                    report.first.first()
+                );
+            }
+        }
     }
     Ok(())
 }

@@ -231,8 +231,11 @@ fn library(definition: &Definition, kernel: &Kernel) -> String {
     let mut parts = vec![F32, storage(kernel.dtype)];
     parts.extend(sums.then_some(ADD));
     if let Source::Op { .. } = kernel.source {
-        let own = definition.functions.iter().map(|f| &**f);
-        parts.extend(own.filter(|f| *f != F32));
+        for function in &definition.functions {
+            if !parts.contains(&&**function) {
+                parts.push(function);
+            }
+        }
     }
     parts.join("\n")
 }
