@@ -26,6 +26,8 @@ mod derive;
 mod emit;
 mod graph;
 mod primitive;
+#[cfg(not(target_arch = "wasm32"))]
+mod wgsl;
 
 pub use custom::CustomOp;
 pub use graph::MAX_NODES;
