@@ -21,7 +21,7 @@ use crate::{
     Error,
     expr::{
         Condition, Expr, Type,
-        graph::{Graph, Id, Node},
+        graph::{Graph, Id, MAX_NODES, Node},
     },
 };
 
@@ -69,6 +69,13 @@ impl Condition<'_> {
 
 /// Why something cannot be lowered, and where it stands.
 struct Refusal(Span, String);
+
+impl Refusal {
+    /// The refusal, at a place where none is known.
+    fn or_at(self, span: Span) -> Self {
+        if self.0.is_defined() { self } else { Self(span, self.1) }
+    }
+}
 
 type Lowered<T> = Result<T, Refusal>;
 
@@ -194,11 +201,14 @@ impl<'a, 'g> Run<'a, 'g> {
 
     fn spend(&mut self, steps: usize) -> Lowered<()> {
         self.steps += steps;
-        if self.steps > MAX_STEPS {
-            let message = format!("with what it calls the function has more than {MAX_STEPS} expressions");
-            return Err(Refusal(Span::UNDEFINED, message));
-        }
-        Ok(())
+        let message = if self.graph.borrow().check("").is_err() {
+            format!("up to here the op has more than {MAX_NODES} nodes")
+        } else if self.steps > MAX_STEPS {
+            format!("up to here the op has more than {MAX_STEPS} expressions, with those of what it calls")
+        } else {
+            return Ok(());
+        };
+        Err(Refusal(Span::UNDEFINED, message))
     }
 
     /// The value of a call.
@@ -269,12 +279,12 @@ impl<'a, 'g> Run<'a, 'g> {
         statement: &'a Statement,
         span: Span,
     ) -> Lowered<Returned<'g>> {
-        self.spend(1)?;
+        self.spend(1).map_err(|refusal| refusal.or_at(span))?;
         match statement {
             Statement::Emit(range) => self.emit(frame, range)?,
             Statement::Block(block) => return self.block(frame, block),
             Statement::If { condition, accept, reject } => {
-                return self.branch(frame, *condition, [accept, reject]);
+                return self.branch(frame, *condition, [accept, reject], span);
             }
             Statement::Return { value: Some(handle) } => {
                 let value = self.value(frame, *handle)?;
@@ -283,7 +293,7 @@ impl<'a, 'g> Run<'a, 'g> {
                 if declared != Some(value.ty()) {
                     let declared = declared.map_or("something else", type_name);
                     let message = format!("{} is returned where {declared} is declared", value.type_name());
-                    return Err(Refusal(frame.function.expressions.get_span(*handle), message));
+                    return Err(Refusal(place(frame.function, *handle, span), message));
                 }
                 return Ok(Some((self.condition(true), value)));
             }
@@ -319,11 +329,12 @@ impl<'a, 'g> Run<'a, 'g> {
         frame: &mut Frame<'a, 'g, '_>,
         condition: Handle<Expression>,
         [accept, reject]: [&'a Block; 2],
+        span: Span,
     ) -> Lowered<Returned<'g>> {
         let condition = match self.value(frame, condition)? {
             Truth(condition) => condition,
             Number(_) => {
-                let span = frame.function.expressions.get_span(condition);
+                let span = place(frame.function, condition, span);
                 return Err(Refusal(span, "a condition is bool, and this is f32".into()));
             }
         };
@@ -362,11 +373,7 @@ impl<'a, 'g> Run<'a, 'g> {
             return Err(Refusal(span, format!("more than {MAX_CALLS} calls lie within each other")));
         }
         self.calls += 1;
-        // Where no place is known, this is it.
-        let result = self.function(function, arguments).map_err(|refusal| match refusal {
-            Refusal(Span::UNDEFINED, message) => Refusal(span, message),
-            refusal => refusal,
-        });
+        let result = self.function(function, arguments).map_err(|refusal| refusal.or_at(span));
         self.calls -= 1;
         result
     }
@@ -376,10 +383,7 @@ impl<'a, 'g> Run<'a, 'g> {
             self.spend(1)?;
             let value = self.compute(frame, &frame.function.expressions[handle]);
             let span = frame.function.expressions.get_span(handle);
-            frame.values[handle.index()] = Some(value.map_err(|refusal| match refusal {
-                Refusal(Span::UNDEFINED, message) => Refusal(span, message),
-                refusal => refusal,
-            })?);
+            frame.values[handle.index()] = Some(value.map_err(|refusal| refusal.or_at(span))?);
         }
         Ok(())
     }
@@ -466,6 +470,14 @@ impl<'a, 'g> Run<'a, 'g> {
     }
 }
 
+/// Where an expression of a statement stands: a parameter is known by where it is declared.
+fn place(function: &Function, handle: Handle<Expression>, statement: Span) -> Span {
+    match function.expressions[handle] {
+        Expression::FunctionArgument(_) => statement,
+        _ => function.expressions.get_span(handle),
+    }
+}
+
 /// The variable that a pointer points to.
 fn variable(function: &Function, pointer: Handle<Expression>) -> Lowered<Handle<LocalVariable>> {
     match function.expressions[pointer] {
@@ -490,6 +502,9 @@ fn unfit(operator: &str, values: &[Value<'_>]) -> Refusal {
 /// What to say of an expression that no op has.
 fn refused(expression: &Expression) -> String {
     let what = match expression {
+        Expression::Literal(Literal::I32(value)) => {
+            return format!("integers cannot be part of an op: `{value}.0` is an f32");
+        }
         Expression::Literal(_) | Expression::As { .. } => "a value that is neither f32 nor bool",
         Expression::Access { .. }
         | Expression::AccessIndex { .. }
