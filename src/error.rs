@@ -237,6 +237,22 @@ pub enum Error {
         /// The compiler's message.
         message: String,
     },
+    /// A text that is to be an op cannot be understood.
+    #[error("{op}: {line}:{column}: {message}\n    {source_line}\n    {:caret$}^", "")]
+    Wgsl {
+        /// The op.
+        op: String,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
+        /// The line of the text; of a long one what surrounds the place.
+        source_line: String,
+        /// How many characters of `source_line` stand before the place.
+        caret: usize,
+    },
     /// wgpu rejected something that only wgpu can see, such as a buffer of another device.
     #[error("{op}: wgpu says: {message}")]
     Gpu {

@@ -59,18 +59,18 @@ impl CustomOp {
         z: impl for<'g> FnOnce([Expr<'g>; N]) -> Expr<'g>,
     ) -> Result<Self, Error> {
         let inputs = inputs.map(str::to_owned).to_vec();
-        Self::build(name.into(), inputs, |reads| z(std::array::from_fn(|i| reads[i])).id)
+        Self::build(name.into(), inputs, |reads| Ok(z(std::array::from_fn(|i| reads[i])).id))
     }
 
     /// An op of inputs whose number is not known beforehand.
     pub(crate) fn build(
         name: String,
         inputs: Vec<String>,
-        z: impl for<'g> FnOnce(&[Expr<'g>]) -> Id,
+        z: impl for<'g> FnOnce(&[Expr<'g>]) -> Result<Id, Error>,
     ) -> Result<Self, Error> {
         let count = inputs.len();
         let graph = RefCell::new(Graph::new(count + 1));
-        let z = z(&reads(&graph, count));
+        let z = z(&reads(&graph, count))?;
         let mut graph = graph.into_inner();
         let dz = graph.read(count);
         let gradients = gradients(&mut graph, z, dz, count);
@@ -108,13 +108,13 @@ impl CustomOp {
         if got != need {
             return Err(Error::Arity { op: self.name(), what: "inputs of a gradient", got, need });
         }
-        self.with_gradient_of(input, |reads, z, dz| gradient(std::array::from_fn(|i| reads[i]), z, dz).id)
+        self.with_gradient_of(input, |reads, z, dz| Ok(gradient(std::array::from_fn(|i| reads[i]), z, dz).id))
     }
 
     pub(crate) fn with_gradient_of(
         mut self,
         input: &str,
-        gradient: impl for<'g> FnOnce(&[Expr<'g>], Expr<'g>, Expr<'g>) -> Id,
+        gradient: impl for<'g> FnOnce(&[Expr<'g>], Expr<'g>, Expr<'g>) -> Result<Id, Error>,
     ) -> Result<Self, Error> {
         let Some(place) = self.inputs().iter().position(|name| name == input) else {
             return Err(Error::Name {
@@ -128,7 +128,7 @@ impl CustomOp {
         let graph = RefCell::new(function.graph);
         let reads = reads(&graph, function.inputs + 1);
         let (inputs_of, dz) = reads.split_at(function.inputs);
-        function.gradients[place] = gradient(inputs_of, Expr::new(&graph, function.z), dz[0]);
+        function.gradients[place] = gradient(inputs_of, Expr::new(&graph, function.z), dz[0])?;
         function.graph = graph.into_inner();
         function.written = true;
         self.written[place] = true;

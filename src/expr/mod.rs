@@ -27,6 +27,8 @@ mod emit;
 mod graph;
 mod primitive;
 mod program;
+#[cfg(not(target_arch = "wasm32"))]
+mod wgsl;
 
 pub use custom::CustomOp;
 pub use graph::MAX_NODES;

@@ -12,6 +12,9 @@ use crate::{
 };
 
 mod main;
+pub(crate) mod tokens;
+
+use tokens::{LINE_BREAKS, depth};
 
 /// The entry point of every kernel.
 pub const ENTRY_POINT: &str = "main";
@@ -222,9 +225,6 @@ fn one_line(text: &str) -> String {
     text.replace(LINE_BREAKS, " ")
 }
 
-/// What ends a line, and so a comment, in WGSL.
-const LINE_BREAKS: [char; 7] = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
-
 /// What a kernel calls: numbers as bits, the storage type, sums, the op's functions.
 fn library(definition: &Definition, kernel: &Kernel) -> String {
     let sums = !matches!(kernel.form, Form::Elementwise(_)) || kernel.operands.iter().any(|o| o.accumulate);
@@ -300,12 +300,10 @@ fn declarations(bindings: &[Binding], params: &[String]) -> String {
 }
 
 /// The most bytes of an op's WGSL.
-const MAX_BYTES: usize = 64 << 10;
+pub(crate) const MAX_BYTES: usize = 64 << 10;
 /// The most operators and brackets within each other: naga recurses over them, and a stack that overflows aborts the
 /// process. Compiled without optimization it takes 8 KiB for each, and a thread has 2 MiB.
 const MAX_DEPTH: usize = 128;
-/// For how many of them a block counts, by the stack that naga takes.
-const BLOCK: usize = 5;
 
 /// Whether an op's WGSL can be given to a compiler.
 pub(crate) fn check_size(definition: &Definition) -> Result<(), Error> {
@@ -323,67 +321,6 @@ pub(crate) fn check_size(definition: &Definition) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::Shader { op: definition.name.to_string(), message })
-}
-
-/// At most how deep a compiler's tree of a text is: each bracket is a level, and so is each operator of what the bracket
-/// holds, up to a comma or the end of the statement. Branches of one statement lie within each other.
-fn depth(text: &str) -> usize {
-    let (mut levels, mut deepest, mut after_block) = (vec![0], 0, false);
-    let mut rest = text;
-    while !rest.is_empty() {
-        let word;
-        (word, rest) = rest.split_at(token(rest));
-        if word.starts_with(char::is_whitespace) || word.starts_with("//") || word.starts_with("/*") {
-            continue;
-        }
-        let here = levels.len() - 1;
-        if std::mem::take(&mut after_block) && word != "else" {
-            levels[here] = 0;
-        }
-        match word {
-            "(" | "[" | "{" => {
-                levels[here] += if word == "{" { BLOCK } else { 1 };
-                levels.push(0);
-            }
-            ")" | "]" | "}" => {
-                levels.truncate(here.max(1));
-                after_block = word == "}";
-            }
-            ";" | "," => levels[here] = 0,
-            _ if word.len() == 1 && "+-*/%&|^<>=!~.".contains(word) => levels[here] += 1,
-            _ => {}
-        }
-        deepest = deepest.max(levels.iter().sum());
-    }
-    deepest
-}
-
-/// The length of the word, the comment or the character at the start of a text.
-fn token(text: &str) -> usize {
-    let in_word = |c: char| c.is_alphanumeric() || c == '_';
-    match text.chars().next() {
-        Some('/') if text.starts_with("//") => text.find(LINE_BREAKS).unwrap_or(text.len()),
-        Some('/') if text.starts_with("/*") => block_comment(text),
-        Some(c) if in_word(c) => text.find(|c| !in_word(c)).unwrap_or(text.len()),
-        first => first.map_or(0, char::len_utf8),
-    }
-}
-
-/// The length of the comment at the start of a text; such comments nest.
-fn block_comment(text: &str) -> usize {
-    let (mut open, mut end) = (0_usize, 0);
-    while let Some(at) = text[end..].find(['/', '*']) {
-        end += at;
-        match text[end..].get(..2) {
-            Some("/*") => (open, end) = (open + 1, end + 2),
-            Some("*/") => (open, end) = (open.saturating_sub(1), end + 2),
-            _ => end += 1,
-        }
-        if open == 0 {
-            return end;
-        }
-    }
-    text.len()
 }
 
 /// Parses and validates a module as wgpu will.

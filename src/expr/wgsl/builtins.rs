@@ -1,0 +1,155 @@
+//! What WGSL's functions and operators are in building blocks: where it gives a formula, by that.
+
+use std::f32::consts::LN_2;
+
+use wgpu::naga::{BinaryOperator, MathFunction};
+
+use super::lower::Value::{self, Number, Truth};
+use crate::expr::{Condition, Expr};
+
+/// The functions that are ours, for naga to know: a call is lowered by its name, and what the bodies say is not read.
+///
+/// They follow the user's text, whose lines keep their numbers. The first declaration takes up an attribute that a text may
+/// end with.
+pub(super) const DECLARATIONS: &str = "
+const_assert true;
+fn floor_mod(x: f32, y: f32) -> f32 { return x; }
+fn floor_quotient(x: f32, y: f32) -> f32 { return x; }
+fn trunc_mod(x: f32, y: f32) -> f32 { return x; }
+fn round_to_storage(x: f32) -> f32 { return x; }
+fn spiky(x: f32) -> f32 { return x; }
+";
+
+/// The names of the functions that are ours.
+pub(super) const NAMES: [&str; 5] = ["floor_mod", "floor_quotient", "trunc_mod", "round_to_storage", "spiky"];
+
+/// A function of ours.
+pub(super) fn own<'g>(name: &str, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
+    Some(match (name, arguments) {
+        ("floor_mod", [x, y]) => x.floor_mod(*y),
+        ("floor_quotient", [x, y]) => x.floor_quotient(*y),
+        ("trunc_mod", [x, y]) => x.trunc_mod(*y),
+        ("round_to_storage", [x]) => x.round_to_storage(),
+        ("spiky", [x]) => x.spiky(),
+        _ => return None,
+    })
+}
+
+/// A function of WGSL's; `None` where it is of other types or has no building blocks.
+pub(super) fn math<'g>(function: MathFunction, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
+    use MathFunction as F;
+    Some(match (function, arguments) {
+        (F::Abs | F::Length, [x]) => x.abs(),
+        (F::Distance, [x, y]) => (*x - *y).abs(),
+        (F::Min, [x, y]) => x.min(*y),
+        (F::Max, [x, y]) => x.max(*y),
+        (F::Clamp, [x, low, high]) => x.max(*low).min(*high),
+        (F::Saturate, [x]) => x.max(0.0).min(1.0),
+        (F::Sign, [x]) => x.gt(0.0).select(1.0, x.lt(0.0).select(-1.0, 0.0)),
+        (F::Step, [edge, x]) => edge.le(*x).select(1.0, 0.0),
+        (F::Mix, [x, y, z]) => *x * (1.0 - *z) + *y * *z,
+        (F::SmoothStep, [low, high, x]) => {
+            let t = ((*x - *low) / (*high - *low)).max(0.0).min(1.0);
+            t * t * (3.0 - 2.0 * t)
+        }
+        (F::Fma, [x, y, z]) => *x * *y + *z,
+        (F::Floor, [x]) => x.floor(),
+        (F::Ceil, [x]) => x.ceil(),
+        (F::Round, [x]) => x.round(),
+        (F::Trunc, [x]) => x.trunc(),
+        (F::Fract, [x]) => *x - x.floor(),
+        (F::Sqrt, [x]) => x.sqrt(),
+        (F::InverseSqrt, [x]) => 1.0 / x.sqrt(),
+        (F::Exp, [x]) => x.exp(),
+        (F::Exp2, [x]) => power_of_two(*x),
+        (F::Log, [x]) => x.log(),
+        (F::Log2, [x]) => x.log() / LN_2,
+        (F::Pow, [x, y]) => x.pow(*y),
+        (F::Sin, [x]) => x.sin(),
+        (F::Cos, [x]) => x.cos(),
+        (F::Tan, [x]) => x.sin() / x.cos(),
+        (F::Sinh, [x]) => (x.exp() - (-*x).exp()) * 0.5,
+        (F::Cosh, [x]) => (x.exp() + (-*x).exp()) * 0.5,
+        (F::Tanh, [x]) => x.tanh(),
+        (F::Asinh, [x]) => (*x + (*x * *x + 1.0).sqrt()).log(),
+        (F::Acosh, [x]) => (*x + (*x * *x - 1.0).sqrt()).log(),
+        (F::Atanh, [x]) => ((1.0 + *x) / (1.0 - *x)).log() * 0.5,
+        (F::Degrees, [x]) => *x * 57.295_78,
+        (F::Radians, [x]) => *x * 0.017_453_292,
+        _ => return None,
+    })
+}
+
+/// `2^x`: exact for integers where `pow` is.
+fn power_of_two(x: Expr<'_>) -> Expr<'_> {
+    let two = x.graph.borrow_mut().number(2.0);
+    Expr::new(x.graph, two).pow(x)
+}
+
+/// An operator of two operands; `None` where it is of other types.
+pub(super) fn binary<'g>(operator: BinaryOperator, left: Value<'g>, right: Value<'g>) -> Option<Value<'g>> {
+    use BinaryOperator as B;
+    Some(match (operator, left, right) {
+        (B::Add, Number(a), Number(b)) => Number(a + b),
+        (B::Subtract, Number(a), Number(b)) => Number(a - b),
+        (B::Multiply, Number(a), Number(b)) => Number(a * b),
+        (B::Divide, Number(a), Number(b)) => Number(a / b),
+        (B::Modulo, Number(a), Number(b)) => Number(a.trunc_mod(b)),
+        (B::Less, Number(a), Number(b)) => Truth(a.lt(b)),
+        (B::LessEqual, Number(a), Number(b)) => Truth(a.le(b)),
+        (B::Greater, Number(a), Number(b)) => Truth(a.gt(b)),
+        (B::GreaterEqual, Number(a), Number(b)) => Truth(a.ge(b)),
+        (B::Equal, Number(a), Number(b)) => Truth(a.eq(b)),
+        (B::NotEqual, Number(a), Number(b)) => Truth(a.ne(b)),
+        (B::Equal, Truth(a), Truth(b)) => Truth(either(a, b, !b)),
+        (B::NotEqual, Truth(a), Truth(b)) => Truth(either(a, !b, b)),
+        (B::And | B::LogicalAnd, Truth(a), Truth(b)) => Truth(a & b),
+        (B::InclusiveOr | B::LogicalOr, Truth(a), Truth(b)) => Truth(a | b),
+        _ => return None,
+    })
+}
+
+/// How an operator is written.
+pub(super) fn symbol(operator: BinaryOperator) -> &'static str {
+    use BinaryOperator as B;
+    match operator {
+        B::Add => "+",
+        B::Subtract => "-",
+        B::Multiply => "*",
+        B::Divide => "/",
+        B::Modulo => "%",
+        B::Equal => "==",
+        B::NotEqual => "!=",
+        B::Less => "<",
+        B::LessEqual => "<=",
+        B::Greater => ">",
+        B::GreaterEqual => ">=",
+        B::And => "&",
+        B::ExclusiveOr => "^",
+        B::InclusiveOr => "|",
+        B::LogicalAnd => "&&",
+        B::LogicalOr => "||",
+        B::ShiftLeft => "<<",
+        B::ShiftRight => ">>",
+    }
+}
+
+/// The first of two of one type where the condition holds, else the second.
+pub(super) fn merge<'g>(condition: Condition<'g>, accept: Value<'g>, reject: Value<'g>) -> Value<'g> {
+    match (accept, reject) {
+        (Number(a), Number(b)) => Number(condition.select(a, b)),
+        (Truth(a), Truth(b)) => Truth(either(condition, a, b)),
+        // Types are compared where values are stored, returned and given to functions.
+        _ => accept,
+    }
+}
+
+/// [`merge`] of truth values.
+pub(super) fn either<'g>(condition: Condition<'g>, a: Condition<'g>, b: Condition<'g>) -> Condition<'g> {
+    match (a.is(true), b.is(true)) {
+        _ if a.id == b.id => a,
+        (true, _) => condition | b,
+        (_, true) => !condition | a,
+        _ => (condition & a) | (!condition & b),
+    }
+}

@@ -1,0 +1,520 @@
+//! naga's module as nodes of a graph: functions are run on expressions in the place of values.
+//!
+//! Of an `if` both branches are run, each on what the variables held before, and the condition selects of what they left. A
+//! return is a condition with a value: what comes behind it counts where the condition does not hold.
+//!
+//! naga has folded constant expressions, in f64 where their type is abstract: `1.0 / 3.0` is the f32 nearest to a third,
+//! and `0.1 + 0.2` that nearest to 0.3 in f64. That is what WGSL says they are.
+
+use std::cell::RefCell;
+
+use wgpu::naga::{
+    Block, Expression, Function, Handle, Literal, LocalVariable, Module, Range, RelationalFunction, Scalar,
+    ScalarKind, Span, Statement, Type as NagaType, TypeInner, UnaryOperator,
+};
+
+use super::{
+    builtins::{binary, either, math, merge, own, symbol},
+    source::Source,
+};
+use crate::{
+    Error,
+    expr::{
+        Condition, Expr, Type,
+        graph::{Graph, Id, MAX_NODES, Node},
+    },
+};
+
+/// The most expressions, variables and calls that are visited: functions are inlined, and those that call each other
+/// twice would double them with each.
+const MAX_STEPS: usize = 1 << 18;
+/// The most calls within each other.
+const MAX_CALLS: usize = 64;
+
+/// What a number or a truth value is while a function is run.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'g> {
+    Number(Expr<'g>),
+    Truth(Condition<'g>),
+}
+
+use Value::{Number, Truth};
+
+impl Value<'_> {
+    fn ty(&self) -> Type {
+        match self {
+            Number(_) => Type::Number,
+            Truth(_) => Type::Truth,
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        type_name(self.ty())
+    }
+}
+
+fn type_name(ty: Type) -> &'static str {
+    match ty {
+        Type::Number => "f32",
+        Type::Truth => "bool",
+    }
+}
+
+impl Condition<'_> {
+    /// Whether it is this constant.
+    pub(super) fn is(self, value: bool) -> bool {
+        self.graph.borrow().node(self.id) == Node::Truth(value)
+    }
+}
+
+/// Why something cannot be lowered, and where it stands.
+struct Refusal(Span, String);
+
+impl Refusal {
+    /// The refusal, at a place where none is known.
+    fn or_at(self, span: Span) -> Self {
+        if self.0.is_defined() { self } else { Self(span, self.1) }
+    }
+}
+
+type Lowered<T> = Result<T, Refusal>;
+
+/// What a block returns: under a condition, a value.
+type Returned<'g> = Option<(Condition<'g>, Value<'g>)>;
+
+/// A module that is lowered.
+pub(super) struct Lowering<'a> {
+    pub(super) source: &'a Source<'a>,
+    pub(super) module: &'a Module,
+}
+
+impl<'a> Lowering<'a> {
+    /// The inputs of the op: the parameters of `forward`.
+    pub(super) fn inputs(&self) -> Result<Vec<String>, Error> {
+        for (handle, _) in self.module.global_variables.iter() {
+            let message = "bindings and global variables cannot be part of an op".into();
+            return Err(self.source.error_at(self.module.global_variables.get_span(handle), message));
+        }
+        let Some(forward) = self.find("forward") else {
+            return Err(self.source.error(0, "there is no function named `forward`".into()));
+        };
+        if !self.is_of_numbers(forward) {
+            let message = "`forward` takes and gives f32 and nothing else".into();
+            return Err(self.source.error(self.source.function("forward"), message));
+        }
+        Ok(parameters(forward).map(str::to_owned).collect())
+    }
+
+    /// The gradients that are written, and for which inputs.
+    pub(super) fn gradients<'i>(&self, inputs: &'i [String]) -> Result<Vec<(&'a str, &'i str)>, Error> {
+        let mut gradients = Vec::new();
+        for function in self.functions() {
+            let name = function.name.as_deref().unwrap_or_default();
+            let Some(of) = name.strip_prefix("d_") else { continue };
+            let error = |message| Err(self.source.error(self.source.function(name), message));
+            let Some(input) = inputs.iter().find(|input| *input == of) else {
+                return error(format!("`{name}` would be a gradient, and `forward` has no parameter `{of}`"));
+            };
+            let wanted: Vec<&str> = inputs.iter().map(String::as_str).chain(["z", "dz"]).collect();
+            if !self.is_of_numbers(function) || !parameters(function).eq(wanted.iter().copied()) {
+                let wanted: Vec<String> = wanted.iter().map(|name| format!("{name}: f32")).collect();
+                return error(format!("a gradient is `fn {name}({}) -> f32`", wanted.join(", ")));
+            }
+            gradients.push((name, &**input));
+        }
+        Ok(gradients)
+    }
+
+    /// The value of a function of numbers.
+    pub(super) fn call(&self, name: &str, arguments: &[Expr<'_>]) -> Result<Id, Error> {
+        let refused = |Refusal(span, message)| self.source.error_at(span, message);
+        let (Some(function), Some(first)) = (self.find(name), arguments.first()) else {
+            return Err(self.source.error(self.source.function(name), "an op needs an input".into()));
+        };
+        let mut run = Run { module: self.module, graph: first.graph, steps: 0, calls: 0 };
+        let arguments: Vec<_> = arguments.iter().copied().map(Number).collect();
+        match run.function(function, &arguments).map_err(refused)? {
+            Number(value) => Ok(value.id),
+            // Its type has been compared with what it returns.
+            Truth(condition) => Ok(condition.id),
+        }
+    }
+
+    fn functions(&self) -> impl Iterator<Item = &'a Function> {
+        self.module.functions.iter().map(|(_, function)| function)
+    }
+
+    fn find(&self, name: &str) -> Option<&'a Function> {
+        self.functions().find(|function| function.name.as_deref() == Some(name))
+    }
+
+    fn is_of_numbers(&self, function: &Function) -> bool {
+        let number = |ty| ty_of(self.module, ty) == Some(Type::Number);
+        function.arguments.iter().all(|argument| number(argument.ty))
+            && function.result.as_ref().is_some_and(|result| number(result.ty))
+    }
+}
+
+fn parameters(function: &Function) -> impl Iterator<Item = &str> {
+    function.arguments.iter().map(|argument| argument.name.as_deref().unwrap_or_default())
+}
+
+/// What a type is, where it is one of ours.
+fn ty_of(module: &Module, ty: Handle<NagaType>) -> Option<Type> {
+    match module.types[ty].inner {
+        TypeInner::Scalar(Scalar::F32) => Some(Type::Number),
+        TypeInner::Scalar(Scalar::BOOL) => Some(Type::Truth),
+        _ => None,
+    }
+}
+
+/// A function that is run, with what it calls.
+struct Run<'a, 'g> {
+    module: &'a Module,
+    graph: &'g RefCell<Graph>,
+    steps: usize,
+    calls: usize,
+}
+
+/// A call of a function.
+struct Frame<'a, 'g, 'v> {
+    function: &'a Function,
+    arguments: &'v [Value<'g>],
+    /// What each variable holds.
+    variables: Vec<Value<'g>>,
+    /// What has been computed, by expression.
+    values: Vec<Option<Value<'g>>>,
+}
+
+impl<'a, 'g> Run<'a, 'g> {
+    fn number(&self, value: f32) -> Value<'g> {
+        Number(Expr::new(self.graph, self.graph.borrow_mut().number(value)))
+    }
+
+    fn truth(&self, value: bool) -> Value<'g> {
+        Truth(self.condition(value))
+    }
+
+    fn condition(&self, value: bool) -> Condition<'g> {
+        Condition { graph: self.graph, id: self.graph.borrow_mut().truth(value) }
+    }
+
+    fn spend(&mut self, steps: usize) -> Lowered<()> {
+        self.steps += steps;
+        let message = if self.graph.borrow().check("").is_err() {
+            format!("up to here the op has more than {MAX_NODES} nodes")
+        } else if self.steps > MAX_STEPS {
+            format!("up to here the op has more than {MAX_STEPS} expressions, with those of what it calls")
+        } else {
+            return Ok(());
+        };
+        Err(Refusal(Span::UNDEFINED, message))
+    }
+
+    /// The value of a call.
+    fn function(&mut self, function: &'a Function, arguments: &[Value<'g>]) -> Lowered<Value<'g>> {
+        let variables = function.local_variables.iter();
+        let variables = variables.map(|(handle, variable)| self.initial(function, handle, variable));
+        let variables = variables.collect::<Lowered<Vec<_>>>()?;
+        let values = vec![None; function.expressions.len()];
+        self.spend(1 + values.len() + variables.len())?;
+        let mut frame = Frame { function, arguments, variables, values };
+        let returned = self.block(&mut frame, &function.body)?;
+        match returned {
+            Some((all, value)) if all.is(true) => Ok(value),
+            _ => Err(self.returns_nothing(function)),
+        }
+    }
+
+    /// The refusal of a function that ends without a return.
+    fn returns_nothing(&self, function: &Function) -> Refusal {
+        let mut all = self.module.functions.iter();
+        let handle = all.find(|(_, other)| std::ptr::eq(*other, function)).map(|(handle, _)| handle);
+        let range = handle.and_then(|handle| self.module.functions.get_span(handle).to_range());
+        // At its closing bracket.
+        let end = range.map_or(0, |range| range.end as u32);
+        let name = function.name.as_deref().unwrap_or_default();
+        Refusal(Span::new(end.saturating_sub(1), end), format!("`{name}` can end without a return"))
+    }
+
+    fn initial(
+        &mut self,
+        function: &'a Function,
+        handle: Handle<LocalVariable>,
+        variable: &LocalVariable,
+    ) -> Lowered<Value<'g>> {
+        match (variable.init, ty_of(self.module, variable.ty)) {
+            (Some(init), Some(_)) => self.constant(&function.expressions[init]),
+            (None, Some(Type::Number)) => Some(self.number(0.0)),
+            (None, Some(Type::Truth)) => Some(self.truth(false)),
+            (_, None) => None,
+        }
+        .ok_or_else(|| {
+            let message = "a variable is f32 or bool, and nothing else".into();
+            Refusal(function.local_variables.get_span(handle), message)
+        })
+    }
+
+    /// Runs statements, up to where all ways have returned.
+    fn block(&mut self, frame: &mut Frame<'a, 'g, '_>, block: &'a Block) -> Lowered<Returned<'g>> {
+        let mut returns: Vec<(Condition<'g>, Value<'g>)> = Vec::new();
+        for (statement, span) in block.span_iter() {
+            let Some(returned) = self.statement(frame, statement, *span)? else { continue };
+            returns.push(returned);
+            if returned.0.is(true) {
+                break;
+            }
+        }
+        let Some((mut all, mut value)) = returns.pop() else { return Ok(None) };
+        for (condition, earlier) in returns.into_iter().rev() {
+            value = merge(condition, earlier, value);
+            all = condition | all;
+        }
+        Ok(Some((all, value)))
+    }
+
+    fn statement(
+        &mut self,
+        frame: &mut Frame<'a, 'g, '_>,
+        statement: &'a Statement,
+        span: Span,
+    ) -> Lowered<Returned<'g>> {
+        self.spend(1).map_err(|refusal| refusal.or_at(span))?;
+        match statement {
+            Statement::Emit(range) => self.emit(frame, range)?,
+            Statement::Block(block) => return self.block(frame, block),
+            Statement::If { condition, accept, reject } => {
+                return self.branch(frame, *condition, [accept, reject], span);
+            }
+            Statement::Return { value: Some(handle) } => {
+                let value = self.value(frame, *handle)?;
+                let declared =
+                    frame.function.result.as_ref().and_then(|result| ty_of(self.module, result.ty));
+                if declared != Some(value.ty()) {
+                    let declared = declared.map_or("something else", type_name);
+                    let message = format!("{} is returned where {declared} is declared", value.type_name());
+                    return Err(Refusal(place(frame.function, *handle, span), message));
+                }
+                return Ok(Some((self.condition(true), value)));
+            }
+            Statement::Return { value: None } => {}
+            Statement::Store { pointer, value } => {
+                let stored = self.value(frame, *value)?;
+                let variable = variable(frame.function, *pointer)?;
+                let held = &mut frame.variables[variable.index()];
+                if held.ty() != stored.ty() {
+                    let message =
+                        format!("{} is stored in a variable of {}", stored.type_name(), held.type_name());
+                    return Err(Refusal(frame.function.expressions.get_span(*value), message));
+                }
+                *held = stored;
+            }
+            Statement::Call { function, arguments, result } => {
+                let arguments = arguments.iter().map(|argument| self.value(frame, *argument));
+                let arguments = arguments.collect::<Lowered<Vec<_>>>()?;
+                // Nothing but what it returns leaves a function.
+                if let Some(result) = result {
+                    let value = self.call(*function, &arguments, span)?;
+                    frame.values[result.index()] = Some(value);
+                }
+            }
+            _ => return Err(Refusal(span, "this statement cannot be part of an op".into())),
+        }
+        Ok(None)
+    }
+
+    /// Runs both branches: what the variables hold then, and what is returned, are those of the one that is taken.
+    fn branch(
+        &mut self,
+        frame: &mut Frame<'a, 'g, '_>,
+        condition: Handle<Expression>,
+        [accept, reject]: [&'a Block; 2],
+        span: Span,
+    ) -> Lowered<Returned<'g>> {
+        let condition = match self.value(frame, condition)? {
+            Truth(condition) => condition,
+            Number(_) => {
+                let span = place(frame.function, condition, span);
+                return Err(Refusal(span, "a condition is bool, and this is f32".into()));
+            }
+        };
+        self.spend(frame.variables.len())?;
+        let before = frame.variables.clone();
+        let accepted = self.block(frame, accept)?;
+        let accepts = std::mem::replace(&mut frame.variables, before);
+        let rejected = self.block(frame, reject)?;
+        for (held, accept) in frame.variables.iter_mut().zip(accepts) {
+            *held = merge(condition, accept, *held);
+        }
+        Ok(match (accepted, rejected) {
+            (None, None) => None,
+            (Some((when, value)), None) => Some((condition & when, value)),
+            (None, Some((when, value))) => Some((!condition & when, value)),
+            (Some((a, accept)), Some((b, reject))) => {
+                Some((either(condition, a, b), merge(condition, accept, reject)))
+            }
+        })
+    }
+
+    fn call(&mut self, handle: Handle<Function>, arguments: &[Value<'g>], span: Span) -> Lowered<Value<'g>> {
+        let function = &self.module.functions[handle];
+        let name = function.name.as_deref().unwrap_or_default();
+        let needs: Vec<_> = function.arguments.iter().map(|a| ty_of(self.module, a.ty)).collect();
+        if !needs.iter().copied().eq(arguments.iter().map(|argument| Some(argument.ty()))) {
+            let needs: Vec<_> = needs.iter().map(|ty| ty.map_or("another type", type_name)).collect();
+            let got: Vec<_> = arguments.iter().map(Value::type_name).collect();
+            let message = format!("`{name}` takes ({}), not ({})", needs.join(", "), got.join(", "));
+            return Err(Refusal(span, message));
+        }
+        if let Some(value) = own(name, &numbers(arguments)) {
+            return Ok(Number(value));
+        }
+        if self.calls == MAX_CALLS {
+            return Err(Refusal(span, format!("more than {MAX_CALLS} calls lie within each other")));
+        }
+        self.calls += 1;
+        let result = self.function(function, arguments).map_err(|refusal| refusal.or_at(span));
+        self.calls -= 1;
+        result
+    }
+
+    fn emit(&mut self, frame: &mut Frame<'a, 'g, '_>, range: &Range<Expression>) -> Lowered<()> {
+        for handle in range.clone() {
+            self.spend(1)?;
+            let value = self.compute(frame, &frame.function.expressions[handle]);
+            let span = frame.function.expressions.get_span(handle);
+            frame.values[handle.index()] = Some(value.map_err(|refusal| refusal.or_at(span))?);
+        }
+        Ok(())
+    }
+
+    /// What an expression is that needs no computing, or has been computed.
+    fn value(&self, frame: &Frame<'a, 'g, '_>, handle: Handle<Expression>) -> Lowered<Value<'g>> {
+        let expression = &frame.function.expressions[handle];
+        let value = match expression {
+            Expression::FunctionArgument(argument) => frame.arguments.get(*argument as usize).copied(),
+            _ => frame.values[handle.index()].or_else(|| self.constant(expression)),
+        };
+        let span = frame.function.expressions.get_span(handle);
+        value.ok_or_else(|| Refusal(span, refused(expression)))
+    }
+
+    fn constant(&self, expression: &Expression) -> Option<Value<'g>> {
+        match *expression {
+            Expression::Literal(Literal::F32(value)) => Some(self.number(value)),
+            Expression::Literal(Literal::Bool(value)) => Some(self.truth(value)),
+            Expression::Constant(constant) => {
+                let init = self.module.constants[constant].init;
+                self.constant(&self.module.global_expressions[init])
+            }
+            Expression::ZeroValue(ty) => match ty_of(self.module, ty)? {
+                Type::Number => Some(self.number(0.0)),
+                Type::Truth => Some(self.truth(false)),
+            },
+            _ => None,
+        }
+    }
+
+    fn compute(&self, frame: &Frame<'a, 'g, '_>, expression: &Expression) -> Lowered<Value<'g>> {
+        let of = |handle: Handle<Expression>| self.value(frame, handle);
+        let value = match *expression {
+            Expression::Load { pointer } => Some(frame.variables[variable(frame.function, pointer)?.index()]),
+            Expression::Unary { op, expr } => match (op, of(expr)?) {
+                (UnaryOperator::Negate, Number(x)) => Some(Number(-x)),
+                (UnaryOperator::LogicalNot, Truth(c)) => Some(Truth(!c)),
+                (UnaryOperator::Negate, value) => return Err(unfit("-", &[value])),
+                (UnaryOperator::LogicalNot, value) => return Err(unfit("!", &[value])),
+                (UnaryOperator::BitwiseNot, value) => return Err(unfit("~", &[value])),
+            },
+            Expression::Binary { op, left, right } => {
+                let (left, right) = (of(left)?, of(right)?);
+                Some(binary(op, left, right).ok_or_else(|| unfit(symbol(op), &[left, right]))?)
+            }
+            Expression::Select { condition, accept, reject } => {
+                match (of(condition)?, of(accept)?, of(reject)?) {
+                    (Truth(condition), accept, reject) if accept.ty() == reject.ty() => {
+                        Some(merge(condition, accept, reject))
+                    }
+                    _ => None,
+                }
+            }
+            Expression::Math { fun, arg, arg1, arg2, arg3 } => {
+                let arguments = [Some(arg), arg1, arg2, arg3].into_iter().flatten().map(of);
+                let arguments = arguments.collect::<Lowered<Vec<_>>>()?;
+                let numbers = numbers(&arguments);
+                let value = math(fun, &numbers).filter(|_| numbers.len() == arguments.len());
+                Some(Number(value.ok_or_else(|| {
+                    Refusal(Span::UNDEFINED, "there are no building blocks for this function".into())
+                })?))
+            }
+            Expression::As { expr, kind, convert: Some(_) } => self.convert(of(expr)?, kind),
+            Expression::Relational { fun: RelationalFunction::All | RelationalFunction::Any, argument } => {
+                Some(of(argument)?)
+            }
+            _ => self.constant(expression),
+        };
+        value.ok_or_else(|| Refusal(Span::UNDEFINED, refused(expression)))
+    }
+
+    /// `f32(x)` and `bool(x)`.
+    fn convert(&self, value: Value<'g>, kind: ScalarKind) -> Option<Value<'g>> {
+        match (value, kind) {
+            (Number(_), ScalarKind::Float) | (Truth(_), ScalarKind::Bool) => Some(value),
+            (Number(x), ScalarKind::Bool) => Some(Truth(x.ne(0.0))),
+            (Truth(condition), ScalarKind::Float) => Some(Number({
+                let Number(one) = self.number(1.0) else { return None };
+                condition.select(one, 0.0)
+            })),
+            _ => None,
+        }
+    }
+}
+
+/// Where an expression of a statement stands: a parameter is known by where it is declared.
+fn place(function: &Function, handle: Handle<Expression>, statement: Span) -> Span {
+    match function.expressions[handle] {
+        Expression::FunctionArgument(_) => statement,
+        _ => function.expressions.get_span(handle),
+    }
+}
+
+/// The variable that a pointer points to.
+fn variable(function: &Function, pointer: Handle<Expression>) -> Lowered<Handle<LocalVariable>> {
+    match function.expressions[pointer] {
+        Expression::LocalVariable(variable) => Ok(variable),
+        ref other => Err(Refusal(function.expressions.get_span(pointer), refused(other))),
+    }
+}
+
+fn numbers<'g>(values: &[Value<'g>]) -> Vec<Expr<'g>> {
+    let number = |value: &Value<'g>| match value {
+        Number(x) => Some(*x),
+        Truth(_) => None,
+    };
+    values.iter().filter_map(number).collect()
+}
+
+fn unfit(operator: &str, values: &[Value<'_>]) -> Refusal {
+    let types: Vec<_> = values.iter().map(Value::type_name).collect();
+    Refusal(Span::UNDEFINED, format!("`{operator}` does not take {}", types.join(" and ")))
+}
+
+/// What to say of an expression that no op has.
+fn refused(expression: &Expression) -> String {
+    let what = match expression {
+        Expression::Literal(Literal::I32(value)) => {
+            return format!("integers cannot be part of an op: `{value}.0` is an f32");
+        }
+        Expression::Literal(_) | Expression::As { .. } => "a value that is neither f32 nor bool",
+        Expression::Access { .. }
+        | Expression::AccessIndex { .. }
+        | Expression::Splat { .. }
+        | Expression::Swizzle { .. }
+        | Expression::Compose { .. } => "a value of several components",
+        Expression::LocalVariable(_) => "a pointer that is more than a name for a variable",
+        Expression::Derivative { .. } => "a derivative of WGSL's, which is one across pixels,",
+        Expression::Load { .. } => "what this reads",
+        _ => "this",
+    };
+    format!("{what} cannot be part of an op")
+}

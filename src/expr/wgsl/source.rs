@@ -1,0 +1,153 @@
+//! A user's text: what can be told of it before it is parsed, and where in it an error is.
+
+use wgpu::naga::{Span, WithSpan, front::wgsl::ParseError, valid::ValidationError};
+
+use super::builtins;
+use crate::{
+    Error,
+    shader::{
+        MAX_BYTES,
+        tokens::{depths, words},
+    },
+};
+
+/// The most operators and brackets within each other. naga takes 8 KiB of stack for each, compiled without optimization.
+const MAX_DEPTH: usize = 1000;
+/// The most characters of a line that an error shows.
+const SHOWN: usize = 100;
+/// The most characters of what a compiler says that an error shows.
+const LONGEST_MESSAGE: usize = 300;
+
+/// A user's text, and what surrounds it.
+pub(super) struct Source<'a> {
+    pub(super) op: &'a str,
+    /// All of it.
+    full: String,
+    /// Where the user's text begins.
+    start: usize,
+    text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(op: &'a str, head: &str, text: &'a str, tail: &str) -> Self {
+        Self { op, full: [head, text, tail].concat(), start: head.len(), text }
+    }
+
+    pub(super) fn followed_by(&self, declarations: &str) -> String {
+        [&self.full, declarations].concat()
+    }
+
+    /// Whether the text can be given to a compiler, and has no word of what an op cannot be made of.
+    ///
+    /// Such words would be found later too, though not all by line and column, and with types of any size there would be
+    /// constants of any size.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let bytes = self.text.len();
+        if bytes > MAX_BYTES {
+            let message = format!("the text has {bytes} bytes, of which {MAX_BYTES} are compiled");
+            return Err(self.error(self.start, message));
+        }
+        if let Some((at, _)) = depths(&self.full).find(|(_, depth)| *depth > MAX_DEPTH) {
+            let message = format!("more than {MAX_DEPTH} operators and brackets lie within each other");
+            return Err(self.error(at, message));
+        }
+        if let Some((at, what)) = words(&self.full).find_map(|(at, word)| Some((at, foreign(word)?))) {
+            return Err(self.error(at, format!("{what} cannot be part of an op")));
+        }
+        self.check_declarations()
+    }
+
+    /// Whether no declaration has the name of a function that is ours.
+    fn check_declarations(&self) -> Result<(), Error> {
+        let (mut depth, mut before) = (0_usize, "");
+        for (at, word) in words(&self.full) {
+            match word {
+                "{" => depth += 1,
+                "}" => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 && ["fn", "const", "alias"].contains(&before) && builtins::NAMES.contains(&word) {
+                return Err(self.error(at, format!("`{word}` is built in: choose another name")));
+            }
+            before = word;
+        }
+        Ok(())
+    }
+
+    /// Where the name of a function stands.
+    pub(super) fn function(&self, name: &str) -> usize {
+        let pairs = words(&self.full).zip(words(&self.full).skip(1));
+        let mut declared = pairs.filter(|((_, before), (_, word))| *before == "fn" && *word == name);
+        declared.next().map_or(self.start, |(_, (at, _))| at)
+    }
+
+    pub(super) fn parse_error(&self, error: &ParseError) -> Error {
+        let range = error.labels().find_map(|(span, _)| span.to_range()).unwrap_or(self.start..self.start);
+        let end = self.start + self.text.len();
+        // What comes behind the text is none of the user's. Nothing but a comment reaches over its end.
+        let message = match error.message().split_once(", found ") {
+            Some((expected, _)) if range.start > end => format!("{expected}, found the end of the text"),
+            _ if range.end > end && range.start < end => "this comment does not end".into(),
+            _ => error.message().to_owned(),
+        };
+        self.error(range.start, message)
+    }
+
+    pub(super) fn invalid(&self, error: &WithSpan<ValidationError>) -> Error {
+        let mut cause: &dyn std::error::Error = error.as_inner();
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        let span = error.spans().next().map_or(Span::default(), |(span, _)| *span);
+        self.error_at(span, cause.to_string())
+    }
+
+    /// An error at the start of a span.
+    pub(super) fn error_at(&self, span: Span, message: String) -> Error {
+        self.error(span.to_range().map_or(self.start, |range| range.start), message)
+    }
+
+    /// An error at a byte of the full text.
+    pub(super) fn error(&self, at: usize, message: String) -> Error {
+        // What comes behind the text is at its end.
+        let end = self.text.trim_end().len();
+        let at = self.text.floor_char_boundary(at.saturating_sub(self.start).min(end));
+        let line_start = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let line = self.text[line_start..].lines().next().unwrap_or("");
+        let column = self.text[line_start..at].chars().count();
+        // Of a long line what surrounds the place.
+        let skipped = column.saturating_sub(SHOWN / 2);
+        let shown = line.chars().skip(skipped).take(SHOWN);
+        Error::Wgsl {
+            op: self.op.into(),
+            line: self.text[..at].matches('\n').count() + 1,
+            column: column + 1,
+            message: message.chars().take(LONGEST_MESSAGE).collect(),
+            source_line: shown.map(|c| if c.is_control() { ' ' } else { c }).collect(),
+            caret: column - skipped,
+        }
+    }
+}
+
+/// What a word stands for that an op cannot be made of.
+fn foreign(word: &str) -> Option<&'static str> {
+    let vector = |word: &str| word.starts_with(['2', '3', '4']);
+    Some(match word {
+        "loop" | "for" | "while" | "continuing" | "break" | "continue" => "loops",
+        "switch" => "switch",
+        "discard" => "discard",
+        "i32" | "u32" | "i64" | "u64" => "integers",
+        "f16" | "f64" => "types of numbers other than f32",
+        "struct" => "structs",
+        "array" | "binding_array" | "[" | "]" => "arrays",
+        "atomic" => "atomics",
+        "ptr" => "pointers as parameters",
+        "override" => "overrides",
+        "enable" | "requires" | "diagnostic" => "directives",
+        "@" => "attributes",
+        _ if word.strip_prefix("vec").is_some_and(vector) => "vectors",
+        _ if word.strip_prefix("mat").is_some_and(vector) => "matrices",
+        _ if word.starts_with("texture") || word.starts_with("sampler") => "textures",
+        _ => return None,
+    })
+}

@@ -1,0 +1,564 @@
+//! The WGSL front end: what it understands, what it says of the rest, and that no text takes it down.
+
+use std::{
+    fmt::Write as _,
+    thread,
+    time::{Duration, Instant},
+};
+
+use elemgrad::{CustomOp, DType, Error, Op, Runner};
+
+/// Values of all kinds: ordinary ones, ties, ends and special ones.
+const VALUES: [f32; 20] = [
+    0.0,
+    -0.0,
+    0.25,
+    0.5,
+    -0.5,
+    0.75,
+    1.0,
+    -1.0,
+    1.5,
+    2.5,
+    -2.75,
+    3.0,
+    10.0,
+    -40.5,
+    1e-3,
+    1e6,
+    3e38,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::NAN,
+];
+
+fn function(body: &str) -> String {
+    format!("fn forward(x: f32, y: f32) -> f32 {{ {body} }}")
+}
+
+fn wgsl(text: &str) -> CustomOp {
+    CustomOp::from_wgsl("op", text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn expression(text: &str) -> CustomOp {
+    CustomOp::from_expression("op", text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// `z` and the gradients of one element.
+fn element(op: &CustomOp, reads: &[f32]) -> Vec<f32> {
+    let mut writes = vec![0.0; op.definition().outputs.len()];
+    op.reference(DType::F32, reads, &mut writes);
+    writes
+}
+
+/// Compares an op of two inputs with a Rust function, on all pairs of values.
+fn assert_computes(op: &CustomOp, wanted: impl Fn(f32, f32) -> f32) {
+    for x in VALUES {
+        for y in VALUES {
+            let (z, wanted) = (element(op, &[x, y, 1.0])[0], wanted(x, y));
+            let same = z.to_bits() == wanted.to_bits() || z.is_nan() && wanted.is_nan();
+            assert!(same, "{}: ({x}, {y}) gives {z}, not {wanted}", op.definition().outputs[0].formula);
+        }
+    }
+}
+
+fn assert_same(wgsl: &CustomOp, rust: &CustomOp) {
+    let (a, b) = (wgsl.definition(), rust.definition());
+    assert_eq!((&a.inputs, &a.lets), (&b.inputs, &b.lets));
+    let outputs = |op: &CustomOp| {
+        let outputs = op.definition().outputs.iter();
+        outputs.map(|o| (o.name.clone(), o.expression.clone(), o.formula.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(outputs(wgsl), outputs(rust));
+}
+
+#[test]
+fn both_front_ends_give_the_same_definition() {
+    let rust = CustomOp::new("op", ["x"], |[x]| x.spiky()).unwrap();
+    assert_same(&expression("spiky(x)"), &rust);
+    let text = "fn forward(x: f32) -> f32 {
+        let r = round_to_storage(floor_mod(x, 1.0));
+        if r <= 0.5 { return r; }
+        return 0.0;
+    }";
+    assert_same(&wgsl(text), &rust);
+
+    let rust = CustomOp::new("op", ["x", "y"], |[x, y]| x * x - y.trunc_mod(2.0)).unwrap();
+    assert_same(&expression("x * x - y % 2"), &rust);
+    let text = function("var a = x; a *= x; let p = &a; *p -= y % 2; return a;");
+    assert_same(&wgsl(&text), &rust);
+
+    // Three ways, the last of them written twice.
+    let rust =
+        CustomOp::new("op", ["x"], |[x]| x.gt(1.0).select(x * 2.0, x.gt(0.5).select(x + 1.0, 3.0))).unwrap();
+    for body in [
+        "if x > 1 { return x * 2; } if x > 0.5 { return x + 1; } return 3;",
+        "if x > 1 { return x * 2; } else if x > 0.5 { return x + 1; } else { return 3; }",
+        "var z = 3.0; if x > 1 { z = x * 2; } else { if x > 0.5 { z = x + 1; } } return z;",
+    ] {
+        assert_same(&wgsl(&format!("fn forward(x: f32) -> f32 {{ {body} }}")), &rust);
+    }
+}
+
+#[test]
+fn written_gradients() {
+    let text = "
+        fn d_y(x: f32, y: f32, z: f32, dz: f32) -> f32 { return dz * (z - surrogate(y)); }
+        fn surrogate(v: f32) -> f32 { return v * 0.5; }
+        fn forward(x: f32, y: f32) -> f32 { return x * y; }";
+    let rust = CustomOp::new("op", ["x", "y"], |[x, y]| x * y).unwrap();
+    let rust = rust.with_gradient("y", |[_, y], z, dz| dz * (z - y * 0.5)).unwrap();
+    let op = wgsl(text);
+    assert_same(&op, &rust);
+    assert_eq!([op.is_written(0), op.is_written(1)], [false, true]);
+    assert_eq!(element(&op, &[3.0, 4.0, 2.0]), [12.0, 8.0, 20.0]);
+}
+
+#[test]
+fn operators() {
+    assert_computes(&expression("x + y"), |x, y| x + y);
+    assert_computes(&expression("x - y"), |x, y| x - y);
+    assert_computes(&expression("x * y"), |x, y| x * y);
+    assert_computes(&expression("x / y"), |x, y| x / y);
+    assert_computes(&expression("x % y"), |x, y| x % y);
+    assert_computes(&expression("-x - - y"), |x, y| -x + y);
+    let truth = |text: &str| expression(&format!("f32({text})"));
+    let one = |truth: bool| f32::from(truth);
+    assert_computes(&truth("x < y"), |x, y| one(x < y));
+    assert_computes(&truth("x <= y"), |x, y| one(x <= y));
+    assert_computes(&truth("x > y"), |x, y| one(x > y));
+    assert_computes(&truth("x >= y"), |x, y| one(x >= y));
+    assert_computes(&truth("x == y"), |x, y| one(x == y));
+    assert_computes(&truth("x != y"), |x, y| one(x != y));
+    assert_computes(&truth("!(x < y)"), |x, y| {
+        one(!matches!(x.partial_cmp(&y), Some(std::cmp::Ordering::Less)))
+    });
+    assert_computes(&truth("x < 1 && y < 2"), |x, y| one(x < 1.0 && y < 2.0));
+    assert_computes(&truth("x < 1 || y < 2"), |x, y| one(x < 1.0 || y < 2.0));
+    assert_computes(&truth("(x < 1) & (y < 2) | (x < y)"), |x, y| one((x < 1.0) & (y < 2.0) | (x < y)));
+    assert_computes(&truth("(x < 1) == (y < 2)"), |x, y| one((x < 1.0) == (y < 2.0)));
+    assert_computes(&truth("(x < 1) != (y < 2)"), |x, y| one((x < 1.0) != (y < 2.0)));
+    assert_computes(&truth("select(x < 1, x < 2, y < 2)"), |x, y| {
+        one(if y < 2.0 { x < 2.0 } else { x < 1.0 })
+    });
+    assert_computes(&truth("bool(x) && all(y < 1)"), |x, y| one(x != 0.0 && y < 1.0));
+    assert_computes(&expression("select(x, y, x < 0.5)"), |x, y| if x < 0.5 { y } else { x });
+}
+
+#[test]
+fn functions_of_one() {
+    let assert_computes = |text: &str, wanted: fn(f32) -> f32| {
+        let op = expression(&format!("{text} + 0 * y"));
+        for x in VALUES {
+            let z = element(&op, &[x, 0.0, 1.0])[0];
+            let wanted = wanted(x) + 0.0;
+            assert!(z == wanted || z.is_nan() && wanted.is_nan(), "{text} of {x} is {z}, not {wanted}");
+        }
+    };
+    assert_computes("abs(x)", f32::abs);
+    assert_computes("length(x)", f32::abs);
+    assert_computes("floor(x)", f32::floor);
+    assert_computes("ceil(x)", f32::ceil);
+    assert_computes("round(x)", f32::round_ties_even);
+    assert_computes("trunc(x)", f32::trunc);
+    assert_computes("fract(x)", |x| x - x.floor());
+    assert_computes("saturate(x)", |x| if x.is_nan() { x } else { x.clamp(0.0, 1.0) });
+    assert_computes("sign(x)", |x| {
+        if x > 0.0 {
+            1.0
+        } else if x < 0.0 {
+            -1.0
+        } else {
+            0.0
+        }
+    });
+    assert_computes("sqrt(x)", f32::sqrt);
+    assert_computes("inverseSqrt(x)", |x| 1.0 / x.sqrt());
+    assert_computes("exp(x)", f32::exp);
+    assert_computes("exp2(x)", |x| 2_f32.powf(x));
+    assert_computes("log(x)", f32::ln);
+    assert_computes("sin(x)", f32::sin);
+    assert_computes("cos(x)", f32::cos);
+    assert_computes("tan(x)", |x| x.sin() / x.cos());
+    assert_computes("tanh(x)", f32::tanh);
+    assert_computes("round_to_storage(x)", |x| x);
+    assert_computes("spiky(x)", elemgrad::spiky::forward);
+    // To a few units of what is given exactly by no formula, where that is finite.
+    let assert_near = |text: &str, wanted: fn(f64) -> f64| {
+        let op = expression(text);
+        for x in VALUES {
+            let (z, wanted) = (element(&op, &[x, 1.0])[0] as f64, wanted(x as f64));
+            let near = (z - wanted).abs() <= 1e-5 * wanted.abs().max(1.0);
+            assert!(near || !wanted.is_finite() || x.abs() > 20.0, "{text} of {x} is {z}, not {wanted}");
+        }
+    };
+    assert_near("log2(x)", f64::log2);
+    assert_near("sinh(x)", f64::sinh);
+    assert_near("cosh(x)", f64::cosh);
+    assert_near("asinh(x)", f64::asinh);
+    assert_near("acosh(x)", f64::acosh);
+    assert_near("atanh(x)", f64::atanh);
+    assert_near("degrees(x)", f64::to_degrees);
+    assert_near("radians(x)", f64::to_radians);
+    assert_eq!(element(&expression("log2(x)"), &[8.0, 1.0])[0], 3.0);
+}
+
+#[test]
+fn functions_of_several() {
+    let least = |x: f32, y: f32| if x.is_nan() || y.is_nan() { f32::NAN } else { x.min(y) };
+    let most = |x: f32, y: f32| if x.is_nan() || y.is_nan() { f32::NAN } else { x.max(y) };
+    // The sign of a zero is as IEEE 754-2019 says, which Rust leaves open.
+    assert_computes(&expression("min(x, y) + 0"), |x, y| least(x, y) + 0.0);
+    assert_computes(&expression("max(x, y) + 0"), |x, y| most(x, y) + 0.0);
+    assert_computes(&expression("clamp(x, y, 4) + 0"), |x, y| least(most(x, y), 4.0) + 0.0);
+    assert_computes(&expression("step(x, y)"), |x, y| f32::from(x <= y));
+    assert_computes(&expression("distance(x, y)"), |x, y| (x - y).abs());
+    assert_computes(&expression("mix(x, y, 0.25)"), |x, y| x * 0.75 + y * 0.25);
+    assert_computes(&expression("fma(x, y, 1)"), |x, y| x * y + 1.0);
+    assert_computes(&expression("pow(x, y)"), f32::powf);
+    assert_computes(&expression("floor_mod(x, y)"), elemgrad::modulo::forward);
+    assert_computes(&expression("trunc_mod(x, y)"), |x, y| x % y);
+    assert_computes(&expression("-floor_quotient(x, y)"), |x, y| elemgrad::modulo::backward(x, y, 1.0).1);
+    assert_computes(&expression("smoothstep(x, y, 0.5) + 0"), |x, y| {
+        let t = least(most((0.5 - x) / (y - x), 0.0), 1.0);
+        t * t * (3.0 - 2.0 * t) + 0.0
+    });
+}
+
+#[test]
+fn control_flow() {
+    let text = "
+        const LIMIT = 2.0;
+        const NEAR: f32 = LIMIT / 4;
+        const LOUD = true;
+        alias Number = f32;
+
+        fn folded(v: f32, up: bool) -> Number {
+            var held = v; // what a block inside sets is seen outside of it
+            {
+                let v = held * 2;
+                if up && LOUD {
+                    held = v;
+                } else if v < 0 || !up && v > LIMIT {
+                    return -1;
+                }
+            }
+            if held > LIMIT {
+                if held > 2 * LIMIT { held -= LIMIT; } else { return held; }
+                held = held * 0.5;
+            }
+            return held;
+        }
+
+        fn forward(x: f32, y: f32) -> f32 {
+            const HALF = LIMIT * 0.25;
+            if x < 0 {
+                if y < 0 { return folded(x, true); }
+                var t: f32;
+                t += y;
+                return folded(t, x < -1);
+            }
+            let same = x == y;
+            if same { return NEAR; }
+            _ = x;
+            return folded(y, false) + HALF;
+        }";
+    let folded = |v: f32, up: bool| -> f32 {
+        let mut held = v;
+        let v = held * 2.0;
+        if up {
+            held = v;
+        } else if v < 0.0 || v > 2.0 {
+            return -1.0;
+        }
+        if held > 2.0 {
+            if held > 4.0 {
+                held -= 2.0;
+            } else {
+                return held;
+            }
+            held *= 0.5;
+        }
+        held
+    };
+    assert_computes(&wgsl(text), |x, y| {
+        if x < 0.0 {
+            return if y < 0.0 { folded(x, true) } else { folded(y + 0.0, x < -1.0) };
+        }
+        if x == y { 0.5 } else { folded(y, false) + 0.5 }
+    });
+}
+
+/// Constants are folded as WGSL says.
+#[test]
+fn constants() {
+    assert_eq!(element(&expression("x + 1.0 / 3.0"), &[0.0, 1.0])[0], 1.0 / 3.0);
+    assert_eq!(element(&expression("x + (0.1 + 0.2)"), &[0.0, 1.0])[0], (0.1_f64 + 0.2) as f32);
+    assert_eq!(element(&expression("x + (0.1f + 0.2f)"), &[0.0, 1.0])[0], 0.1_f32 + 0.2);
+    assert_eq!(element(&expression("x + 7 / 2"), &[0.0, 1.0])[0], 3.0);
+    assert_eq!(element(&expression("x + 0x1.8p1 + 1e-3"), &[0.0, 1.0])[0], 3.001);
+}
+
+#[test]
+fn inputs_are_the_names_in_their_order() {
+    let inputs = |text: &str| expression(text).definition().inputs.join(" ");
+    assert_eq!(inputs("b + a * b - max(c, 1.0e5) + 1.5f"), "b a c");
+    assert_eq!(inputs("select(t, -1.0, true) // x"), "t");
+    assert_eq!(Runner::cpu().forward(&expression("x - y"), &[&[3.0], &[1.0]]).unwrap(), [2.0]);
+}
+
+/// The error of a text: line and column, message, the line and how far in it the caret stands.
+fn error(result: Result<CustomOp, Error>) -> (usize, usize, String, String, usize) {
+    match result {
+        Err(Error::Wgsl { line, column, message, source_line, caret, .. }) => {
+            (line, column, message, source_line, caret)
+        }
+        Err(other) => panic!("{other}"),
+        Ok(op) => panic!("understood: {}", op.definition().outputs[0].formula),
+    }
+}
+
+#[test]
+fn errors_point_at_the_place() {
+    let mistakes = [
+        ("let a = ;\nreturn a;", 2, 9, "expected expression"),
+        ("let a = x\nreturn a;", 3, 1, "expected `;`, found \"return\""),
+        ("return x + q;", 2, 12, "no definition in scope for identifier: `q`"),
+        ("return x + true;", 2, 8, "`+` does not take f32 and bool"),
+        ("return !x;", 2, 8, "`!` does not take f32"),
+        ("return x > y;", 2, 8, "bool is returned where f32 is declared"),
+        ("if x { return y; }\nreturn x;", 2, 1, "a condition is bool, and this is f32"),
+        ("if x + 1 { return y; }\nreturn x;", 2, 4, "a condition is bool, and this is f32"),
+        ("if x > y { return y; }", 3, 1, "`forward` can end without a return"),
+        ("return floor_mod(x);", 2, 8, "`floor_mod` takes (f32, f32), not (f32)"),
+        ("return acos(x);", 2, 8, "no building blocks"),
+        ("return dpdx(x);", 2, 8, "derivative"),
+        ("return x.y;", 2, 10, "invalid field accessor"),
+        ("let a = y;\nlet b = x;\nlet b = a;\nreturn b;", 4, 5, "redefinition of `b`"),
+        ("for (var i = 0; i < 3; i++) {}\nreturn x;", 2, 1, "loops cannot"),
+        ("let n = 3;\nreturn x * f32(n);", 2, 9, "integers cannot be part of an op: `3.0` is an f32"),
+        ("return x * 3u;", 2, 12, "neither f32 nor bool"),
+        ("let n = i32(x);\nreturn x;", 2, 9, "integers cannot"),
+        ("return vec2f(x, y).x;", 2, 8, "vectors cannot"),
+        ("switch 1 { default {} }\nreturn x;", 2, 1, "switch cannot"),
+        ("var v: bool;\nv = true;\nv = v && x < 1;\nreturn select(x, y, w);", 5, 21, "`w`"),
+        ("let a = 1;\n\t/* ä€😀 */ retur x;\nreturn x;", 3, 13, "expected"),
+        ("return x; /* no end", 2, 11, "this comment does not end"),
+    ];
+    for (body, line, column, message) in mistakes {
+        let text = format!("fn forward(x: f32, y: f32) -> f32 {{\n{body}\n}}");
+        let found = error(CustomOp::from_wgsl("op", &text));
+        assert!(found.2.contains(message), "{body}: {found:?}");
+        assert_eq!((found.0, found.1), (line, column), "{body}: {found:?}");
+    }
+}
+
+#[test]
+fn errors_of_declarations() {
+    let mistakes = [
+        ("", 1, 1, "there is no function named `forward`"),
+        ("fn forward() -> f32 { return 1; }", 1, 4, "an op needs an input"),
+        ("fn forward(x: bool) -> f32 { return 1; }", 1, 4, "`forward` takes and gives f32"),
+        ("fn forward(x: f32) -> bool { return true; }", 1, 4, "`forward` takes and gives f32"),
+        ("fn forward(x: f32, n: i32) -> f32 { return x; }", 1, 23, "integers"),
+        ("fn forward(x: f32, p: ptr<function, f32>) -> f32 { return x; }", 1, 23, "pointers as parameters"),
+        ("fn forward(x: f32) -> f32 { return x; }\nfn spiky(x: f32) -> f32 { return x; }", 2, 4, "built in"),
+        (
+            "fn forward(x: f32) -> f32 { return g(x); }\nfn g(x: f32) -> f32 { return forward(x); }",
+            2,
+            4,
+            "cyclic",
+        ),
+        ("@compute @workgroup_size(1) fn main() {}", 1, 1, "attributes"),
+        ("var<private> v: f32;\nfn forward(x: f32) -> f32 { return v; }", 1, 1, "global variables"),
+        ("struct S { a: f32 }", 1, 1, "structs"),
+        ("enable f16;", 1, 1, "directives"),
+        ("override a = 1.0;", 1, 1, "overrides"),
+        (
+            "fn forward(x: f32) -> f32 { return x; }\n fn d_y(y: f32) -> f32 { return y; }",
+            2,
+            5,
+            "no parameter `y`",
+        ),
+        (
+            "fn forward(x: f32) -> f32 { return x; }\nfn d_x(x: f32, dz: f32, z: f32) -> f32 { return z; }",
+            2,
+            4,
+            "a gradient is `fn d_x(x: f32, z: f32, dz: f32) -> f32`",
+        ),
+        ("fn forward(x: f32) -> f32 {\n    return x;\n", 2, 14, "found the end of the text"),
+        (
+            "fn forward(x: f32) -> f32 { return x; }\nconst a = 1",
+            2,
+            12,
+            "expected `;`, found the end of the text",
+        ),
+        ("fn forward(x: f32) -> f32 { return x; }\nfn unused() -> f32 { return true; }", 2, 1, "return"),
+    ];
+    for (text, line, column, message) in mistakes {
+        let found = error(CustomOp::from_wgsl("op", text));
+        assert!(found.2.contains(message), "{text}: {found:?}");
+        assert_eq!((found.0, found.1), (line, column), "{text}: {found:?}");
+    }
+    // What no op can be named.
+    let text = "fn forward(dz: f32) -> f32 { return dz; }";
+    assert!(matches!(CustomOp::from_wgsl("op", text), Err(Error::Name { .. })));
+}
+
+#[test]
+fn errors_of_expressions_are_in_the_expression() {
+    let mistakes = [
+        ("x +", 1, 4, "expected expression, found the end of the text"),
+        ("x\n + )", 2, 4, "expected expression, found \")\""),
+        ("x) + (y", 1, 2, "expected `;`, found \")\""),
+        ("x; } fn g() {", 1, 2, "an expression has no `;`"),
+        ("1.0", 1, 1, "an op needs an input"),
+        ("", 1, 1, "an op needs an input"),
+        ("x + let", 1, 5, "`let`"),
+        ("x < 2", 1, 1, "bool is returned"),
+        ("x /* and", 1, 3, "this comment does not end"),
+        ("array(x, y)[0]", 1, 1, "arrays"),
+    ];
+    for (text, line, column, message) in mistakes {
+        let found = error(CustomOp::from_expression("op", text));
+        assert!(found.2.contains(message), "{text}: {found:?}");
+        assert_eq!((found.0, found.1), (line, column), "{text}: {found:?}");
+    }
+}
+
+/// The place is counted in characters, and of a long line no more is shown than surrounds it.
+#[test]
+fn errors_show_the_place() {
+    let (line, column, _, shown, caret) = error(CustomOp::from_expression("op", "/* ä€ */\t$x"));
+    assert_eq!((line, column, &*shown, caret), (1, 10, "/* ä€ */ $x", 9));
+
+    let long = format!("max(x{} $ {}", ", x".repeat(100), "+ x".repeat(900));
+    let failed = CustomOp::from_expression("op", &long);
+    let text = failed.as_ref().unwrap_err().to_string();
+    let (_, column, _, shown, caret) = error(failed);
+    assert_eq!((column, shown.chars().count(), shown.chars().nth(caret)), (307, 100, Some('$')));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines.len(), lines[2]), (3, &*format!("{}^", " ".repeat(4 + caret))));
+}
+
+/// The result of a text on a thread with little stack, and the time that it took.
+fn on_little_stack(text: &str) -> (Result<CustomOp, Error>, Duration) {
+    thread::scope(|scope| {
+        let compile = || {
+            let start = Instant::now();
+            (CustomOp::from_wgsl("op", text), start.elapsed())
+        };
+        let thread = thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, compile).unwrap();
+        thread.join().unwrap()
+    })
+}
+
+/// A text in which something lies in itself so often, in each way in which that can be.
+fn deep(count: usize) -> Vec<String> {
+    let nested = |open: &str, inner: &str, close: &str| {
+        format!("{}{inner}{}", open.repeat(count), close.repeat(count))
+    };
+    let returns = |value: String| format!("fn forward(x: f32) -> f32 {{ return {value}; }}");
+    let does = |body: String| format!("fn forward(x: f32) -> f32 {{ var v = x; {body} return v; }}");
+    let mut lets = String::new();
+    (0..count).for_each(|i| write!(lets, "let v{i} = v + {i};").unwrap());
+    let functions = |head: &str, of: &dyn Fn(usize) -> String| {
+        let all: String = (0..count).map(of).collect();
+        format!("{head} {all} fn forward(x: f32) -> f32 {{ return f0(x); }}")
+    };
+    vec![
+        returns(format!("x{}", " + x".repeat(count))),
+        returns(format!("x{}", " < x".repeat(count))),
+        returns(format!("x{}", ".x".repeat(count))),
+        returns(format!("x{}", "[0]".repeat(count))),
+        returns(format!("x < 1{}", " || x < 1".repeat(count))),
+        returns(nested("(", "x", ")")),
+        returns(nested("- ", "x", "")),
+        returns(nested("-(", "x", ")")),
+        returns(nested("abs(", "x", ")")),
+        returns(nested("max(1, ", "x", ")")),
+        returns(nested("max(", "x", ", 1)")),
+        returns(nested("x[", "0", "]")),
+        returns(nested("vec2<", "f32", ">")),
+        returns(nested("a<b, ", "f32", ">")),
+        returns(nested("/*", "", "*/") + "x"),
+        returns(nested("(", "x", "")),
+        returns(nested("", "x", ")")),
+        does(nested("{", "v += 1;", "}")),
+        does(nested("if v < 1 {", "v += 1;", "}")),
+        does(nested("if v < 1 {} else {", "v += 1;", "}")),
+        does(nested("if v < 1 { v += 1; } else ", "{}", "")),
+        does(nested("if v < 1 { return v; } ", "", "")),
+        does(nested("v += 1; ", "", "")),
+        does(nested("(", "v", ")") + " = 1;"),
+        does(nested("*&", "v", "") + " = 1;"),
+        does(nested("loop {", "", "}")),
+        does(nested("switch 1 { default {", "", "} }")),
+        does(lets),
+        nested("@a(", "1", ")"),
+        nested("}", "", ""),
+        nested("fn f() {", "", "}"),
+        functions("", &|i| format!("fn f{i}(x: f32) -> f32 {{ return f{}(x); }}", i + 1)),
+        functions("const c0 = 1.0;", &|i| format!("const c{} = c{i};", i + 1)),
+        functions("", &|i| format!("const c{i} = c{};", i + 1)) + &format!("const c{count} = 1.0;"),
+        functions("", &|i| format!("alias A{i} = A{};", i + 1)) + &format!("alias A{count} = f32;"),
+        functions("fn f0(x: f32) -> f32 { return x; }", &|i| {
+            format!("fn f{}(x: f32) -> f32 {{ return f{i}(x); }}", i + 1)
+        }),
+    ]
+}
+
+#[test]
+fn no_depth_overflows_a_stack() {
+    for count in [100, 150, 190, 240, 400, 900, 990, 5000, 20_000] {
+        for text in deep(count) {
+            let (result, time) = on_little_stack(&text);
+            let start: String = text.chars().take(60).collect();
+            assert!(time < Duration::from_secs(20), "{start}: {time:?}");
+            if count == 20_000 && !start.contains("/*") {
+                assert!(result.is_err(), "{start}");
+            }
+        }
+    }
+    // What is long and not deep is understood.
+    let body = "v += x; ".repeat(1000);
+    assert!(
+        on_little_stack(&format!("fn forward(x: f32) -> f32 {{ var v = x; {body} return v; }}")).0.is_ok()
+    );
+    let lines = "v = max(v * 0.5, x); if v > 1 { v -= 0.5; }\n".repeat(80);
+    assert!(
+        on_little_stack(&format!("fn forward(x: f32) -> f32 {{ var v = x; {lines} return v; }}")).0.is_ok()
+    );
+}
+
+#[test]
+fn sizes_are_capped() {
+    let text = format!("fn forward(x: f32) -> f32 {{ return x; }}{}", " ".repeat(64 << 10));
+    assert!(error(CustomOp::from_wgsl("op", &text)).2.contains("bytes"));
+    assert!(CustomOp::from_wgsl("op", &text[..64 << 10]).is_ok());
+    let text = format!("x{}", " + x".repeat(1001));
+    let (line, column, message, ..) = error(CustomOp::from_expression("op", &text));
+    assert!(message.contains("within each other"), "{message}");
+    assert_eq!((line, column), (1, 3971));
+    // A graph has a largest size too.
+    let body = "v = sin(v) + x; ".repeat(3000);
+    let text = format!("fn forward(x: f32) -> f32 {{ var v = x;\n{body}\nreturn v; }}");
+    let (line, _, message, ..) = error(CustomOp::from_wgsl("op", &text));
+    assert_eq!((line, &*message), (2, "up to here the op has more than 4096 nodes"));
+}
+
+/// Functions that call each other twice double what is inlined with each.
+#[test]
+fn inlining_is_bounded() {
+    for call in ["f0(x) + f0(x)", "f0(x) * f0(x + 1)", "f0(x * 0.5) - f0(x)"] {
+        let mut text = String::from("fn f0(x: f32) -> f32 { return x * x; }\n");
+        for i in 1..60 {
+            let call = call.replace("f0", &format!("f{}", i - 1));
+            writeln!(text, "fn f{i}(x: f32) -> f32 {{ return {call}; }}").unwrap();
+        }
+        text += "fn forward(x: f32) -> f32 { return f59(x); }";
+        let (result, time) = on_little_stack(&text);
+        assert!(result.is_err());
+        assert!(time < Duration::from_secs(10), "{time:?}");
+    }
+}
