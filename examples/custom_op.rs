@@ -26,7 +26,8 @@ fn main() -> Result<(), Error> {
     show(&runner, &spiky, &[&[0.2, 0.7, 1.2, 1.7]])?;
 
     // Python's %, whose gradient with respect to y is -floor(x / y), to the bit in exact arithmetic.
-    let modulo = CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?.with_arithmetic(Arithmetic::Exact)?;
+    let modulo =
+        CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?.with_arithmetic(Arithmetic::Exact)?;
     show(&runner, &modulo, &[&[0.3, 0.7, 1.2, 1.7], &[0.2, 0.5, 1.0, 2.9]])?;
 
     // A step is flat, so its own gradient teaches nothing; one that is written stands in for it.

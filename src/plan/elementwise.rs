@@ -2,7 +2,7 @@
 
 use super::{
     Access, Bind, Dispatch, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, MAX_DISPATCH, Map, Memory, Operand,
-    Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place, reach_of,
+    Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place,
 };
 use crate::{
     DType, Error, Outputs,
@@ -39,12 +39,16 @@ pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outpu
     in_order(request, groups)
 }
 
-/// Whether a kernel has bindings for the operands of these outputs.
+/// Whether a kernel has bindings for the operands of these outputs, however it is cut into windows: only an output in
+/// place of an input shares that one's in all of them.
 pub(super) fn bindings_suffice(request: &Request, outputs: Outputs) -> bool {
     let operands = request.operands(outputs);
-    let reach = |o: &Operand| reach_of(request, o).unwrap_or((o.offset, o.offset));
-    let (slots, _) = request.slots(&operands, &operands.iter().map(reach).collect::<Vec<_>>());
-    slots.len() <= request.limits.max_storage_buffers_per_shader_stage as usize
+    let shared = |o: &&Operand| {
+        let over = |r: &Operand| r.memory == o.memory && in_place(request, o, r);
+        o.write && operands.iter().any(over)
+    };
+    let bindings = operands.len() - operands.iter().filter(shared).count();
+    bindings <= request.limits.max_storage_buffers_per_shader_stage as usize
 }
 
 fn in_order(request: &Request, mut groups: Vec<Outputs>) -> Result<Vec<Outputs>, Error> {
