@@ -342,7 +342,7 @@ fn errors_point_at_the_place() {
         ("return vec2f(x, y).x;", 2, 8, "vectors cannot"),
         ("switch 1 { default {} }\nreturn x;", 2, 1, "switch cannot"),
         ("var v: bool;\nv = true;\nv = v && x < 1;\nreturn select(x, y, w);", 5, 21, "`w`"),
-        ("let a = 1;\n\t/* ä€😀 */ retur x;\nreturn x;", 3, 13, "expected"),
+        ("let a = 1;\n\t/* ä€😀 */ retur x;\nreturn x;", 3, 18, "expected"),
         ("return x; /* no end", 2, 11, "this comment does not end"),
     ];
     for (body, line, column, message) in mistakes {

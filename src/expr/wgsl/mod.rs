@@ -22,7 +22,7 @@ use source::Source;
 
 /// The stack of the thread that compiles a text: several times what the deepest text that is let through takes, without
 /// optimization too.
-const STACK: usize = 64 << 20;
+const STACK: usize = 32 << 20;
 
 impl CustomOp {
     /// An op of WGSL text: its inputs are the parameters of `fn forward`, and `fn d_x`, where there is one, is the gradient
