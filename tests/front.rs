@@ -135,7 +135,7 @@ fn operators() {
     });
     assert_computes(&truth("x < 1 && y < 2"), |x, y| one(x < 1.0 && y < 2.0));
     assert_computes(&truth("x < 1 || y < 2"), |x, y| one(x < 1.0 || y < 2.0));
-    assert_computes(&truth("(x < 1) & (y < 2) | (x < y)"), |x, y| one((x < 1.0) & (y < 2.0) | (x < y)));
+    assert_computes(&truth("(x < 1) & (y < 2) | (x < y)"), |x, y| one(x < 1.0 && y < 2.0 || x < y));
     assert_computes(&truth("(x < 1) == (y < 2)"), |x, y| one((x < 1.0) == (y < 2.0)));
     assert_computes(&truth("(x < 1) != (y < 2)"), |x, y| one((x < 1.0) != (y < 2.0)));
     assert_computes(&truth("select(x < 1, x < 2, y < 2)"), |x, y| {
@@ -268,7 +268,7 @@ fn control_flow() {
         let v = held * 2.0;
         if up {
             held = v;
-        } else if v < 0.0 || v > 2.0 {
+        } else if !(0.0..=2.0).contains(&v) {
             return -1.0;
         }
         if held > 2.0 {

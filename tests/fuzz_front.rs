@@ -233,23 +233,21 @@ fn expression(random: &mut Random, depth: usize, truth: bool) -> String {
 
 /// Statements that mean something.
 fn statements(random: &mut Random, depth: usize) -> String {
-    let mut text = String::new();
-    for _ in 0..=random.below(3) {
-        text += &match random.below(if depth == 0 { 2 } else { 5 }) {
-            0 => format!("v {} {}; ", random.one(&["=", "+=", "*=", "-="]), expression(random, 2, false)),
-            1 => format!("w = {}; ", expression(random, 2, true)),
-            2 => {
-                format!("if {} {{ return {}; }} ", expression(random, 1, true), expression(random, 2, false))
-            }
-            3 => format!("{{ {} }} ", statements(random, depth - 1)),
-            _ => {
-                let condition = expression(random, 2, true);
-                let [accept, reject] = [(); 2].map(|()| statements(random, depth - 1));
-                format!("if w || {condition} {{ {accept} }} else {{ {reject} }} ")
-            }
-        };
+    (0..=random.below(3)).map(|_| statement(random, depth)).collect()
+}
+
+fn statement(random: &mut Random, depth: usize) -> String {
+    match random.below(if depth == 0 { 2 } else { 5 }) {
+        0 => format!("v {} {}; ", random.one(&["=", "+=", "*=", "-="]), expression(random, 2, false)),
+        1 => format!("w = {}; ", expression(random, 2, true)),
+        2 => format!("if {} {{ return {}; }} ", expression(random, 1, true), expression(random, 2, false)),
+        3 => format!("{{ {} }} ", statements(random, depth - 1)),
+        _ => {
+            let condition = expression(random, 2, true);
+            let [accept, reject] = [(); 2].map(|()| statements(random, depth - 1));
+            format!("if w || {condition} {{ {accept} }} else {{ {reject} }} ")
+        }
     }
-    text
 }
 
 /// A text that is most likely understood.
@@ -307,7 +305,10 @@ fn spoiled(random: &mut Random, mut text: String) -> String {
             return String::from_utf8_lossy(&bytes).into_owned();
         }
         1 | 2 => text.replace_range(words, ""),
-        3 => text.insert_str(place.start, &text[words].to_owned()),
+        3 => {
+            let again = text[words].to_owned();
+            text.insert_str(place.start, &again);
+        }
         4 | 5 => text.insert_str(place.start, &format!(" {} ", random.one(&WORDS))),
         6 | 7 => text.replace_range(range(random, &text, 1), random.one(&WORDS)),
         8 => {
