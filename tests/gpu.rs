@@ -5,7 +5,6 @@
 mod common;
 
 use std::{
-    collections::HashMap,
     future::Future,
     ops::ControlFlow,
     pin::pin,
@@ -20,14 +19,16 @@ use std::{
 };
 
 use common::{
-    Draw, LENGTHS, Table, bits,
+    Draw, LENGTHS, Table,
+    adapters::trials,
+    bits,
     calls::{Call, Place, draw_call, shuffle},
     compare, drawn, drawn_from, floats, output_sets, tables_for_calls, vectors,
 };
 use elemgrad::{
     Args, Choice, DType, Error, IntoArgs, Layout, Op, Output, Outputs, Runner, View,
     data::Data,
-    gpu::{Bound, Kernels, Operand, device},
+    gpu::{Bound, Kernels, Operand},
     modulo::{self, Mod},
     op::{BUILT_IN, Definition, OutputDefinition, Pass},
     spiky::{self, MASK, Spiky},
@@ -85,33 +86,13 @@ fn main() -> ExitCode {
         };
     }
     let arguments = Arguments::from_args();
-    let adapters = pollster::block_on(device::adapters());
-    let mut trials = Vec::new();
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for adapter in adapters {
-        let info = adapter.get_info();
-        let mut name = format!("{}: {}", info.backend, info.name);
-        let count = seen.entry(name.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            name = format!("{name} #{count}");
-        }
-        if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
-            let name = format!("{name}: has no compute shaders");
-            trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
-            continue;
-        }
-        for (case, run) in CASES {
+    let trials = trials(|name, adapter| {
+        let trial = |(case, run): (&str, Case)| {
             let adapter = adapter.clone();
-            trials.push(Trial::ignorable_test(format!("{name}: {case}"), move || run(&adapter)));
-        }
-    }
-    if !trials.iter().any(|trial| !trial.has_ignored_flag()) {
-        let required = std::env::var("ELEMGRAD_GPU").is_ok_and(|value| value == "require");
-        let name = "no adapter: wgpu finds no GPU and no software adapter, so no kernel was run";
-        let fails = || Err("ELEMGRAD_GPU=require asks for an adapter".into());
-        trials.push(Trial::test(name, fails).with_ignored_flag(!required));
-    }
+            Trial::ignorable_test(format!("{name}: {case}"), move || run(&adapter))
+        };
+        CASES.map(trial).into()
+    });
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -852,13 +833,13 @@ static SUM: LazyLock<Functions> = LazyLock::new(|| Functions {
         inputs: vec!["x".into(), "y".into()],
         functions: vec![
             include_str!("../shaders/numeric/f32.wgsl").into(),
-            include_str!("../shaders/numeric/sum.wgsl").into(),
+            include_str!("../shaders/numeric/add.wgsl").into(),
         ],
         lets: vec![],
         outputs: vec![
-            OutputDefinition::z("f32_sum(x, y)", ""),
-            OutputDefinition::gradient("x", "f32_sum(y, x)", ""),
-            OutputDefinition::gradient("y", "f32_sum(x, y ^ 0x80000000u)", ""),
+            OutputDefinition::z("f32_add(x, y)", ""),
+            OutputDefinition::gradient("x", "f32_add(y, x)", ""),
+            OutputDefinition::gradient("y", "f32_add(x, y ^ 0x80000000u)", ""),
         ],
     },
     twin: |reads, writes| {

@@ -229,25 +229,42 @@ fn naga_accepts_every_kernel() -> Result<(), elemgrad::Error> {
     Ok(())
 }
 
+/// The building blocks of ops.
+const NUMERIC: &str = concat!(
+    include_str!("../shaders/storage/f32.wgsl"),
+    include_str!("../shaders/numeric/f32.wgsl"),
+    include_str!("../shaders/numeric/add.wgsl"),
+    include_str!("../shaders/numeric/sign.wgsl"),
+    include_str!("../shaders/numeric/mul.wgsl"),
+    include_str!("../shaders/numeric/division.wgsl"),
+    include_str!("../shaders/numeric/div.wgsl"),
+    include_str!("../shaders/numeric/sqrt.wgsl"),
+    include_str!("../shaders/numeric/round.wgsl"),
+    include_str!("../shaders/numeric/compare.wgsl"),
+    include_str!("../shaders/numeric/floor_mod.wgsl"),
+    include_str!("../shaders/numeric/trunc_mod.wgsl"),
+    include_str!("../shaders/numeric/fraction.wgsl"),
+);
+
 /// The op or the storage type, if it is of one; the function in which a float takes part, what it does there, and by which
 /// case of the contract it may.
 ///
 /// A float elsewhere, or one more of them, fails the test: think, and then write the reason down at the use and here.
-const FLOATS: [(&str, &str, &str, &str); 10] = [
+const FLOATS: [(&str, &str, &str, &str); 14] = [
     (
-        "mod",
+        "",
         "division_step",
         "FunctionArgument, literal, Add, to bits",
         "case 1: an estimate that integers repair",
     ),
     (
-        "mod",
-        "f32_floor_mod",
+        "",
+        "f32_floor_mod_wide",
         "from bits, from bits, literal, Divide, Multiply, from integer, from bits, Multiply, to bits",
         "case 1: the estimate; case 2: an integer of at most 2^24 and its scaling, exact",
     ),
     (
-        "mod",
+        "",
         "f32_floor_mod_rare",
         "from integer, from bits, Multiply, from integer, literal, Divide, Multiply",
         "case 1: the estimate",
@@ -277,7 +294,7 @@ const FLOATS: [(&str, &str, &str, &str); 10] = [
         "case 2: a sum that is exact, or is thrown away",
     ),
     (
-        "mod",
+        "",
         "f32_floor_mod_narrow",
         "from bits, from bits, literal, Divide, Multiply, literal, Add, to bits, from bits, literal, \
          Subtract, Multiply, Subtract, GreaterEqual, literal, Less, literal, literal, Select, \
@@ -291,7 +308,31 @@ const FLOATS: [(&str, &str, &str, &str); 10] = [
         "from bits, from bits, Multiply, to bits",
         "case 2: a product of at most 24 bits, exact",
     ),
-    ("mod", "q_bits", "from integer, to bits", "case 2: an integer below 2^21, exact"),
+    ("", "f32_floor_quotient", "from integer, to bits", "case 2: an integer below 2^21, exact"),
+    (
+        "",
+        "significand_product",
+        "from bits, from bits, Multiply, literal, Add, to bits",
+        "case 1: an estimate that integers repair",
+    ),
+    (
+        "",
+        "significand_quotient",
+        "from bits, literal, Divide, from bits, Multiply, from integer, literal, Multiply, Multiply",
+        "case 1: the estimates of two steps",
+    ),
+    (
+        "",
+        "f32_sqrt",
+        "from bits, InverseSqrt, Multiply, to bits, from integer, literal, Multiply, Multiply, literal, Add, to bits",
+        "case 1: an estimate of the root and one of its error, which integers repair",
+    ),
+    (
+        "",
+        "f32_fraction",
+        "from integer, literal, Multiply, to bits",
+        "case 2: an integer of at most 2^24 and its scaling, exact",
+    ),
 ];
 
 /// What an op says of itself stays in its line of the comment, whatever ends a line in WGSL.
@@ -316,9 +357,12 @@ fn a_formula_of_many_lines_stays_a_comment() -> Result<(), elemgrad::Error> {
 #[test]
 fn floats_are_those_that_the_contract_allows() {
     let mut seen = BTreeSet::new();
-    for Composed { op, kernel, shader } in kernels().iter().step_by(3) {
-        let (op, dtype) = (&*op.definition().name, kernel.dtype.name());
-        for (function, uses) in floats(&shader.source) {
+    let kernels = kernels();
+    let of_kernels = kernels.iter().step_by(3).map(|Composed { op, kernel, shader }| {
+        (&*op.definition().name, kernel.dtype.name(), &*shader.source)
+    });
+    for (op, dtype, source) in of_kernels.chain([("", "f32", NUMERIC)]) {
+        for (function, uses) in floats(source) {
             let allowed = FLOATS
                 .iter()
                 .position(|(ops, f, u, _)| [op, dtype, ""].contains(ops) && *f == function && *u == uses);
@@ -382,8 +426,8 @@ fn floats(source: &str) -> BTreeMap<String, String> {
 /// Browsers refuse what naga lets pass: a NaN known at compile time, and extensions that they do not have.
 #[test]
 fn no_kernel_has_what_browsers_refuse() {
-    for kernel in kernels() {
-        let source = &kernel.shader.source;
+    let kernels = kernels();
+    for source in kernels.iter().map(|kernel| &*kernel.shader.source).chain([NUMERIC]) {
         for refused in [
             "bitcast<f32>(0x",
             "bitcast<f32>(F32_",
@@ -437,7 +481,7 @@ fn kernels_have_what_their_outputs_need_and_nothing_else() {
         assert_eq!(element.contains("f32_floor_mod("), op.definition().name == "mod" && wants("x"));
         assert_eq!(element.contains(" spiky("), op.definition().name == "spiky" && wants("x"));
         assert_eq!(element.contains("dz"), wants("dz"));
-        assert_eq!(element.contains("f32_sum("), kernel.operands.iter().any(|o| o.accumulate));
+        assert_eq!(element.contains("f32_add("), kernel.operands.iter().any(|o| o.accumulate));
         assert_eq!(
             shader.source.contains("fn coordinates("),
             kernel.operands.iter().any(|o| o.map != Map::Linear)

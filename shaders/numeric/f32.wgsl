@@ -32,12 +32,12 @@ fn shift_right_sticky(m: u32, k: u32) -> u32 {
 
 // The f32 nearest to m * 2^(e - 157), ties to even, as a magnitude; m below 2^31, and its lowest bit may be sticky
 // where m is 2^26 or more. Overflow gives infinity; below 2^-126 the result is subnormal.
-fn f32_round(m: u32, e: i32) -> u32 {
+fn f32_nearest(m: u32, e: i32) -> u32 {
     let n = select(m, shift_right_sticky(m, u32(1 - e)), e < 1);
     return select(f32_pack(n, u32(max(e, 1))), 0u, n == 0u);
 }
 
-// f32_round where m is not 0 and e is at least 1, so that no bit has to go before the rounding.
+// f32_nearest where m is not 0 and e is at least 1, so that no bit has to go before the rounding.
 fn f32_pack(m: u32, e: u32) -> u32 {
     // A normal result has its leading one at bit 31 after the shift; a subnormal one stops at exponent 1.
     let shift = min(countLeadingZeros(m), e);
@@ -46,4 +46,14 @@ fn f32_pack(m: u32, e: u32) -> u32 {
     let round_up = u32((scaled & 0xffu) + (kept & 1u) > 0x80u);
     // The leading one of `kept` adds 1 to the exponent field, and so does a carry out of the rounding.
     return min(((e - shift) << 23u) + kept + round_up, F32_INF);
+}
+
+// f32_nearest where m is 2^29 or more and the result is neither subnormal nor too large, before the rounding: there are
+// two places for the leading one, and no zeros to count.
+fn f32_pack_normal(m: u32, e: u32) -> u32 {
+    let low = 1u - (m >> 30u);
+    let scaled = m << (1u + low);
+    let kept = scaled >> 8u;
+    let round_up = u32((scaled & 0xffu) + (kept & 1u) > 0x80u);
+    return ((e - 1u - low) << 23u) + kept + round_up;
 }

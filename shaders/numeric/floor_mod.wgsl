@@ -1,4 +1,5 @@
-// Floored modulo and its quotient, from one division, so that they belong together.
+// Floored modulo and its quotient, from one division, so that they belong together. Needs f32.wgsl, division.wgsl and a
+// storage type.
 
 struct F32FloorMod {
     z: u32, // x - y*floor(x/y), rounded once; a zero has the sign of y
@@ -10,36 +11,23 @@ struct F32FloorMod {
 
 const Q_INTEGERS: u32 = 0x00200000u;
 
-// One step of long division: `shifted` = q * divisor + rest with 0 <= rest < divisor.
-struct DivisionStep {
-    q: u32,
-    rest: u32,
-}
-
-// `shifted` is the dividend in wrapping arithmetic, `divisor` is below 2^30, the quotient is below 2^20, and `ratio` is
-// the quotient as a float, within 7 ULP: an estimate (numerics: case 1). The addition leaves its floor, or one more or
-// less, in the low bits, whichever neighbour of the sum it is rounded to. The remainder's true value fits in 32 bits, so
-// it survives the wrap, and it says which way to repair.
-fn division_step(shifted: u32, divisor: u32, ratio: f32) -> DivisionStep {
-    let q = bitcast<u32>(ratio + 8388607.5) - 0x4b000000u;
-    let rest = shifted - q * divisor;
-    // As unsigned numbers, the two of these that are not in [0, divisor) are larger.
-    let repaired = min(rest, min(rest + divisor, rest - divisor));
-    return DivisionStep(q + u32(i32(rest) >= i32(divisor)) - (rest >> 31u), repaired);
-}
-
 // |y| - |x| for |x| < |y|, as a magnitude: the one subtraction that rounds.
 fn f32_distance(px: F32Parts, py: F32Parts) -> u32 {
     let t = shift_right_sticky(px.m << 7u, u32(py.e - px.e));
     // A sticky bit in t stands for a fraction below it; subtracting it borrows and stays sticky.
-    return f32_round((py.m << 7u) - t, py.e);
+    return f32_nearest((py.m << 7u) - t, py.e);
 }
 
-// x mod y and floor(x/y) for every pair of bit patterns.
+// x mod y and floor(x/y) for every pair of numbers of the storage type, good for what is stored.
 fn f32_floor_mod(x: u32, y: u32) -> F32FloorMod {
     if (STORAGE_DIGITS <= 11u) {
         return f32_floor_mod_narrow(x, y);
     }
+    return f32_floor_mod_wide(x, y);
+}
+
+// x mod y and floor(x/y) for every pair of bit patterns.
+fn f32_floor_mod_wide(x: u32, y: u32) -> F32FloorMod {
     let ux = x & F32_MAGNITUDE;
     let uy = y & F32_MAGNITUDE;
     let ex = ux >> 23u;
@@ -111,13 +99,13 @@ fn f32_floor_mod_narrow(x: u32, y: u32) -> F32FloorMod {
 
 fn f32_floor_mod_narrow_rare(x: u32, y: u32) -> F32FloorMod {
     let m = f32_floor_mod_rare(x, y);
-    return F32FloorMod(m.z, m.sign, q_bits(m.q));
+    return F32FloorMod(m.z, m.sign, f32_floor_quotient(m) & F32_MAGNITUDE);
 }
 
-// A magnitude of a quotient as the bits of an f32.
-fn q_bits(q: u32) -> u32 {
+// floor(x/y) as an f32, from f32_floor_mod_wide.
+fn f32_floor_quotient(m: F32FloorMod) -> u32 {
     // An integer below 2^21: its conversion is exact (numerics: case 2).
-    return select(q, bitcast<u32>(f32(q)), q < Q_INTEGERS);
+    return m.sign | select(m.q, bitcast<u32>(f32(m.q)), m.q < Q_INTEGERS);
 }
 
 // Everything: NaN, infinities, zeros, subnormals, and ratios up to 2^277.
@@ -159,7 +147,7 @@ fn f32_floor_mod_rare(x: u32, y: u32) -> F32FloorMod {
         q = wide_quotient_increment(q);
         r = py.m - r;
     }
-    return F32FloorMod(f32_round(r << 7u, py.e) | y_sign, sign, wide_quotient_round(q));
+    return F32FloorMod(f32_nearest(r << 7u, py.e) | y_sign, sign, wide_quotient_round(q));
 }
 
 // A quotient of any length: (high, low) * 2^dropped + tail, where of the tail is known what a rounding asks.
@@ -193,11 +181,11 @@ fn wide_quotient_round(q: WideQuotient) -> u32 {
     if (q.high == 0u) {
         let low_shift = countLeadingZeros(q.low) & 31u;
         let leading = q.low << low_shift;
-        return f32_round((leading >> 1u) | (leading & 1u), i32(158u - low_shift));
+        return f32_nearest((leading >> 1u) | (leading & 1u), i32(158u - low_shift));
     }
     let shift = countLeadingZeros(q.high);
     // (high << shift) | (low >> (32 - shift)), where a shift by 32 has to give 0.
     let top = (q.high << shift) | ((q.low >> 1u) >> (31u - shift));
     let sticky = q.tail_any_one || (q.low << shift) != 0u;
-    return f32_round((top >> 1u) | (top & 1u) | u32(sticky), i32(190u - shift + q.dropped));
+    return f32_nearest((top >> 1u) | (top & 1u) | u32(sticky), i32(190u - shift + q.dropped));
 }

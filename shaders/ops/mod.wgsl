@@ -7,15 +7,21 @@ fn mod_dy(m: F32FloorMod, dz: u32) -> u32 {
         // Here q is the bits of a float. Up to 2^13 or 2^16, times a zero or a normal number of the storage type, it has at
         // most 24 bits, and the product is zero or normal: exact (numerics: case 2).
         if (m.q > ((151u - STORAGE_DIGITS) << 23u) || (ug - F32_HIDDEN >= 233u << 23u && ug != 0u)) {
-            return mod_dy_rare(m, dz);
+            return f32_mul_rare(dz, f32_neg(m.q | m.sign));
         }
         let exact = bitcast<u32>(bitcast<f32>(ug) * bitcast<f32>(m.q)) & F32_MAGNITUDE;
         return exact | (~(m.sign ^ dz) & F32_SIGN);
     }
+    return mod_dy_wide(m, dz);
+}
+
+// mod_dy from f32_floor_mod_wide, for every dz.
+fn mod_dy_wide(m: F32FloorMod, dz: u32) -> u32 {
+    let ug = dz & F32_MAGNITUDE;
     // The common case is |q| < 2^20 and a dz of zero or with 2^-126 <= |dz| < 2^107: straight line, and a product that is
     // zero or normal.
     if (m.q >= 0x100000u || (ug - F32_HIDDEN >= 233u << 23u && ug != 0u)) {
-        return mod_dy_rare(m, dz);
+        return f32_mul_rare(dz, f32_neg(f32_floor_quotient(m)));
     }
     // q normalised to 20 bits; its product with the significand of dz is `high` * 2^12 + the low bits of `low`, with
     // `high` in [2^30, 2^32 - 2^12).
@@ -32,14 +38,10 @@ fn mod_dy(m: F32FloorMod, dz: u32) -> u32 {
     return select(product, 0u, ug == 0u || m.q == 0u) | (~(m.sign ^ dz) & F32_SIGN);
 }
 
-fn mod_dy_rare(m: F32FloorMod, dz: u32) -> u32 {
-    return f32_product(dz, f32_negate(mod_q(m)));
-}
-
 // floor(x/y) as an f32.
 fn mod_q(m: F32FloorMod) -> u32 {
     if (STORAGE_DIGITS <= 11u) {
         return m.q | m.sign;
     }
-    return q_bits(m.q) | m.sign;
+    return f32_floor_quotient(m);
 }

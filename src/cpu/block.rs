@@ -51,7 +51,7 @@ impl Adds {
 /// [`LANES`] elements of some reads, to as many of some writes, all in f32 and in one order. A mask's are 1 or 0.
 pub(crate) trait Lanes<const R: usize, const W: usize> {
     /// Mark it, and what it calls, `#[inline(always)]`. NaN that it computes is the canonical one.
-    fn lanes<V: Vectors>(&self, reads: [&Wide; R], writes: &mut [Aligned<Wide>; W]);
+    fn lanes<V: Vectors>(&mut self, vectors: V, reads: [&Wide; R], writes: &mut [Aligned<Wide>; W]);
 }
 
 impl<'b, 'a> Block<'b, 'a> {
@@ -104,7 +104,7 @@ impl<'b, 'a> Block<'b, 'a> {
         self,
         reads: [usize; R],
         writes: [usize; W],
-        lanes: &impl Lanes<R, W>,
+        lanes: &mut impl Lanes<R, W>,
     ) {
         match self.stored {
             DType::F32 => self.stored_as::<F32, R, W>(reads, writes, lanes),
@@ -117,7 +117,7 @@ impl<'b, 'a> Block<'b, 'a> {
         self,
         reads: [usize; R],
         writes: [usize; W],
-        lanes: &impl Lanes<R, W>,
+        lanes: &mut impl Lanes<R, W>,
     ) {
         let Self { level, len, adds, past_caches, .. } = self;
         let sources = reads.map(|r| Source::<S>::new(self.reads.get(r).copied().flatten()));
@@ -300,7 +300,7 @@ impl Drop for Packer<'_> {
 }
 
 struct Loop<'l, 'r, 'a, L, S: Storage, const R: usize, const W: usize> {
-    lanes: &'l L,
+    lanes: &'l mut L,
     len: usize,
     sources: [Source<'r, S>; R],
     targets: [Option<Target<'a, S>>; W],
@@ -346,7 +346,7 @@ impl<L: Lanes<R, W>, S: Storage, const R: usize, const W: usize> Loop<'_, '_, '_
         for ((read, source), scratch) in reads.iter_mut().zip(&self.sources).zip(scratch) {
             *read = source.load(vectors, start, count, scratch);
         }
-        self.lanes.lanes::<V>(reads, writes);
+        self.lanes.lanes(vectors, reads, writes);
         for w in 0..W {
             let Some(target) = &mut self.targets[w] else { continue };
             match self.adding[w] {
@@ -393,15 +393,15 @@ impl Ahead {
         if start >= self.from {
             *self = Self { from: start + Self::PAGES * Self::PAGE / size, lines: 0 };
         }
-        for _ in 0..LANES * size / LINE {
-            let offset = self.lines % Self::PAGES * Self::PAGE + self.lines / Self::PAGES * LINE;
-            for source in sources {
-                if let Source::Elements(slice) = source {
-                    prefetch(slice.as_ptr().cast::<u8>().wrapping_add(self.from * size + offset));
-                }
+        let lines = self.lines..self.lines + LANES * size / LINE;
+        for source in sources {
+            let Source::Elements(slice) = source else { continue };
+            let first = slice.as_ptr().cast::<u8>().wrapping_add(self.from * size);
+            for line in lines.clone() {
+                prefetch(first.wrapping_add(line % Self::PAGES * Self::PAGE + line / Self::PAGES * LINE));
             }
-            self.lines += 1;
         }
+        self.lines = lines.end;
     }
 }
 
@@ -411,7 +411,8 @@ pub(super) struct Gate;
 impl Lanes<2, 2> for Gate {
     #[inline(always)]
     fn lanes<V: Vectors>(
-        &self,
+        &mut self,
+        _: V,
         [mask, gradient]: [&Wide; 2],
         [Aligned(gated), Aligned(gate)]: &mut [Aligned<Wide>; 2],
     ) {
@@ -427,7 +428,7 @@ pub(super) struct Copy;
 
 impl Lanes<1, 1> for Copy {
     #[inline(always)]
-    fn lanes<V: Vectors>(&self, [from]: [&Wide; 1], [Aligned(to)]: &mut [Aligned<Wide>; 1]) {
+    fn lanes<V: Vectors>(&mut self, _: V, [from]: [&Wide; 1], [Aligned(to)]: &mut [Aligned<Wide>; 1]) {
         *to = *from;
     }
 }

@@ -138,7 +138,7 @@ impl<'o> Call<'o> {
             let adds = if adds.outputs.contains(w) { GATE } else { Adds::NONE };
             let writes = slice::from_mut(write);
             let block = Block { stored: storage, adds, past_caches, ..Block::new(len, reads, writes) };
-            block.lanes([definition.upstream() + 1, gradient], [0, 1], &Gate);
+            block.lanes([definition.upstream() + 1, gradient], [0, 1], &mut Gate);
         }
     }
 }
@@ -152,7 +152,7 @@ pub(crate) fn copy_past_caches(from: &[f32], to: &mut [f32]) {
     to.par_chunks_mut(STRETCH).zip(from.par_chunks(STRETCH)).for_each(|(to, from)| {
         let (len, reads, mut writes) = (to.len(), [Some(Slice::F32(from))], [Some(SliceMut::F32(to))]);
         let block = Block { past_caches: true, ..Block::new(len, &reads, &mut writes) };
-        block.lanes([0], [0], &Copy);
+        block.lanes([0], [0], &mut Copy);
     });
 }
 

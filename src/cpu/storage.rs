@@ -81,11 +81,10 @@ impl Storage for Bf16 {
 
     #[inline(always)]
     fn round<V: Vectors>(_: V, from: &Wide, to: &mut [u16; LANES]) {
-        // A carry beyond the largest number gives infinity. The NaN that ops compute and a widened one have nothing to carry.
-        let rounded = |value: f32| value.to_bits().wrapping_add(0x7fff + (value.to_bits() >> 16 & 1));
+        let rounded = |value: f32| round_bf16(value).to_bits();
         let mut words = [0; HALF];
         for i in 0..HALF {
-            words[i] = rounded(from[i]) >> 16 | rounded(from[i + HALF]) & 0xffff_0000;
+            words[i] = rounded(from[i]) >> 16 | rounded(from[i + HALF]);
         }
         *to = cast(words);
     }
@@ -100,6 +99,14 @@ impl Storage for Bf16 {
         let pairs = |shift: u32| spread((lower >> shift) as u32) | spread((upper >> shift) as u32) << 1;
         words([pairs(0), pairs(32)])
     }
+}
+
+/// The f32 of the nearest bf16.
+#[inline(always)]
+pub(crate) fn round_bf16(value: f32) -> f32 {
+    // A carry beyond the largest number gives infinity. The NaN that ops compute and a widened one have nothing to carry.
+    let rounded = value.to_bits().wrapping_add(0x7fff + (value.to_bits() >> 16 & 1));
+    f32::from_bits(rounded & 0xffff_0000)
 }
 
 impl Storage for F16 {

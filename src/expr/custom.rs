@@ -9,10 +9,11 @@ use super::{
     derive::{derivative, directional, gradients},
     emit::{definition, mask},
     graph::{Failure, Function, Graph, Id, Node},
+    program::Programs,
 };
 use crate::{
     DType, Error, Op,
-    op::{Definition, MAX_INPUTS},
+    op::{Block, Definition, MAX_INPUTS},
 };
 
 /// An op of your own: an expression, the gradients that follow from it or that you write, and all that the built-in ops
@@ -43,6 +44,7 @@ pub struct CustomOp {
     /// For each input, whether its gradient is written.
     written: Vec<bool>,
     definition: Definition,
+    programs: Programs,
 }
 
 impl CustomOp {
@@ -90,7 +92,7 @@ impl CustomOp {
         }
         function.graph.check(&name)?;
         let definition = definition(name, &inputs, &function, arithmetic)?;
-        Ok(Self { function: function.into(), arithmetic, written, definition })
+        Ok(Self { function: function.into(), arithmetic, written, definition, programs: Programs::default() })
     }
 
     /// The same op with a gradient that you write: from the inputs, `z` and the upstream gradient, in which it is linear.
@@ -243,5 +245,12 @@ impl Op for CustomOp {
         for (write, result) in writes.iter_mut().zip(self.results()) {
             *write = values[result.index()];
         }
+    }
+
+    fn cpu(&self, storage: DType, block: Block) {
+        let outputs = block.outputs();
+        self.programs
+            .of(&self.function.graph, &self.results().collect::<Vec<_>>(), storage, outputs)
+            .run(storage, block);
     }
 }

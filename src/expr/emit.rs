@@ -4,34 +4,36 @@ use std::collections::HashMap;
 
 use super::{
     Arithmetic,
-    graph::{Function, Graph, Id, Node},
+    graph::{Function, Id, Node},
     primitive::Primitive,
 };
 use crate::{
-    Error,
+    DType, Error,
     op::{Definition, OutputDefinition, Text, UPSTREAM, identifiers},
 };
 
-macro_rules! numeric {
-    ($($name:literal),+) => {
-        &[$(($name, include_str!(concat!("../../shaders/numeric/", $name, ".wgsl")))),+]
+macro_rules! files {
+    ($($folder:literal / $name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../../shaders/", $folder, "/", $name, ".wgsl")))),+]
     };
 }
 
 /// The functions that nodes call, by file: each calls those of its own and of earlier ones.
-const FILES: &[(&str, &str)] = numeric!(
-    "f32",
-    "sign",
-    "add",
-    "mul",
-    "division",
-    "div",
-    "sqrt",
-    "round",
-    "compare",
-    "floor_mod",
-    "mods",
-    "native"
+const FILES: &[(&str, &str)] = files!(
+    "numeric" / "f32",
+    "numeric" / "sign",
+    "numeric" / "add",
+    "numeric" / "mul",
+    "numeric" / "division",
+    "numeric" / "div",
+    "numeric" / "sqrt",
+    "numeric" / "round",
+    "numeric" / "compare",
+    "numeric" / "fraction",
+    "numeric" / "floor_mod",
+    "numeric" / "trunc_mod",
+    "ops" / "mod",
+    "numeric" / "native",
 );
 
 /// The files that a building block needs beside the first, which all do.
@@ -39,7 +41,8 @@ fn files(primitive: Primitive, arithmetic: Arithmetic) -> &'static [&'static str
     use Primitive::*;
     match (primitive, arithmetic) {
         (Neg | Abs, _) => &["sign"],
-        (FloorMod | FloorQuotient | TruncMod, _) => &["sign", "mul", "division", "floor_mod", "mods"],
+        (FloorMod | FloorQuotient, _) => &["sign", "mul", "division", "floor_mod", "mod", "fraction"],
+        (TruncMod, _) => &["division", "floor_mod", "trunc_mod"],
         (Not | And | Or | Select | RoundToStorage, _) => &[],
         (_, Arithmetic::Native) => &["native"],
         (Add | Sub, _) => &["sign", "add"],
@@ -64,7 +67,7 @@ pub(super) fn definition(
     let graph = &function.graph;
     let results = || std::iter::once(function.z).chain(function.gradients.iter().copied());
     let used = graph.used(results().chain(mask));
-    let mut text = Emitter::new(graph, arithmetic, inputs);
+    let mut text = Emitter::new(function, arithmetic, inputs);
     let mut files_used = vec!["f32"];
     for (id, node) in graph.nodes().filter(|(id, _)| used[id.index()]) {
         if let Node::Apply(primitive, _) = node {
@@ -161,26 +164,26 @@ const WGSL: [&str; 7] = ["u32", "f32", "i32", "bool", "select", "bitcast", "Outp
 
 /// Writes nodes as the lets of a definition.
 struct Emitter<'a> {
-    graph: &'a Graph,
+    function: &'a Function,
     arithmetic: Arithmetic,
     inputs: &'a [String],
     /// What lets begin with: no input's name does.
     prefix: String,
     /// What stands for each node that has been written.
     texts: HashMap<Id, String>,
-    /// Divisions whose remainder and quotient are both wanted, or the quotient alone.
+    /// Divisions whose remainder and quotient come from one let.
     divisions: HashMap<[Id; 2], String>,
     lets: Vec<(Text, Text)>,
 }
 
 impl<'a> Emitter<'a> {
-    fn new(graph: &'a Graph, arithmetic: Arithmetic, inputs: &'a [String]) -> Self {
+    fn new(function: &'a Function, arithmetic: Arithmetic, inputs: &'a [String]) -> Self {
         let mut prefix = String::from("v");
         while inputs.iter().any(|input| input.starts_with(&prefix)) {
             prefix.push('v');
         }
         let (texts, divisions, lets) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { graph, arithmetic, inputs, prefix, texts, divisions, lets }
+        Self { function, arithmetic, inputs, prefix, texts, divisions, lets }
     }
 
     /// What stands for a node.
@@ -218,14 +221,22 @@ impl<'a> Emitter<'a> {
     fn apply(&mut self, primitive: Primitive, operands: [Id; 3]) -> String {
         use Primitive::*;
         let [a, b, c] = operands.map(|id| self.of(id));
+        let [first, second, _] = operands;
         match primitive {
             Not => format!("!{a}"),
             And => format!("{a} && {b}"),
             Or => format!("{a} || {b}"),
             Select => format!("select({c}, {b}, {a})"),
             RoundToStorage => format!("storage_widen(storage_round({a}))"),
-            FloorMod => format!("{}.z", self.division([operands[0], operands[1]])),
-            FloorQuotient => format!("f32_floor_quotient({})", self.division([operands[0], operands[1]])),
+            FloorMod if self.is_one(second) => format!("f32_fraction({a})"),
+            FloorMod => format!("{}.z", self.division([first, second])),
+            FloorQuotient if self.is_narrow([first, second]) => {
+                format!("mod_q({})", self.division([first, second]))
+            }
+            FloorQuotient => format!("f32_floor_quotient({})", self.division([first, second])),
+            Mul if self.arithmetic == Arithmetic::Exact => {
+                self.rate(first, second).unwrap_or_else(|| self.call("f32", primitive, &[a, b]))
+            }
             Neg | Abs | TruncMod => self.call("f32", primitive, &[a, b]),
             _ if self.arithmetic == Arithmetic::Exact => self.call("f32", primitive, &[a, b]),
             _ => self.call("native", primitive, &[a, b]),
@@ -237,15 +248,62 @@ impl<'a> Emitter<'a> {
         format!("{library}_{}({})", primitive.name(), operands.join(", "))
     }
 
+    fn is_one(&self, id: Id) -> bool {
+        self.function.graph.node(id) == Node::Number(1.0_f32.to_bits())
+    }
+
     /// The let of a division, which gives both remainder and quotient.
     fn division(&mut self, operands: [Id; 2]) -> String {
         if let Some(name) = self.divisions.get(&operands) {
             return name.clone();
         }
         let [a, b] = operands.map(|id| self.of(id));
-        let name = self.bind(format!("f32_floor_mod_wide({a}, {b})"));
+        let function = if self.is_narrow(operands) { "f32_floor_mod" } else { "f32_floor_mod_wide" };
+        let name = self.bind(format!("{function}({a}, {b})"));
         self.divisions.insert(operands, name.clone());
         name
+    }
+
+    /// Whether a division is of numbers of the storage type, and its remainder is rounded to it in any case: then less does.
+    fn is_narrow(&self, [a, b]: [Id; 2]) -> bool {
+        use Primitive::{FloorMod, RoundToStorage};
+        let graph = &self.function.graph;
+        let remainder = graph.find(Node::Apply(FloorMod, [a, b, Id::FIRST]));
+        let results = || std::iter::once(self.function.z).chain(self.function.gradients.iter().copied());
+        let used = graph.used(results());
+        let rounds = |node: Node| match node {
+            Node::Apply(RoundToStorage, _) => true,
+            Node::Apply(primitive, operands) => {
+                !operands[..primitive.operands().len()].iter().any(|operand| Some(*operand) == remainder)
+            }
+            Node::Written(_, value) => Some(value) != remainder,
+            _ => true,
+        };
+        let stored = |id: Id| match graph.node(id) {
+            Node::Read(_) => true,
+            Node::Number(bits) => {
+                let value = f32::from_bits(bits);
+                DType::ALL.iter().all(|dtype| dtype.widen(dtype.round(value)).to_bits() == bits)
+            }
+            _ => false,
+        };
+        stored(a)
+            && stored(b)
+            && graph.nodes().filter(|(id, _)| used[id.index()]).all(|(_, node)| rounds(node))
+    }
+
+    /// What `floor_mod` passes to its divisor, `g * -floor_quotient(x, y)`: quotients are small integers as a rule, and
+    /// products with such are cheaper.
+    fn rate(&mut self, g: Id, negated: Id) -> Option<String> {
+        let graph = &self.function.graph;
+        let Node::Apply(Primitive::Neg, [quotient, ..]) = graph.node(negated) else { return None };
+        let Node::Apply(Primitive::FloorQuotient, [a, b, _]) = graph.node(quotient) else { return None };
+        let function = match (self.is_narrow([a, b]), graph.node(g)) {
+            (true, Node::Read(_)) => "mod_dy",
+            (true, _) => return None,
+            (false, _) => "mod_dy_wide",
+        };
+        Some(format!("{function}({}, {})", self.division([a, b]), self.of(g)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::primitive::{Primitive, Type};
-use crate::Error;
+use crate::{Error, numeric::NAN};
 
 /// The most nodes of an op, gradients included.
 pub const MAX_NODES: usize = 4096;
@@ -13,6 +13,9 @@ pub const MAX_NODES: usize = 4096;
 pub(crate) struct Id(u16);
 
 impl Id {
+    /// The first node: what stands where a building block has no operand.
+    pub(crate) const FIRST: Self = Self(0);
+
     pub(crate) fn index(self) -> usize {
         self.0.into()
     }
@@ -174,7 +177,7 @@ impl Graph {
             self.fail(Failure::TooLarge);
             // Any node of that type: a graph that failed is not used.
             let alike = |id: &Id| matches!(node, Node::Truth(_)) == (self.ty(*id) == Type::Truth);
-            return self.nodes().map(|(id, _)| id).find(alike).unwrap_or(Id(0));
+            return self.nodes().map(|(id, _)| id).find(alike).unwrap_or(Id::FIRST);
         }
         let id = Id(self.nodes.len() as u16);
         self.nodes.push(node);
@@ -182,11 +185,18 @@ impl Graph {
         id
     }
 
+    /// A node that is there.
+    pub(crate) fn find(&self, node: Node) -> Option<Id> {
+        self.known.get(&node).copied()
+    }
+
     pub(crate) fn read(&mut self, read: usize) -> Id {
         self.push(Node::Read(read))
     }
 
+    /// A constant; there is one NaN.
     pub(crate) fn number(&mut self, value: f32) -> Id {
+        let value = if value.is_nan() { NAN } else { value };
         self.push(Node::Number(value.to_bits()))
     }
 
@@ -199,7 +209,7 @@ impl Graph {
         if let Some(id) = self.folded(primitive, operands) {
             return id;
         }
-        let mut all = [Id(0); 3];
+        let mut all = [Id::FIRST; 3];
         all[..operands.len()].copy_from_slice(operands);
         self.push(Node::Apply(primitive, all))
     }
@@ -250,9 +260,9 @@ impl Graph {
         let used = from.graph.used_with_calls([result]);
         let mut here: Vec<Option<Id>> = vec![None; from.graph.len()];
         for (id, node) in from.graph.nodes().filter(|(id, _)| used[id.index()]) {
-            let of = |id: Id| here[id.index()].unwrap_or(Id(0));
+            let of = |id: Id| here[id.index()].unwrap_or(Id::FIRST);
             here[id.index()] = Some(match node {
-                Node::Read(read) => arguments.get(read).copied().unwrap_or(Id(0)),
+                Node::Read(read) => arguments.get(read).copied().unwrap_or(Id::FIRST),
                 Node::Number(_) | Node::Truth(_) => self.push(node),
                 Node::Apply(primitive, operands) => {
                     let operands = operands.map(of);
@@ -267,7 +277,7 @@ impl Graph {
                 }
             });
         }
-        here[result.index()].unwrap_or(Id(0))
+        here[result.index()].unwrap_or(Id::FIRST)
     }
 }
 

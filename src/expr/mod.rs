@@ -26,6 +26,7 @@ mod derive;
 mod emit;
 mod graph;
 mod primitive;
+mod program;
 #[cfg(not(target_arch = "wasm32"))]
 mod wgsl;
 

@@ -39,8 +39,10 @@ static DEFINITION: LazyLock<Definition> = LazyLock::new(|| Definition {
     inputs: vec!["x".into(), "y".into()],
     functions: vec![
         include_str!("../../shaders/numeric/f32.wgsl").into(),
+        include_str!("../../shaders/numeric/sign.wgsl").into(),
+        include_str!("../../shaders/numeric/mul.wgsl").into(),
+        include_str!("../../shaders/numeric/division.wgsl").into(),
         include_str!("../../shaders/numeric/floor_mod.wgsl").into(),
-        include_str!("../../shaders/numeric/product.wgsl").into(),
         include_str!("../../shaders/ops/mod.wgsl").into(),
     ],
     lets: vec![("m".into(), "f32_floor_mod(x, y)".into())],
@@ -69,11 +71,11 @@ impl Op for Mod {
         let [x, y, upstream] = [0, 1, 2];
         let [z, dx, dy, q] = [0, 1, 2, 3];
         match block.outputs() {
-            Outputs::Z => block.lanes([x, y], [z], &OnLanes),
-            DX => block.lanes([upstream], [dx], &OnLanes),
-            DY => block.lanes([x, y, upstream], [dy], &OnLanes),
-            Z_DY => block.lanes([x, y, upstream], [z, dy], &OnLanes),
-            _ => block.lanes([x, y, upstream], [z, dx, dy, q], &OnLanes),
+            Outputs::Z => block.lanes([x, y], [z], &mut OnLanes),
+            DX => block.lanes([upstream], [dx], &mut OnLanes),
+            DY => block.lanes([x, y, upstream], [dy], &mut OnLanes),
+            Z_DY => block.lanes([x, y, upstream], [z, dy], &mut OnLanes),
+            _ => block.lanes([x, y, upstream], [z, dx, dy, q], &mut OnLanes),
         }
     }
 }
@@ -203,21 +205,26 @@ struct OnLanes;
 
 impl Lanes<2, 1> for OnLanes {
     #[inline(always)]
-    fn lanes<V: Vectors>(&self, [x, y]: [&Wide; 2], [Aligned(z)]: &mut [Aligned<Wide>; 1]) {
+    fn lanes<V: Vectors>(&mut self, _: V, [x, y]: [&Wide; 2], [Aligned(z)]: &mut [Aligned<Wide>; 1]) {
         floor_mod_lanes::<V>(x, y, |i, remainder, _| z[i] = remainder);
     }
 }
 
 impl Lanes<1, 1> for OnLanes {
     #[inline(always)]
-    fn lanes<V: Vectors>(&self, [upstream]: [&Wide; 1], [Aligned(dx)]: &mut [Aligned<Wide>; 1]) {
+    fn lanes<V: Vectors>(&mut self, _: V, [upstream]: [&Wide; 1], [Aligned(dx)]: &mut [Aligned<Wide>; 1]) {
         *dx = *upstream;
     }
 }
 
 impl Lanes<3, 1> for OnLanes {
     #[inline(always)]
-    fn lanes<V: Vectors>(&self, [x, y, upstream]: [&Wide; 3], [Aligned(dy)]: &mut [Aligned<Wide>; 1]) {
+    fn lanes<V: Vectors>(
+        &mut self,
+        _: V,
+        [x, y, upstream]: [&Wide; 3],
+        [Aligned(dy)]: &mut [Aligned<Wide>; 1],
+    ) {
         floor_mod_lanes::<V>(x, y, |i, _, q| dy[i] = gradient_y(q, upstream[i]));
     }
 }
@@ -225,7 +232,8 @@ impl Lanes<3, 1> for OnLanes {
 impl Lanes<3, 2> for OnLanes {
     #[inline(always)]
     fn lanes<V: Vectors>(
-        &self,
+        &mut self,
+        _: V,
         [x, y, upstream]: [&Wide; 3],
         [Aligned(z), Aligned(dy)]: &mut [Aligned<Wide>; 2],
     ) {
@@ -236,7 +244,8 @@ impl Lanes<3, 2> for OnLanes {
 impl Lanes<3, 4> for OnLanes {
     #[inline(always)]
     fn lanes<V: Vectors>(
-        &self,
+        &mut self,
+        _: V,
         [x, y, upstream]: [&Wide; 3],
         [Aligned(z), Aligned(dx), Aligned(dy), Aligned(quotient)]: &mut [Aligned<Wide>; 4],
     ) {
@@ -249,7 +258,7 @@ impl Lanes<3, 4> for OnLanes {
 
 /// `store(lane, z, Q)` for each lane: straight through, and again for those that did not come out exact.
 #[inline(always)]
-fn floor_mod_lanes<V: Vectors>(x: &Wide, y: &Wide, mut store: impl FnMut(usize, f32, f32)) {
+pub(crate) fn floor_mod_lanes<V: Vectors>(x: &Wide, y: &Wide, mut store: impl FnMut(usize, f32, f32)) {
     let lane = if V::NATIVE { floor_mod_fused } else { floor_mod_f64 };
     let mut all_exact = true;
     for i in 0..LANES {

@@ -63,14 +63,14 @@ impl Op for Spiky {
     }
 
     fn cpu(&self, storage: DType, block: Block) {
-        let lanes = OnLanes { most: most(storage) };
+        let mut lanes = OnLanes { most: most(storage) };
         let [x, upstream] = [0, 1];
         let [z, dx, mask] = [0, 1, 2];
         match block.outputs() {
-            Outputs::Z => block.lanes([x], [z], &lanes),
-            DX => block.lanes([x, upstream], [dx], &lanes),
-            Z_DX => block.lanes([x, upstream], [z, dx], &lanes),
-            _ => block.lanes([x, upstream], [z, dx, mask], &lanes),
+            Outputs::Z => block.lanes([x], [z], &mut lanes),
+            DX => block.lanes([x, upstream], [dx], &mut lanes),
+            Z_DX => block.lanes([x, upstream], [z, dx], &mut lanes),
+            _ => block.lanes([x, upstream], [z, dx, mask], &mut lanes),
         }
     }
 }
@@ -104,7 +104,7 @@ impl OnLanes {
 
 impl Lanes<1, 1> for OnLanes {
     #[inline(always)]
-    fn lanes<V: Vectors>(&self, [x]: [&Wide; 1], [Aligned(z)]: &mut [Aligned<Wide>; 1]) {
+    fn lanes<V: Vectors>(&mut self, _: V, [x]: [&Wide; 1], [Aligned(z)]: &mut [Aligned<Wide>; 1]) {
         for (z, x) in z.iter_mut().zip(x) {
             let (r, kept) = self.kept::<V>(*x);
             *z = if kept { r } else { 0.0 };
@@ -114,7 +114,7 @@ impl Lanes<1, 1> for OnLanes {
 
 impl Lanes<2, 1> for OnLanes {
     #[inline(always)]
-    fn lanes<V: Vectors>(&self, [x, upstream]: [&Wide; 2], [Aligned(dx)]: &mut [Aligned<Wide>; 1]) {
+    fn lanes<V: Vectors>(&mut self, _: V, [x, upstream]: [&Wide; 2], [Aligned(dx)]: &mut [Aligned<Wide>; 1]) {
         for (i, dx) in dx.iter_mut().enumerate() {
             *dx = if self.kept::<V>(x[i]).1 { upstream[i] } else { 0.0 };
         }
@@ -124,7 +124,8 @@ impl Lanes<2, 1> for OnLanes {
 impl Lanes<2, 2> for OnLanes {
     #[inline(always)]
     fn lanes<V: Vectors>(
-        &self,
+        &mut self,
+        _: V,
         [x, upstream]: [&Wide; 2],
         [Aligned(z), Aligned(dx)]: &mut [Aligned<Wide>; 2],
     ) {
@@ -138,7 +139,8 @@ impl Lanes<2, 2> for OnLanes {
 impl Lanes<2, 3> for OnLanes {
     #[inline(always)]
     fn lanes<V: Vectors>(
-        &self,
+        &mut self,
+        _: V,
         [x, upstream]: [&Wide; 2],
         [Aligned(z), Aligned(dx), Aligned(mask)]: &mut [Aligned<Wide>; 3],
     ) {

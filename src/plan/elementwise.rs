@@ -2,7 +2,7 @@
 
 use super::{
     Access, Bind, Dispatch, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, MAX_DISPATCH, Map, Memory, Operand,
-    Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place,
+    Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place, reach_of,
 };
 use crate::{
     DType, Error, Outputs,
@@ -18,21 +18,50 @@ const FEW_WINDOWS: u64 = 16;
 /// Outputs that one kernel can write, in an order in which none overwrites what a later one reads.
 ///
 /// A lane owns whole words, so 16-bit outputs whose words begin at even and at odd elements, and a mask and the latter, are
-/// written apart.
+/// written apart; and so are those for whose operands a kernel has too few bindings.
 pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outputs>, Error> {
     let odd = |w: &usize| request.write(*w).is_some_and(|o| starts_within_a_word(&o));
     let (odd, even): (Vec<usize>, Vec<usize>) = outputs.into_iter().partition(odd);
-    let set = |writes: Vec<usize>| writes.into_iter().fold(Outputs::NONE, |all, w| all | Outputs::of(w));
-    let groups = [set(even), set(odd)];
-    let groups: Vec<Outputs> = groups.into_iter().filter(|group| !group.is_empty()).collect();
-    match groups[..] {
-        [first, second] => match (overwrites(request, first, second), overwrites(request, second, first)) {
-            (None, _) => Ok(vec![first, second]),
-            (_, None) => Ok(vec![second, first]),
-            (Some(argument), Some(other)) => Err(Error::InPlace { op: request.op(), argument, other }),
-        },
-        _ => Ok(groups),
+    let mut groups = Vec::new();
+    for writes in [even, odd] {
+        let mut group = Outputs::NONE;
+        for w in writes {
+            let more = group | Outputs::of(w);
+            if !group.is_empty() && !bindings_suffice(request, more) {
+                groups.push(group);
+                group = Outputs::of(w);
+            } else {
+                group = more;
+            }
+        }
+        groups.extend((!group.is_empty()).then_some(group));
     }
+    in_order(request, groups)
+}
+
+/// Whether a kernel has bindings for the operands of these outputs.
+pub(super) fn bindings_suffice(request: &Request, outputs: Outputs) -> bool {
+    let operands = request.operands(outputs);
+    let reach = |o: &Operand| reach_of(request, o).unwrap_or((o.offset, o.offset));
+    let (slots, _) = request.slots(&operands, &operands.iter().map(reach).collect::<Vec<_>>());
+    slots.len() <= request.limits.max_storage_buffers_per_shader_stage as usize
+}
+
+fn in_order(request: &Request, mut groups: Vec<Outputs>) -> Result<Vec<Outputs>, Error> {
+    let mut order = Vec::new();
+    while !groups.is_empty() {
+        let overwritten = |group: &Outputs| {
+            let others = groups.iter().filter(|other| *other != group);
+            others.filter_map(|other| overwrites(request, *group, *other)).next()
+        };
+        let Some(harmless) = groups.iter().position(|group| overwritten(group).is_none()) else {
+            let mut names = groups.iter().filter_map(overwritten);
+            let (argument, other) = (names.next().unwrap_or_default(), names.next().unwrap_or_default());
+            return Err(Error::InPlace { op: request.op(), argument, other });
+        };
+        order.push(groups.remove(harmless));
+    }
+    Ok(order)
 }
 
 fn starts_within_a_word(operand: &Operand) -> bool {

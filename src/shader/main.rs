@@ -534,7 +534,7 @@ fn vector_of_terms(d: &Definition, kernel: &Kernel) -> String {
     text + "    }\n"
 }
 
-const SUM_OF_FOUR: &str = "f32_sum(f32_sum(term_0, term_1), f32_sum(term_2, term_3))";
+const SUM_OF_FOUR: &str = "f32_add(f32_add(term_0, term_1), f32_add(term_2, term_3))";
 
 /// Where the partial result of a sum's block goes.
 fn store_partial(kernel: &Kernel, value: &str) -> String {
@@ -561,7 +561,7 @@ fn columns(d: &Definition, kernel: &Kernel) -> String {
     for level in 0..4 {
         let _ = write!(
             text,
-            "    if ((step & {}u) == 0u) {{\n        waiting_{level} = sum;\n        continue;\n    }}\n    sum = f32_sum(waiting_{level}, sum);\n",
+            "    if ((step & {}u) == 0u) {{\n        waiting_{level} = sum;\n        continue;\n    }}\n    sum = f32_add(waiting_{level}, sum);\n",
             1 << level
         );
     }
@@ -583,7 +583,7 @@ fn runs(d: &Definition, kernel: &Kernel) -> String {
         "    tree[{WORKGROUP_SIZE}u + lane] = {SUM_OF_FOUR};\n    \
          for (var nodes = {}u; nodes > 0u; nodes = nodes / 2u) {{\n        workgroupBarrier();\n        \
          if (lane < nodes) {{\n            let node = nodes + lane;\n            \
-         tree[node] = f32_sum(tree[2u * node], tree[2u * node + 1u]);\n        }}\n    }}\n    \
+         tree[node] = f32_add(tree[2u * node], tree[2u * node + 1u]);\n        }}\n    }}\n    \
          if (lane == 0u) {{\n        {}    }}\n",
         WORKGROUP_SIZE / 2,
         store_partial(kernel, "tree[1]")

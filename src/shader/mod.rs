@@ -20,7 +20,7 @@ use tokens::{LINE_BREAKS, depth};
 pub const ENTRY_POINT: &str = "main";
 
 const F32: &str = include_str!("../../shaders/numeric/f32.wgsl");
-const SUM: &str = include_str!("../../shaders/numeric/sum.wgsl");
+const ADD: &str = include_str!("../../shaders/numeric/add.wgsl");
 
 /// How numbers of a storage type are loaded and stored.
 fn storage(dtype: DType) -> &'static str {
@@ -229,10 +229,13 @@ fn one_line(text: &str) -> String {
 fn library(definition: &Definition, kernel: &Kernel) -> String {
     let sums = !matches!(kernel.form, Form::Elementwise(_)) || kernel.operands.iter().any(|o| o.accumulate);
     let mut parts = vec![F32, storage(kernel.dtype)];
-    parts.extend(sums.then_some(SUM));
+    parts.extend(sums.then_some(ADD));
     if let Source::Op { .. } = kernel.source {
-        let own = definition.functions.iter().map(|f| &**f);
-        parts.extend(own.filter(|f| *f != F32));
+        for function in &definition.functions {
+            if !parts.contains(&&**function) {
+                parts.push(function);
+            }
+        }
     }
     parts.join("\n")
 }
@@ -277,9 +280,9 @@ fn element(definition: &Definition, kernel: &Kernel) -> String {
 fn result(name: &str, expression: &str, gate: Option<&str>, accumulate: bool) -> String {
     match (gate, accumulate) {
         (None, false) => expression.to_owned(),
-        (None, true) => format!("f32_sum(old_{name}, {expression})"),
+        (None, true) => format!("f32_add(old_{name}, {expression})"),
         (Some(gate), false) => format!("select(0u, {expression}, {gate})"),
-        (Some(gate), true) => format!("select(old_{name}, f32_sum(old_{name}, {expression}), {gate})"),
+        (Some(gate), true) => format!("select(old_{name}, f32_add(old_{name}, {expression}), {gate})"),
     }
 }
 

@@ -1,0 +1,98 @@
+//! The built-in ops beside the same ops of building blocks, in turns: `cargo bench --bench custom`.
+//!
+//! Devices are those of `cargo bench --bench ops`; `--quick` is few elements and turns, `--elements N` as many as you say.
+
+use std::time::Duration;
+
+use elemgrad::{
+    CustomOp, DType, Error, Op, Runner,
+    data::Data,
+    expr::Arithmetic,
+    gpu::device,
+    measure::{Case, Extra, Prepared, Shapes},
+    modulo::Mod,
+    op::Pass,
+    spiky::Spiky,
+};
+
+fn main() -> Result<(), Error> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let quick = arguments.iter().any(|a| a == "--quick");
+    let given =
+        arguments.iter().position(|a| a == "--elements").and_then(|i| arguments.get(i + 1)?.parse().ok());
+    let elements = given.unwrap_or(if quick { 1 << 16 } else { 1 << 24 });
+    let turns = if quick { 3 } else { 21 };
+    println!("{:50} {:>12} {:>12} {:>8}", "op, of building blocks", "built-in, ms", "custom, ms", "ratio");
+    for runner in devices() {
+        for (built_in, custom) in pairs()? {
+            for dtype in DType::ALL {
+                for pass in Pass::ALL {
+                    for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
+                        let custom = custom.clone().with_arithmetic(arithmetic)?;
+                        if runner.gpu().is_none() && arithmetic == Arithmetic::Exact {
+                            // The same code on the CPU.
+                            continue;
+                        }
+                        let case = |op| Case {
+                            op,
+                            pass,
+                            extra: Extra::None,
+                            dtype,
+                            shapes: Shapes::Contiguous,
+                            data: Data::Ordinary,
+                            elements,
+                        };
+                        let name = [
+                            custom.definition().name.as_ref(),
+                            pass.name(),
+                            dtype.name(),
+                            arithmetic.name(),
+                            runner.name(),
+                        ];
+                        compare(&name.join(" "), &runner, [&case(built_in), &case(&custom)], turns)?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pairs() -> Result<[(&'static dyn Op, CustomOp); 2], Error> {
+    let spiky = CustomOp::new("spiky", ["x"], |[x]| x.spiky())?;
+    Ok([(&Spiky, spiky), (&Mod, CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?)])
+}
+
+fn compare(name: &str, runner: &Runner, cases: [&Case; 2], turns: usize) -> Result<(), Error> {
+    let mut prepared = [Prepared::new(runner, cases[0])?, Prepared::new(runner, cases[1])?];
+    let mut times = [const { Vec::new() }; 2];
+    for turn in 0..=turns {
+        for (prepared, times) in prepared.iter_mut().zip(&mut times) {
+            let time = prepared.calls(4)? / 4;
+            // The first is not counted: pages are touched and kernels compiled.
+            if turn > 0 {
+                times.push(time);
+            }
+        }
+    }
+    let [built_in, custom] = times.map(|mut times: Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2].as_secs_f64() * 1e3
+    });
+    println!("{name:50} {built_in:12.3} {custom:12.3} {:8.2}", custom / built_in);
+    Ok(())
+}
+
+fn devices() -> Vec<Runner> {
+    let software = std::env::var_os("ELEMGRAD_BENCH_SOFTWARE").is_some();
+    let mut runners = vec![Runner::cpu()];
+    for adapter in pollster::block_on(device::adapters()) {
+        if software || !device::is_software(&adapter.get_info()) {
+            match pollster::block_on(Runner::on_adapter(&adapter)) {
+                Ok(runner) => runners.push(runner),
+                Err(error) => eprintln!("left out: {error}"),
+            }
+        }
+    }
+    runners
+}

@@ -1,0 +1,50 @@
+//! The handwritten digits, and which of them are held out.
+
+use std::io;
+
+use fastrand::Rng;
+use ndarray::{Array1, Array2, Axis};
+
+/// 8 × 8 pixels.
+pub(crate) const PIXELS: usize = 64;
+pub(crate) const CLASSES: usize = 10;
+/// Pixels are 0 to 16.
+const BRIGHTEST: f32 = 16.0;
+
+/// Bytes, a row for each digit: its pixels, then what it is. The README beside it says where it comes from.
+static FILE: &[u8] = include_bytes!("digits.npy");
+
+pub(crate) struct Digits {
+    /// A row for each digit, from 0 to 1.
+    pub(crate) images: Array2<f32>,
+    pub(crate) labels: Array1<usize>,
+}
+
+impl Digits {
+    /// All digits, in an order that the random numbers fix.
+    pub(crate) fn shuffled(random: &mut Rng) -> io::Result<Self> {
+        let table = npyz::NpyFile::new(FILE)?.into_vec::<u8>()?;
+        let mut rows: Vec<&[u8]> = table.chunks_exact(PIXELS + 1).collect();
+        random.shuffle(&mut rows);
+        let images = Array2::from_shape_fn((rows.len(), PIXELS), |(row, pixel)| {
+            f32::from(rows[row][pixel]) / BRIGHTEST
+        });
+        let labels = rows.iter().map(|row| usize::from(row[PIXELS])).collect();
+        Ok(Self { images, labels })
+    }
+
+    /// The first so many, and the others.
+    pub(crate) fn split(&self, count: usize) -> [Self; 2] {
+        let (first, others): (Vec<_>, Vec<_>) = (0..self.len()).partition(|digit| *digit < count);
+        [self.select(&first), self.select(&others)]
+    }
+
+    pub(crate) fn select(&self, digits: &[usize]) -> Self {
+        let rows = Axis(0);
+        Self { images: self.images.select(rows, digits), labels: self.labels.select(rows, digits) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.labels.len()
+    }
+}
