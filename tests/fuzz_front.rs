@@ -396,10 +396,10 @@ fn is_expression(seed: u64) -> bool {
 fn input(seed: u64) -> String {
     let mut random = Random(seed);
     let mut text = if is_expression(seed) { expression(&mut random, 4, false) } else { valid(&mut random) };
-    for _ in 0..[0, 1, 1, 2, 4, 8][random.below(6)] {
+    for _ in 0..[0, 0, 1, 1, 2, 5][random.below(6)] {
         text = spoiled(&mut random, text);
     }
-    if random.below(24) == 0 {
+    if random.below(8) == 0 {
         text = stretched(&mut random, text);
     }
     text.truncate(text.floor_char_boundary(LARGEST));
