@@ -220,6 +220,8 @@ impl<'a, 'g> Run<'a, 'g> {
         self.spend(1 + values.len() + variables.len())?;
         let mut frame = Frame { function, arguments, variables, values };
         let returned = self.block(&mut frame, &function.body)?;
+        // In a graph that is full no constant can be told from another.
+        self.spend(0)?;
         match returned {
             Some((all, value)) if all.is(true) => Ok(value),
             _ => Err(self.returns_nothing(function)),
@@ -305,7 +307,7 @@ impl<'a, 'g> Run<'a, 'g> {
                 if held.ty() != stored.ty() {
                     let message =
                         format!("{} is stored in a variable of {}", stored.type_name(), held.type_name());
-                    return Err(Refusal(frame.function.expressions.get_span(*value), message));
+                    return Err(Refusal(place(frame.function, *value, span), message));
                 }
                 *held = stored;
             }
