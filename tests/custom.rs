@@ -7,7 +7,7 @@ mod common;
 
 use std::{ops::ControlFlow, process::ExitCode};
 
-use common::{adapters::trials, drawn};
+use common::adapters::trials;
 use elemgrad::{
     CustomOp, DType, Error, Op, Outputs, Runner,
     expr::{Arithmetic, MAX_NODES},
@@ -98,20 +98,9 @@ fn rebuilt() -> Result<(), Failed> {
     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
         each_rebuilt(arithmetic, |op, dtype| check(&Runner::cpu(), op, dtype, 1 << 20))?;
     }
-    for (op, built_in) in [(spiky()?, &Spiky as &dyn Op), (modulo()?, &Mod)] {
-        for dtype in DType::ALL {
-            let table = drawn(built_in, dtype, 1 << 16, 41);
-            let reads: Vec<_> = table.reads.iter().map(|read| common::floats(read)).collect();
-            let (mut here, mut there) = ([0.0_f32; 4], [0.0_f32; 4]);
-            for i in 0..table.len() {
-                let reads: Vec<f32> = reads.iter().map(|read| dtype.widen(read[i].to_bits())).collect();
-                let counts = [&op as &dyn Op, built_in].map(|op| op.definition().write_count());
-                op.reference(dtype, &reads, &mut here[..counts[0]]);
-                built_in.reference(dtype, &reads, &mut there[..counts[1]]);
-                let bits = |values: [f32; 4]| values.map(f32::to_bits)[..counts[0]].to_vec();
-                assert_eq!(bits(here), bits(there), "{dtype:?} {reads:?}");
-            }
-        }
+    // The CPU path has the bits of the built-in reference; and so has the op's own reference, if it has those of the CPU path.
+    for op in [spiky()?, modulo()?] {
+        DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 20))?;
     }
     Ok(())
 }
@@ -172,7 +161,7 @@ fn composed() -> Result<(), Failed> {
     assert_eq!(runner.forward(&outer.jvp()?, &[&[2.0_f32], &[5.0], &[1.0], &[0.0]])?, [166.0]);
     // And the gradient is differentiated as it is written: of dz * (x + z), where z is flat.
     let second = runner.backward(&step.derivative("x")?, &[&[2.0_f32], &[7.0]], &[1.0])?;
-    assert_eq!(second, [[7.0 + 7.0 * 3.0], [3.0]]);
+    assert_eq!(second, [[7.0], [3.0]]);
     Ok(())
 }
 
@@ -193,7 +182,20 @@ fn scalars() -> Result<(), Failed> {
 /// Names that WGSL, the shaders or another operand have, and such as no operand has.
 fn names() -> Result<(), Failed> {
     for name in [
-        "", "1x", "x y", "é", "fn", "let", "f32", "z", "dz", "mask", "select", "f32_add", "Outputs", "q_bits",
+        "",
+        "1x",
+        "x y",
+        "é",
+        "fn",
+        "let",
+        "f32",
+        "z",
+        "dz",
+        "mask",
+        "select",
+        "f32_add",
+        "Outputs",
+        "division_step",
     ] {
         let error = CustomOp::new("op", [name], |[x]| x).err();
         assert!(matches!(&error, Some(Error::Name { got, .. }) if got == name), "{name}: {error:?}");

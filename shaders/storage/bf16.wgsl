@@ -20,3 +20,8 @@ fn storage_round(v: u32) -> u32 {
     let nan = max(kept, 0x7f81u);
     return ((v >> 16u) & 0x8000u) | select(rounded, nan, magnitude > F32_INF);
 }
+
+// The one that is this type's.
+fn storage_pick(of_f32: u32, of_f16: u32, of_bf16: u32) -> u32 {
+    return of_bf16;
+}

@@ -54,3 +54,8 @@ fn storage_round_rare(v: u32) -> u32 {
     let subnormal = (m + (0x1000u << shift) - 1u + odd) >> (shift + 13u);
     return ((v >> 16u) & 0x8000u) | select(subnormal, nan, magnitude > F32_INF);
 }
+
+// The one that is this type's.
+fn storage_pick(of_f32: u32, of_f16: u32, of_bf16: u32) -> u32 {
+    return of_f16;
+}

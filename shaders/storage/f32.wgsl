@@ -12,3 +12,8 @@ fn storage_widen(h: u32) -> u32 {
 fn storage_round(v: u32) -> u32 {
     return v;
 }
+
+// The one that is this type's.
+fn storage_pick(of_f32: u32, of_f16: u32, of_bf16: u32) -> u32 {
+    return of_f32;
+}

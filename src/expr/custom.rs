@@ -44,6 +44,8 @@ pub struct CustomOp {
     /// For each input, whether its gradient is written.
     written: Vec<bool>,
     definition: Definition,
+    /// The nodes of all outputs: `z`, the gradients, and the condition that gates them.
+    results: Vec<Id>,
     programs: Programs,
 }
 
@@ -93,7 +95,10 @@ impl CustomOp {
         }
         function.graph.check(&name)?;
         let definition = definition(name, &inputs, &function, arithmetic)?;
-        Ok(Self { function: function.into(), arithmetic, written, definition, programs: Programs::default() })
+        let gradients = function.gradients.iter().copied();
+        let results = std::iter::once(function.z).chain(gradients).chain(mask(&function)).collect();
+        let (function, programs) = (function.into(), Programs::default());
+        Ok(Self { function, arithmetic, written, definition, results, programs })
     }
 
     /// The same op with a gradient that you write: from the inputs, `z` and the upstream gradient, in which it is linear.
@@ -211,12 +216,6 @@ impl CustomOp {
     fn inputs(&self) -> Vec<String> {
         self.definition.inputs.iter().map(ToString::to_string).collect()
     }
-
-    /// The nodes of all outputs: `z`, the gradients, and the condition that gates them.
-    fn results(&self) -> impl Iterator<Item = Id> {
-        let gradients = self.function.gradients.iter().copied();
-        std::iter::once(self.function.z).chain(gradients).chain(mask(&self.function))
-    }
 }
 
 fn reads(graph: &RefCell<Graph>, count: usize) -> Vec<Expr<'_>> {
@@ -243,15 +242,13 @@ impl Op for CustomOp {
                 Node::Written(_, value) => values[value.index()],
             };
         }
-        for (write, result) in writes.iter_mut().zip(self.results()) {
+        for (write, result) in writes.iter_mut().zip(&self.results) {
             *write = values[result.index()];
         }
     }
 
     fn cpu(&self, storage: DType, block: Block) {
-        let outputs = block.outputs();
-        self.programs
-            .of(&self.function.graph, &self.results().collect::<Vec<_>>(), storage, outputs)
-            .run(storage, block);
+        let program = self.programs.of(&self.function.graph, &self.results, storage, block.outputs());
+        program.run(storage, block);
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Arithmetic,
     graph::{Function, Id, Node},
     primitive::Primitive,
+    rounding::{Unrounded, most, rounded_comparison, unrounded},
 };
 use crate::{
     DType, Error,
@@ -81,12 +82,13 @@ pub(super) fn definition(
             text.name(id, MASK);
         }
     }
-    let mut outputs = vec![OutputDefinition::z(text.of(function.z), formula(function, function.z, inputs))];
+    let mut outputs =
+        vec![OutputDefinition::z(text.stored(function.z), formula(function, function.z, inputs))];
     for (input, id) in inputs.iter().zip(&function.gradients) {
         let formula = formula(function, *id, inputs);
         outputs.push(match gate(function, *id) {
             Some(gate) if Some(gate) == mask => OutputDefinition::gradient(input, UPSTREAM, formula).gated(),
-            _ => OutputDefinition::gradient(input, text.of(*id), formula),
+            _ => OutputDefinition::gradient(input, text.stored(*id), formula),
         });
     }
     outputs.extend(mask.map(|id| OutputDefinition::mask(MASK, formula(function, id, inputs))));
@@ -233,6 +235,9 @@ impl<'a> Emitter<'a> {
         use Primitive::*;
         let [a, b, c] = operands.map(|id| self.of(id));
         let [first, second, _] = operands;
+        if let Some(comparison) = self.rounded_comparison(primitive, operands) {
+            return comparison;
+        }
         match primitive {
             Not => format!("!{a}"),
             And => format!("{a} && {b}"),
@@ -257,6 +262,29 @@ impl<'a> Emitter<'a> {
     fn call(&self, library: &str, primitive: Primitive, operands: &[String]) -> String {
         let operands = &operands[..primitive.operands().len()];
         format!("{library}_{}({})", primitive.name(), operands.join(", "))
+    }
+
+    /// A comparison of a rounded number with a constant, as one of the number with another constant.
+    fn rounded_comparison(&self, primitive: Primitive, operands: [Id; 3]) -> Option<String> {
+        let (value, constant) = rounded_comparison(&self.function.graph, primitive, operands)?;
+        let mut all = Vec::new();
+        for storage in DType::ALL {
+            all.push(format!("{:#010x}u", most(primitive, storage, constant)?.to_bits()));
+        }
+        let most = format!("storage_pick({})", all.join(", "));
+        let library = if self.arithmetic == Arithmetic::Exact { "f32" } else { "native" };
+        Some(self.call(library, Primitive::Le, &[self.of(value), most]))
+    }
+
+    /// What is stored of a result, which rounds it.
+    fn stored(&mut self, id: Id) -> String {
+        match unrounded(&self.function.graph, id) {
+            Unrounded::Value(id) => self.of(id),
+            Unrounded::Select(operands) => {
+                let [condition, accept, reject] = operands.map(|id| self.of(id));
+                self.bind(format!("select({reject}, {accept}, {condition})"))
+            }
+        }
     }
 
     fn is_one(&self, id: Id) -> bool {

@@ -27,6 +27,7 @@ mod emit;
 mod graph;
 mod primitive;
 mod program;
+mod rounding;
 #[cfg(not(target_arch = "wasm32"))]
 mod wgsl;
 

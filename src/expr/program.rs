@@ -1,15 +1,13 @@
 //! An expression on the CPU path: each building block over many lanes, its operands in a core's first cache.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use smallvec::SmallVec;
 
 use super::{
     graph::{Graph, Id, Node},
     primitive::{Primitive, maximum, minimum},
+    rounding::{Unrounded, most, rounded_comparison, unrounded},
 };
 use crate::{
     DType, Outputs,
@@ -31,18 +29,24 @@ macro_rules! each {
     };
 }
 
-/// The programs of an op that have been needed.
+/// The programs of an op that have been needed, by storage type and outputs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Programs(Arc<Mutex<HashMap<(DType, Outputs), Arc<Program>>>>);
+pub(super) struct Programs(Arc<RwLock<Vec<Known>>>);
+
+type Known = ((DType, Outputs), Arc<Program>);
 
 impl Programs {
     /// The program for outputs, of which `results` are all.
     pub(super) fn of(&self, graph: &Graph, results: &[Id], storage: DType, outputs: Outputs) -> Arc<Program> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .entry((storage, outputs))
-            .or_insert_with(|| Program::new(graph, results, storage, outputs).into())
-            .clone()
+        let key = (storage, outputs);
+        let find =
+            |known: &[Known]| known.iter().find(|(of, _)| *of == key).map(|(_, program)| program.clone());
+        if let Some(program) = find(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
+            return program;
+        }
+        let program = Arc::new(Program::new(graph, results, storage, outputs));
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push((key, program.clone()));
+        program
     }
 }
 
@@ -73,6 +77,21 @@ enum Work {
     Apply(Primitive),
     /// `select` by a comparison of its first two operands.
     Choose(Primitive),
+    /// `y` where `x` is at most a number, else another.
+    Cut {
+        most: f32,
+        other: f32,
+    },
+    /// The same by `floor_mod(x, 1)`.
+    CutByFraction {
+        most: f32,
+        other: f32,
+    },
+    /// `floor_mod(x, 1)` where that is at most a number, else another.
+    CutFraction {
+        most: f32,
+        other: f32,
+    },
     /// `x * -y`.
     MulNeg,
     /// `floor_mod(x, 1)`.
@@ -138,7 +157,7 @@ fn padded<const N: usize>(numbers: &[usize]) -> [usize; N] {
 
 /// The graph that gives the same results in a storage type, with less rounding to it.
 fn specialised(graph: &Graph, results: &[Id], storage: DType) -> (Graph, Vec<Id>) {
-    use Primitive::{Le, Lt, RoundToStorage};
+    use Primitive::{Le, RoundToStorage};
     let mut special = Graph::default();
     let mut here: Vec<Id> = Vec::with_capacity(graph.len());
     for (_, node) in graph.nodes() {
@@ -147,33 +166,15 @@ fn specialised(graph: &Graph, results: &[Id], storage: DType) -> (Graph, Vec<Id>
             Node::Apply(RoundToStorage, [value, ..]) if storage == DType::F32 => of(value),
             Node::Apply(primitive, operands) => {
                 let operands = operands.map(of);
-                let compared = if matches!(primitive, Lt | Le) {
-                    [operands[0], operands[1]].map(|id| special.node(id))
-                } else {
-                    [Node::Truth(true); 2]
-                };
-                match compared {
-                    // What rounds to as much is as much as this.
-                    [Node::Apply(RoundToStorage, [value, ..]), Node::Number(bits)]
-                        if !f32::from_bits(bits).is_nan() =>
-                    {
-                        let most = largest(|v| {
-                            let rounded = storage.widen(storage.round(v));
-                            if primitive == Lt {
-                                rounded < f32::from_bits(bits)
-                            } else {
-                                rounded <= f32::from_bits(bits)
-                            }
-                        });
-                        match most {
-                            Some(most) => {
-                                let most = special.number(most);
-                                special.apply(Le, &[value, most])
-                            }
-                            None => special.truth(false),
+                match rounded_comparison(&special, primitive, operands) {
+                    Some((value, bits)) => match most(primitive, storage, bits) {
+                        Some(most) => {
+                            let most = special.number(most);
+                            special.apply(Le, &[value, most])
                         }
-                    }
-                    _ => special.apply(primitive, &operands[..primitive.operands().len()]),
+                        None => special.truth(false),
+                    },
+                    None => special.apply(primitive, &operands[..primitive.operands().len()]),
                 }
             }
             Node::Written(_, value) => of(value),
@@ -183,40 +184,15 @@ fn specialised(graph: &Graph, results: &[Id], storage: DType) -> (Graph, Vec<Id>
         };
         here.push(id);
     }
-    let results = results.iter().map(|id| unrounded(&mut special, here[id.index()])).collect();
+    let unrounded = |id: &Id| {
+        let id = here[id.index()];
+        match unrounded(&special, id) {
+            Unrounded::Value(id) => id,
+            Unrounded::Select(operands) => special.apply(Primitive::Select, &operands),
+        }
+    };
+    let results = results.iter().map(unrounded).collect();
     (special, results)
-}
-
-/// The largest number of which something holds that holds of all that are less; `None` where it holds of none.
-fn largest(holds: impl Fn(f32) -> bool) -> Option<f32> {
-    // Numbers in order: the negative ones' bits count down.
-    let number =
-        |place: i64| f32::from_bits(if place < 0 { 0x8000_0000 | (-place - 1) as u32 } else { place as u32 });
-    let (mut low, mut high) = (-0x7f80_0002_i64, 0x7f80_0001_i64);
-    while high - low > 1 {
-        let middle = low.midpoint(high);
-        if holds(number(middle)) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    (low > -0x7f80_0002).then(|| number(low))
-}
-
-/// A result as it is before it is rounded to the storage type, as it will be anyway.
-fn unrounded(graph: &mut Graph, id: Id) -> Id {
-    match graph.node(id) {
-        Node::Apply(Primitive::RoundToStorage, [value, ..]) => value,
-        Node::Apply(Primitive::Select, [condition, accept, reject]) => {
-            let branches = [accept, reject].map(|branch| match graph.node(branch) {
-                Node::Apply(Primitive::RoundToStorage, [value, ..]) => value,
-                _ => branch,
-            });
-            graph.apply(Primitive::Select, &[condition, branches[0], branches[1]])
-        }
-        _ => id,
-    }
 }
 
 /// Gives each node a place.
@@ -270,9 +246,9 @@ impl<'a> Planner<'a> {
         let [a, b, c] = operands;
         let one = Node::Number(1.0_f32.to_bits());
         match (primitive, self.graph.node(a), self.graph.node(b)) {
-            (Select, Node::Apply(compare @ (Lt | Le | Eq), [x, y, _]), _) => {
-                (Work::Choose(compare), SmallVec::from_slice(&[x, y, b, c]))
-            }
+            (Select, Node::Apply(compare @ (Lt | Le | Eq), [x, y, _]), _) => self
+                .cut(compare, [x, y, b, c])
+                .unwrap_or((Work::Choose(compare), SmallVec::from_slice(&[x, y, b, c]))),
             (Mul, _, Node::Apply(Neg, [inner, ..])) => match self.graph.node(inner) {
                 Node::Apply(FloorQuotient, [x, y, _]) => (Work::Rate, SmallVec::from_slice(&[x, y, a])),
                 _ => (Work::MulNeg, SmallVec::from_slice(&[a, inner])),
@@ -280,6 +256,29 @@ impl<'a> Planner<'a> {
             (FloorMod, _, divisor) if divisor == one => (Work::Fraction, SmallVec::from_slice(&[a])),
             _ => (Work::Apply(primitive), SmallVec::from_slice(&operands[..primitive.operands().len()])),
         }
+    }
+
+    /// What is cut off where something else is too large: the numbers are part of the step.
+    fn cut(
+        &self,
+        compare: Primitive,
+        [x, most, y, other]: [Id; 4],
+    ) -> Option<(Work, SmallVec<[Id; OPERANDS]>)> {
+        let number = |id: Id| match self.graph.node(id) {
+            Node::Number(bits) => Some(f32::from_bits(bits)),
+            _ => None,
+        };
+        let (most, other) = (number(most).filter(|_| compare == Primitive::Le)?, number(other)?);
+        Some(match self.graph.node(x) {
+            Node::Apply(Primitive::FloorMod, [v, one, _]) if number(one) == Some(1.0) => {
+                if x == y {
+                    (Work::CutFraction { most, other }, SmallVec::from_slice(&[v]))
+                } else {
+                    (Work::CutByFraction { most, other }, SmallVec::from_slice(&[v, y]))
+                }
+            }
+            _ => (Work::Cut { most, other }, SmallVec::from_slice(&[x, y])),
+        })
     }
 
     /// The nodes that a node's step reads.
@@ -479,6 +478,15 @@ fn work<V: Vectors>(
         Work::Choose(Primitive::Lt) => each!(out, i, pick(a[i] < b[i], c[i], d[i])),
         Work::Choose(Primitive::Le) => each!(out, i, pick(a[i] <= b[i], c[i], d[i])),
         Work::Choose(_) => each!(out, i, pick(a[i] == b[i], c[i], d[i])),
+        Work::Cut { most, other } => each!(out, i, pick(a[i] <= most, b[i], other)),
+        Work::CutByFraction { most, other } => {
+            each!(out, i, pick(a[i] - floor::<V>(a[i]) <= most, b[i], other))
+        }
+        Work::CutFraction { most, other } => each!(out, i, {
+            // Where it is NaN, it is cut off.
+            let fraction = a[i] - floor::<V>(a[i]);
+            pick(fraction <= most, fraction, other)
+        }),
         Work::MulNeg => each!(out, i, canonical(a[i] * -b[i])),
         Work::Fraction => each!(out, i, canonical(a[i] - floor::<V>(a[i]))),
         Work::Division(_) => {
