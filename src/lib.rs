@@ -14,7 +14,8 @@
 //! broadcast input is summed, by a tree that its shape fixes. Gradients can be added to what is there; `spiky` can save its
 //! mask. A kernel is an op × outputs × storage type × layout × options ([`plan::Kernel`]), composed when it is bound.
 //!
-//! The formulas, special cases included, stand at the top of [`spiky`] and [`modulo`]; an op of your own is the trait [`Op`].
+//! The formulas, special cases included, stand at the top of [`spiky`] and [`modulo`]. An op of your own is an expression in
+//! Rust or WGSL, [`CustomOp`], with all that the built-in ops have; below it is the trait [`Op`].
 //! [`verify`] compares any device with the scalar reference, [`measure`] times it beside a copy, and [`probe`] tells what it
 //! does with floats. The features are wgpu's back ends (all on by default) and `cli`.
 //!

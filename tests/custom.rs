@@ -206,10 +206,9 @@ fn names() -> Result<(), Failed> {
     assert!(matches!(&unknown, Err(Error::Name { got, .. }) if got == "y"), "{unknown:?}");
     assert!(matches!(spiky()?.derivative("y"), Err(Error::Name { .. })));
     // What kernels call their own things is no name that an input cannot have.
-    for name in [
-        "element", "params", "main", "len", "base", "i", "index", "group", "v", "v1", "m", "buffer_x",
-        "old_x", "x_",
-    ] {
+    for name in
+        ["element", "params", "main", "len", "base", "i", "index", "group", "v", "v1", "m", "buffer_x", "x_"]
+    {
         let op = CustomOp::new("op", [name, "other"], |[x, y]| x.floor_mod(y) * x + 1.0)?;
         for pass in Pass::ALL {
             let kernel = elemgrad::plan::Kernel::contiguous(

@@ -80,12 +80,12 @@ impl CustomOp {
         let dz = graph.read(count);
         let gradients = gradients(&mut graph, z, dz, count);
         let function = Function { graph, inputs: count, z, gradients, written: false };
-        Self::of(name, inputs, function, vec![false; count], Arithmetic::Native)
+        Self::of(name, &inputs, function, vec![false; count], Arithmetic::Native)
     }
 
     fn of(
         name: String,
-        inputs: Vec<String>,
+        inputs: &[String],
         function: Function,
         written: Vec<bool>,
         arithmetic: Arithmetic,
@@ -94,7 +94,7 @@ impl CustomOp {
             return Err(Error::Arity { op: name, what: "inputs", got: inputs.len(), need: MAX_INPUTS });
         }
         function.graph.check(&name)?;
-        let definition = definition(name, &inputs, &function, arithmetic)?;
+        let definition = definition(name, inputs, &function, arithmetic)?;
         let gradients = function.gradients.iter().copied();
         let results = std::iter::once(function.z).chain(gradients).chain(mask(&function)).collect();
         let (function, programs) = (function.into(), Programs::default());
@@ -138,7 +138,7 @@ impl CustomOp {
         function.graph = graph.into_inner();
         function.written = true;
         self.written[place] = true;
-        Self::of(name, inputs, function, self.written, self.arithmetic)
+        Self::of(name, &inputs, function, self.written, self.arithmetic)
     }
 
     /// The same op in an arithmetic; [`Arithmetic::Native`] unless it is told.
@@ -147,7 +147,7 @@ impl CustomOp {
     /// [`Error::Inexact`] for exact arithmetic where the op has a building block without an exact form.
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Result<Self, Error> {
         let (name, inputs) = (self.name(), self.inputs());
-        Self::of(name, inputs, Arc::unwrap_or_clone(self.function), self.written, arithmetic)
+        Self::of(name, &inputs, Arc::unwrap_or_clone(self.function), self.written, arithmetic)
     }
 
     /// How devices compute it.
@@ -206,7 +206,7 @@ impl CustomOp {
 
     fn related(&self, name: String, inputs: Vec<String>, function: Function) -> Result<Self, Error> {
         let written = vec![false; inputs.len()];
-        Self::of(name, inputs, function, written, self.arithmetic)
+        Self::of(name, &inputs, function, written, self.arithmetic)
     }
 
     fn name(&self) -> String {

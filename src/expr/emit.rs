@@ -251,15 +251,15 @@ impl<'a> Emitter<'a> {
             }
             FloorQuotient => format!("f32_floor_quotient({})", self.division([first, second])),
             Mul if self.arithmetic == Arithmetic::Exact => {
-                self.rate(first, second).unwrap_or_else(|| self.call("f32", primitive, &[a, b]))
+                self.rate(first, second).unwrap_or_else(|| Self::call("f32", primitive, &[a, b]))
             }
-            Neg | Abs | TruncMod => self.call("f32", primitive, &[a, b]),
-            _ if self.arithmetic == Arithmetic::Exact => self.call("f32", primitive, &[a, b]),
-            _ => self.call("native", primitive, &[a, b]),
+            Neg | Abs | TruncMod => Self::call("f32", primitive, &[a, b]),
+            _ if self.arithmetic == Arithmetic::Exact => Self::call("f32", primitive, &[a, b]),
+            _ => Self::call("native", primitive, &[a, b]),
         }
     }
 
-    fn call(&self, library: &str, primitive: Primitive, operands: &[String]) -> String {
+    fn call(library: &str, primitive: Primitive, operands: &[String]) -> String {
         let operands = &operands[..primitive.operands().len()];
         format!("{library}_{}({})", primitive.name(), operands.join(", "))
     }
@@ -273,7 +273,7 @@ impl<'a> Emitter<'a> {
         }
         let most = format!("storage_pick({})", all.join(", "));
         let library = if self.arithmetic == Arithmetic::Exact { "f32" } else { "native" };
-        Some(self.call(library, Primitive::Le, &[self.of(value), most]))
+        Some(Self::call(library, Primitive::Le, &[self.of(value), most]))
     }
 
     /// What is stored of a result, which rounds it.

@@ -406,12 +406,11 @@ impl<const R: usize, const W: usize> Lanes<R, W> for Machine<'_> {
                 let (out, lanes) = step.lanes(&reads, &mut self.registers, writes);
                 work(step.work, vectors, self.storage, lanes, out)
             };
-            match (step.work, second) {
-                (Work::Division(at) | Work::DivisionRate(at), Some(lanes)) => match at {
+            if let (Work::Division(at) | Work::DivisionRate(at), Some(lanes)) = (step.work, second) {
+                match at {
                     Place::Write(write) => writes[write] = lanes,
                     Place::Register(register) | Place::Read(register) => self.registers[register] = lanes,
-                },
-                _ => {}
+                }
             }
         }
         for (from, write) in &self.program.copies {

@@ -55,8 +55,8 @@ fn in_order(request: &Request, mut groups: Vec<Outputs>) -> Result<Vec<Outputs>,
     let mut order = Vec::new();
     while !groups.is_empty() {
         let overwritten = |group: &Outputs| {
-            let others = groups.iter().filter(|other| *other != group);
-            others.filter_map(|other| overwrites(request, *group, *other)).next()
+            let mut others = groups.iter().filter(|other| *other != group);
+            others.find_map(|other| overwrites(request, *group, *other))
         };
         let Some(harmless) = groups.iter().position(|group| overwritten(group).is_none()) else {
             let mut names = groups.iter().filter_map(overwritten);
