@@ -60,14 +60,14 @@ impl CustomOp {
         inputs: [&str; N],
         z: impl for<'g> FnOnce([Expr<'g>; N]) -> Expr<'g>,
     ) -> Result<Self, Error> {
-        let inputs = inputs.map(str::to_owned).to_vec();
-        Self::build(name.into(), inputs, |reads| Ok(z(std::array::from_fn(|i| reads[i])).id))
+        let inputs = inputs.map(str::to_owned);
+        Self::build(name.into(), &inputs, |reads| Ok(z(std::array::from_fn(|i| reads[i])).id))
     }
 
     /// An op of inputs whose number is not known beforehand.
     pub(crate) fn build(
         name: String,
-        inputs: Vec<String>,
+        inputs: &[String],
         z: impl for<'g> FnOnce(&[Expr<'g>]) -> Result<Id, Error>,
     ) -> Result<Self, Error> {
         let count = inputs.len();
@@ -80,7 +80,7 @@ impl CustomOp {
         let dz = graph.read(count);
         let gradients = gradients(&mut graph, z, dz, count);
         let function = Function { graph, inputs: count, z, gradients, written: false };
-        Self::of(name, &inputs, function, vec![false; count], Arithmetic::Native)
+        Self::of(name, inputs, function, vec![false; count], Arithmetic::Native)
     }
 
     fn of(
@@ -188,7 +188,7 @@ impl CustomOp {
             });
         };
         inputs.push("upstream".into());
-        self.related(format!("{}_d_{input}", self.name()), inputs, derivative(&self.function, place))
+        self.related(format!("{}_d_{input}", self.name()), &inputs, derivative(&self.function, place))
     }
 
     /// The directional derivative as an op: its inputs are those of this op and a tangent for each, named `x_tangent`.
@@ -201,12 +201,12 @@ impl CustomOp {
     pub fn jvp(&self) -> Result<Self, Error> {
         let mut inputs = self.inputs();
         inputs.extend(self.inputs().iter().map(|name| format!("{name}_tangent")));
-        self.related(format!("{}_jvp", self.name()), inputs, directional(&self.function))
+        self.related(format!("{}_jvp", self.name()), &inputs, directional(&self.function))
     }
 
-    fn related(&self, name: String, inputs: Vec<String>, function: Function) -> Result<Self, Error> {
+    fn related(&self, name: String, inputs: &[String], function: Function) -> Result<Self, Error> {
         let written = vec![false; inputs.len()];
-        Self::of(name, &inputs, function, written, self.arithmetic)
+        Self::of(name, inputs, function, written, self.arithmetic)
     }
 
     fn name(&self) -> String {

@@ -153,7 +153,7 @@ fn compile(source: &Source) -> Result<CustomOp, Error> {
 fn lower(source: &Source, module: &Module) -> Result<CustomOp, Error> {
     let lowering = Lowering { source, module };
     let inputs = lowering.inputs()?;
-    let mut op = CustomOp::build(source.op.into(), inputs.clone(), |reads| lowering.call("forward", reads))?;
+    let mut op = CustomOp::build(source.op.into(), &inputs, |reads| lowering.call("forward", reads))?;
     for (gradient, input) in lowering.gradients(&inputs)? {
         op = op.with_gradient_of(input, |reads, z, dz| {
             let arguments: Vec<_> = reads.iter().copied().chain([z, dz]).collect();
