@@ -432,26 +432,39 @@ impl Step {
         registers: &'l mut [Aligned<Wide>],
         writes: &'l mut [Aligned<Wide>],
     ) -> (&'l mut Wide, [&'l Wide; OPERANDS]) {
-        let (out, [registers, later_registers], [writes, later_writes]) = match self.out {
+        let (out, registers, writes): (_, Beside<'l>, Beside<'l>) = match self.out {
             Place::Write(w) => {
                 let (before, out, after) = around(writes, w);
-                (out, [&*registers, &[]], [before, after])
+                (out, [registers, &[]], [before, after])
             }
             Place::Register(r) | Place::Read(r) => {
                 let (before, out, after) = around(registers, r);
-                (out, [before, after], [&*writes, &[]])
+                (out, [before, after], [writes, &[]])
             }
         };
-        let at = |before: &'l [Aligned<Wide>], after: &'l [Aligned<Wide>], i: usize| {
-            before.get(i).unwrap_or_else(|| &after[i - before.len() - 1])
-        };
-        let operands = self.operands.map(|place| match place {
-            Place::Read(read) => reads[read],
-            Place::Register(r) => &at(registers, later_registers, r).0,
-            Place::Write(w) => &at(writes, later_writes, w).0,
-        });
+        let [a, b, c, d] = self.operands;
+        let operands = [
+            lanes_of(a, reads, registers, writes),
+            lanes_of(b, reads, registers, writes),
+            lanes_of(c, reads, registers, writes),
+            lanes_of(d, reads, registers, writes),
+        ];
         (&mut out.0, operands)
     }
+}
+
+/// What lies before and after the lanes that a step sets, where they are of the same kind.
+type Beside<'l> = [&'l [Aligned<Wide>]; 2];
+
+/// A function, since closures are not compiled for the vectors at hand, and to call them costs.
+#[inline(always)]
+fn lanes_of<'l>(place: Place, reads: &[&'l Wide], registers: Beside<'l>, writes: Beside<'l>) -> &'l Wide {
+    let ([before, after], i) = match place {
+        Place::Read(read) => return reads[read],
+        Place::Register(r) => (registers, r),
+        Place::Write(w) => (writes, w),
+    };
+    if i < before.len() { &before[i].0 } else { &after[i - before.len() - 1].0 }
 }
 
 /// An element, and those before and after it.
