@@ -211,6 +211,11 @@ impl CustomOp {
         Self::of(name, inputs, function, written, self.arithmetic)
     }
 
+    /// The graph.
+    pub(crate) fn function(&self) -> &Function {
+        &self.function
+    }
+
     fn name(&self) -> String {
         self.definition.name.to_string()
     }

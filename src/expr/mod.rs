@@ -24,6 +24,7 @@ use std::{
 mod custom;
 mod derive;
 mod emit;
+pub(crate) mod evaluate;
 mod graph;
 mod primitive;
 mod program;
