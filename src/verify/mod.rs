@@ -1,4 +1,5 @@
-//! Comparing a device with the scalar reference, bit for bit, and gradients with central differences ([`gradient_check`]).
+//! Comparing a device with the scalar reference, bit for bit, on many elements ([`verify`]) and in every way in which an op
+//! can be called ([`self_test`]); and gradients with central differences ([`gradient_check`]).
 //!
 //! ```
 //! use elemgrad::{DType, Runner, modulo, op::Pass, verify::{Inputs, verify}};
@@ -14,11 +15,15 @@
 //! ```
 
 mod gradient;
+#[cfg(not(target_arch = "wasm32"))]
+mod self_test;
 
 use std::ops::ControlFlow;
 
 pub use gradient::{GradientComparison, GradientOptions, GradientReport, LeftOut, gradient_check};
 use rayon::prelude::*;
+#[cfg(not(target_arch = "wasm32"))]
+pub use self_test::{SelfTest, SelfTestCase, self_test};
 
 use crate::{
     Args, DType, Error, Op, Outputs, Runner, View,
