@@ -28,6 +28,8 @@ pub(crate) mod evaluate;
 mod graph;
 mod primitive;
 mod program;
+#[cfg(test)]
+mod properties;
 mod rounding;
 #[cfg(not(target_arch = "wasm32"))]
 mod wgsl;
