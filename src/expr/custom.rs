@@ -174,7 +174,7 @@ impl CustomOp {
     }
 
     /// The gradient with respect to an input as an op, which has gradients again: its inputs are those of this op and the
-    /// upstream gradient, named `upstream`.
+    /// upstream gradient, named `upstream`, or `upstream_2` where that is taken.
     ///
     /// # Errors
     /// [`Error::Name`] where no input has the name; as [`new`](CustomOp::new) where it is too large or has too many inputs.
@@ -187,7 +187,7 @@ impl CustomOp {
                 need: "the name of an input".into(),
             });
         };
-        inputs.push("upstream".into());
+        inputs.push(free_name("upstream", &inputs));
         self.related(format!("{}_d_{input}", self.name()), &inputs, derivative(&self.function, place))
     }
 
@@ -200,13 +200,20 @@ impl CustomOp {
     /// As [`new`](CustomOp::new): with more than four inputs it has too many.
     pub fn jvp(&self) -> Result<Self, Error> {
         let mut inputs = self.inputs();
-        inputs.extend(self.inputs().iter().map(|name| format!("{name}_tangent")));
+        for name in self.inputs() {
+            inputs.push(free_name(&format!("{name}_tangent"), &inputs));
+        }
         self.related(format!("{}_jvp", self.name()), &inputs, directional(&self.function))
     }
 
     fn related(&self, name: String, inputs: &[String], function: Function) -> Result<Self, Error> {
         let written = vec![false; inputs.len()];
         Self::of(name, inputs, function, written, self.arithmetic)
+    }
+
+    /// The graph.
+    pub(crate) fn function(&self) -> &Function {
+        &self.function
     }
 
     fn name(&self) -> String {
@@ -216,6 +223,13 @@ impl CustomOp {
     fn inputs(&self) -> Vec<String> {
         self.definition.inputs.iter().map(ToString::to_string).collect()
     }
+}
+
+/// The name, with a number where it is taken: derivatives have derivatives.
+fn free_name(name: &str, taken: &[String]) -> String {
+    let numbered = (2..).map(|i| format!("{name}_{i}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    names.find(|name| !taken.contains(name)).unwrap_or_default()
 }
 
 fn reads(graph: &RefCell<Graph>, count: usize) -> Vec<Expr<'_>> {

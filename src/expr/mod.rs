@@ -24,9 +24,12 @@ use std::{
 mod custom;
 mod derive;
 mod emit;
+pub(crate) mod evaluate;
 mod graph;
 mod primitive;
 mod program;
+#[cfg(test)]
+mod properties;
 mod rounding;
 #[cfg(not(target_arch = "wasm32"))]
 mod wgsl;

@@ -1,4 +1,5 @@
-//! Comparing a device with the scalar reference, bit for bit.
+//! Comparing a device with the scalar reference, bit for bit, on many elements ([`verify`]) and in every way in which an op
+//! can be called ([`self_test`]); and gradients with central differences ([`gradient_check`]).
 //!
 //! ```
 //! use elemgrad::{DType, Runner, modulo, op::Pass, verify::{Inputs, verify}};
@@ -13,9 +14,16 @@
 //! # }
 //! ```
 
+mod gradient;
+#[cfg(not(target_arch = "wasm32"))]
+mod self_test;
+
 use std::ops::ControlFlow;
 
+pub use gradient::{GradientComparison, GradientOptions, GradientReport, LeftOut, gradient_check};
 use rayon::prelude::*;
+#[cfg(not(target_arch = "wasm32"))]
+pub use self_test::{SelfTest, SelfTestCase, self_test};
 
 use crate::{
     Args, DType, Error, Op, Outputs, Runner, View,
@@ -140,7 +148,7 @@ pub struct Mismatch {
     pub output: String,
     /// Whether that output is a mask, whose elements are single bits.
     pub is_mask: bool,
-    /// Every input and the upstream gradient, by name.
+    /// Every input and the upstream gradient, by name; none of a sum.
     pub reads: Vec<(String, f32)>,
     /// The bits that the reference says: of a type of 2 bytes the low half, of a mask the lowest.
     pub expected: u32,
@@ -153,9 +161,10 @@ impl std::fmt::Display for Mismatch {
         let digits = 2 * self.dtype.size() as usize;
         let number = |bits: u32| format!("{:e} ({bits:0digits$x})", self.dtype.widen(bits));
         let show = |bits: u32| if self.is_mask { bits.to_string() } else { number(bits) };
-        write!(f, "element {}, {}:", self.element, self.pass.name())?;
-        for (name, value) in &self.reads {
-            write!(f, " {name} = {}", number(self.dtype.round(*value)))?;
+        write!(f, "element {}, {}", self.element, self.pass.name())?;
+        for (i, (name, value)) in self.reads.iter().enumerate() {
+            let before = if i == 0 { ": " } else { " " };
+            write!(f, "{before}{name} = {}", number(self.dtype.round(*value)))?;
         }
         write!(f, ": {} is {}, expected {}", self.output, show(self.actual), show(self.expected))
     }

@@ -1,0 +1,487 @@
+//! An op on a device in every way in which it can be called, against the scalar reference.
+
+use std::fmt::{Display, Formatter};
+
+use super::{Mismatch, unwritten};
+use crate::{
+    Args, DType, Error, Layout, Op, Output, Outputs, Runner, View,
+    data::Data,
+    gpu::{Operand, timing::Timer},
+    host::Column,
+    op::{Definition, Kind, Pass, mask_words},
+};
+
+/// Lengths around the boundaries of a kernel: a vector, a workgroup, some workgroups, more than one row of blocks.
+const LENGTHS: [u64; 10] = [1, 3, 4, 255, 256, 257, 1023, 1024, 1025, 70_000];
+/// Those of calls in place, of which there are many.
+const FEW_LENGTHS: [u64; 4] = [1, 257, 1024, 1025];
+/// Shapes of calls that broadcast: one of few elements, and one whose sums have several stages.
+const SHAPES: [([u64; 2], Data); 2] = [([5, 31], Data::Mix), ([67, 1025], Data::Ordinary)];
+/// Why no call is in place on the host.
+const NO_ALIAS: &str = "on the host no output can be an input: in place is for buffers of a GPU";
+
+/// What a self-test found: a case for each way to call the op, pass and storage type.
+#[derive(Clone, Debug)]
+pub struct SelfTest {
+    /// The op's name.
+    pub op: String,
+    /// The device's name.
+    pub device: String,
+    /// The cases.
+    pub cases: Vec<SelfTestCase>,
+}
+
+/// One way to call an op.
+#[derive(Clone, Debug)]
+pub struct SelfTestCase {
+    /// The storage type.
+    pub dtype: DType,
+    /// The pass.
+    pub pass: Pass,
+    /// How the operands lie: `contiguous`, `y a row`.
+    pub way: String,
+    /// Elements of outputs that were compared.
+    pub checked: u64,
+    /// Those that were wrong.
+    pub mismatches: u64,
+    /// The first of them.
+    pub first: Option<Mismatch>,
+    /// Why nothing was compared.
+    pub skipped: Option<&'static str>,
+}
+
+impl SelfTest {
+    /// Whether everything that was compared was right.
+    pub fn passed(&self) -> bool {
+        self.cases.iter().all(|case| case.mismatches == 0)
+    }
+
+    /// The cases with wrong elements.
+    pub fn failures(&self) -> impl Iterator<Item = &SelfTestCase> {
+        self.cases.iter().filter(|case| case.mismatches > 0)
+    }
+}
+
+impl SelfTestCase {
+    fn new(dtype: DType, pass: Pass, way: &str) -> Self {
+        Self { dtype, pass, way: way.into(), checked: 0, mismatches: 0, first: None, skipped: None }
+    }
+
+    /// Its name: `f16 fused, y a row`.
+    pub fn name(&self) -> String {
+        format!("{} {}, {}", self.dtype.name(), self.pass.name(), self.way)
+    }
+
+    fn result(&self) -> String {
+        match (self.skipped, self.mismatches) {
+            (Some(_), _) => "skipped".into(),
+            (None, 0) => self.checked.to_string(),
+            (None, wrong) => format!("{wrong} wrong"),
+        }
+    }
+}
+
+/// A line for each way and pass with the elements compared in each storage type, then what is wrong and what was skipped.
+impl Display for SelfTest {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        write!(f, "{} on {}", self.op, self.device)?;
+        let of = |dtype: DType| self.cases.iter().filter(move |case| case.dtype == dtype);
+        let label = |case: &SelfTestCase| format!("{}, {}", case.way, case.pass.name());
+        let width = self.cases.iter().map(|case| label(case).len()).max().unwrap_or(0);
+        write!(f, "\n{:width$}", "")?;
+        DType::ALL.iter().try_for_each(|dtype| write!(f, " {:>12}", dtype.name()))?;
+        for case in of(DType::F32) {
+            write!(f, "\n{:width$}", label(case))?;
+            for dtype in DType::ALL {
+                let same = of(dtype).find(|other| label(other) == label(case));
+                write!(f, " {:>12}", same.map_or_else(String::new, SelfTestCase::result))?;
+            }
+        }
+        for case in self.failures() {
+            write!(f, "\n{}: {} of {} are wrong", case.name(), case.mismatches, case.checked)?;
+            case.first.iter().try_for_each(|first| write!(f, ", first {first}"))?;
+        }
+        let reason = self.cases.iter().find_map(|case| case.skipped);
+        reason.iter().try_for_each(|reason| write!(f, "\nskipped: {reason}"))
+    }
+}
+
+/// Calls an op on a device in every way that its kernels tell apart, and compares every element of every output with
+/// [`Op::reference`], on bits: each pass in each storage type, at lengths around the boundaries of workgroups, strided, with
+/// inputs that broadcast and gradients that are summed, with gradients that are added to, from a saved mask, and on a GPU in
+/// place; on inputs that are NaN, infinite and subnormal among others.
+///
+/// It is for an op of your own: its WGSL, its CPU path and its outputs' definitions against its reference. What the
+/// reference itself says, [`gradient_check`](super::gradient_check) looks at.
+///
+/// ```
+/// use elemgrad::{Runner, spiky, verify::self_test};
+///
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// let report = self_test(&Runner::cpu(), &spiky::Spiky)?;
+/// assert!(report.passed(), "{report}");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Arity`] for a definition that fits no op, [`Error::Shader`] for WGSL that does not compile, and what the device
+/// reports.
+pub fn self_test(runner: &Runner, op: &dyn Op) -> Result<SelfTest, Error> {
+    let definition = op.definition();
+    definition.check(definition.all_outputs(Pass::Fused))?;
+    let mut cases = Vec::new();
+    for dtype in DType::ALL {
+        for way in ways(definition) {
+            cases.extend(way.cases(runner, op, dtype)?);
+        }
+        for pass in Pass::ALL {
+            cases.push(in_place(runner, op, dtype, pass)?);
+        }
+    }
+    Ok(SelfTest { op: definition.name.to_string(), device: runner.name().into(), cases })
+}
+
+/// Calls that differ in shape or contents alone: a case for each pass.
+struct Way {
+    name: String,
+    settings: Vec<Setting>,
+    /// Whether gradients are added to what is there.
+    adds: bool,
+    /// Whether gradients come from the saved mask, not from the inputs.
+    from_mask: bool,
+}
+
+/// Where the inputs and the upstream gradient lie, and what they are.
+#[derive(Clone)]
+struct Setting {
+    shape: Vec<u64>,
+    reads: Vec<Layout>,
+    data: Data,
+}
+
+impl Setting {
+    fn contiguous(definition: &Definition, shape: &[u64], data: Data) -> Self {
+        let reads = vec![Layout::contiguous(shape); definition.upstream() + 1];
+        Self { shape: shape.to_vec(), reads, data }
+    }
+
+    fn len(&self) -> usize {
+        self.shape.iter().product::<u64>() as usize
+    }
+
+    /// The elements of output `w`.
+    fn output_len(&self, definition: &Definition, w: usize) -> usize {
+        let own = definition.gradient_of(w).map(|input| &self.reads[input]);
+        own.map_or(self.len(), |layout| layout.len().unwrap_or(0) as usize)
+    }
+}
+
+/// The ways to call an op of this definition on host memory.
+fn ways(definition: &Definition) -> Vec<Way> {
+    let way = |name: &str, settings| Way { name: name.into(), settings, adds: false, from_mask: false };
+    let plain = |len: &u64| Setting::contiguous(definition, &[*len], Data::Mix);
+    let contiguous: Vec<_> = LENGTHS.iter().map(plain).collect();
+    let mut ways = vec![
+        Way { adds: true, ..way("added", contiguous.clone()) },
+        way("contiguous", contiguous.clone()),
+        way("strided", strided(definition)),
+    ];
+    if definition.gated_by_mask(definition.all_outputs(Pass::Backward)) {
+        ways.push(Way { from_mask: true, ..way("from the mask", contiguous) });
+    }
+    if let [first, others @ ..] = &definition.inputs[..]
+        && !others.is_empty()
+    {
+        for (i, input) in definition.inputs.iter().enumerate() {
+            let one = |own: Own| broadcast(definition, |other| if other == i { own } else { Own::Whole });
+            ways.push(way(&format!("one {input}"), one(Own::Scalar)));
+            ways.push(way(&format!("{input} a row"), one(Own::Row)));
+            ways.push(way(&format!("{input} a column"), one(Own::Column)));
+        }
+        let crossed = broadcast(definition, |input| if input == 0 { Own::Column } else { Own::Row });
+        let name = format!("{first} a column, {} rows", others.join(" and "));
+        ways.push(Way { adds: true, ..way(&format!("added, {name}"), crossed.clone()) });
+        ways.push(way(&name, crossed));
+    }
+    ways
+}
+
+/// Each operand in each of several orders, and no two in the same.
+fn strided(definition: &Definition) -> Vec<Setting> {
+    let [rows, columns] = [37, 41];
+    let shape = [rows as u64, columns as u64];
+    let last = (2 * rows * columns - 2) as u64;
+    let orders = [
+        Layout::strided(&shape, &[1, rows], 0),
+        Layout::strided(&shape, &[-2 * columns, -2], last),
+        Layout::strided(&shape, &[0, 3], 5),
+        Layout::strided(&shape, &[1, 0], 1),
+        Layout::contiguous(&shape),
+    ];
+    let setting = |turn: usize| {
+        let plain = Setting::contiguous(definition, &shape, Data::Mix);
+        let order = |operand: usize| orders[(operand + turn) % orders.len()].clone();
+        Setting { reads: (0..plain.reads.len()).map(order).collect(), ..plain }
+    };
+    (0..orders.len()).map(setting).collect()
+}
+
+/// What an input has of a shape.
+#[derive(Clone, Copy)]
+enum Own {
+    Whole,
+    Scalar,
+    Row,
+    Column,
+}
+
+fn broadcast(definition: &Definition, own: impl Fn(usize) -> Own) -> Vec<Setting> {
+    let setting = |(shape, data): ([u64; 2], Data)| {
+        let mut setting = Setting::contiguous(definition, &shape, data);
+        for (i, layout) in setting.reads.iter_mut().enumerate().take(definition.upstream()) {
+            *layout = match own(i) {
+                Own::Whole => continue,
+                Own::Scalar => Layout::contiguous(&[]),
+                Own::Row => Layout::contiguous(&shape[1..]),
+                Own::Column => Layout::contiguous(&[shape[0], 1]),
+            };
+        }
+        setting
+    };
+    SHAPES.map(setting).to_vec()
+}
+
+impl Way {
+    /// A case for each pass that there is of the kind.
+    fn cases(&self, runner: &Runner, op: &dyn Op, dtype: DType) -> Result<Vec<SelfTestCase>, Error> {
+        let passes: &[Pass] = match (self.adds, self.from_mask) {
+            (false, false) => &Pass::ALL,
+            (true, _) => &[Pass::Backward, Pass::Fused],
+            (false, true) => &[Pass::Backward],
+        };
+        let mut cases: Vec<_> =
+            passes.iter().map(|pass| SelfTestCase::new(dtype, *pass, &self.name)).collect();
+        for setting in &self.settings {
+            let call = Call::new(op, dtype, setting, self.adds)?;
+            for case in &mut cases {
+                for outputs in sets(op.definition(), case.pass) {
+                    let actual = call.on_host(runner, outputs, self.from_mask)?;
+                    call.compare(&actual, case);
+                }
+            }
+        }
+        Ok(cases)
+    }
+}
+
+/// What a pass writes unless told otherwise, and all that it can write: kernels of their own.
+fn sets(definition: &Definition, pass: Pass) -> Vec<Outputs> {
+    let mut sets = vec![definition.outputs(pass), definition.all_outputs(pass)];
+    sets.dedup();
+    sets
+}
+
+/// The operands of a call, what its outputs are before it, and what all of them must be after it.
+struct Call<'a> {
+    op: &'a dyn Op,
+    dtype: DType,
+    setting: &'a Setting,
+    adds: bool,
+    reads: Vec<Column>,
+    before: Vec<Column>,
+    expected: Vec<Column>,
+}
+
+impl<'a> Call<'a> {
+    fn new(op: &'a dyn Op, dtype: DType, setting: &'a Setting, adds: bool) -> Result<Self, Error> {
+        let definition = op.definition();
+        let reach = |layout: &Layout| layout.extent().map_or(0, |(_, last)| last as usize + 1);
+        let reads = drawn(setting.data, dtype, 1, &setting.reads.iter().map(reach).collect::<Vec<_>>());
+        let lens: Vec<_> = (0..definition.write_count()).map(|w| setting.output_len(definition, w)).collect();
+        let mut before = drawn(setting.data, dtype, 2, &lens);
+        for (w, column) in before.iter_mut().enumerate() {
+            let kind = definition.outputs[w].kind;
+            if kind == Kind::Mask {
+                *column = Column::of(None, &vec![0.0; lens[w]]);
+            }
+            if kind != Kind::Gradient || !adds {
+                *column = unwritten(column);
+            }
+        }
+        let mut call = Self { op, dtype, setting, adds, reads, before, expected: Vec::new() };
+        let all = call.on_host(&Runner::reference(), definition.all_outputs(Pass::Fused), false)?;
+        call.expected = all.into_iter().flatten().collect();
+        Ok(call)
+    }
+
+    /// The outputs of the call on host memory.
+    fn on_host(
+        &self,
+        runner: &Runner,
+        outputs: Outputs,
+        from_mask: bool,
+    ) -> Result<Vec<Option<Column>>, Error> {
+        let definition = self.op.definition();
+        let given = self.given(outputs, from_mask);
+        let view = |i: usize| {
+            let (view, layout) = (self.reads[i].view(), &self.setting.reads[i]);
+            // A single axis goes without saying.
+            if layout.shape().len() == 1 && self.setting.shape.len() == 1 {
+                view
+            } else {
+                view.with(layout.clone())
+            }
+        };
+        let mut reads: Vec<Option<View>> =
+            (0..self.reads.len()).map(|i| Some(i).filter(|i| given.contains(i)).map(view)).collect();
+        reads.extend(definition.mask().filter(|_| from_mask).map(|w| Some(self.expected[w].view())));
+        let mut columns: Vec<Option<Column>> = self
+            .before
+            .iter()
+            .enumerate()
+            .map(|(w, before)| outputs.contains(w).then(|| before.clone()))
+            .collect();
+        let writes = columns.iter_mut().enumerate().map(|(w, column)| {
+            let output = column.as_mut()?.output();
+            Some(if self.is_added(w) { output.accumulate() } else { output })
+        });
+        let writes: Vec<Option<Output>> = writes.collect();
+        runner.run_here(Args { dtype: Some(self.dtype), ..Args::new(self.op, reads, writes) })?;
+        Ok(columns)
+    }
+
+    /// The reads of a call: what the outputs need, and all inputs, which make the shape.
+    fn given(&self, outputs: Outputs, from_mask: bool) -> Vec<usize> {
+        let definition = self.op.definition();
+        let needed = definition.reads_for(outputs, from_mask);
+        (0..=definition.upstream()).filter(|i| *i < definition.upstream() || needed.contains(i)).collect()
+    }
+
+    fn is_added(&self, w: usize) -> bool {
+        self.adds && self.op.definition().outputs[w].kind == Kind::Gradient
+    }
+
+    /// Adds the elements of outputs to a case.
+    fn compare(&self, actual: &[Option<Column>], case: &mut SelfTestCase) {
+        for (w, actual) in actual.iter().enumerate() {
+            let Some(actual) = actual else { continue };
+            let wrong = self.wrong(w, actual);
+            case.checked += self.expected[w].len() as u64;
+            case.mismatches += wrong.len() as u64;
+            if case.first.is_none() {
+                case.first = wrong.first().map(|element| self.mismatch(case.pass, w, *element, actual));
+            }
+        }
+    }
+
+    /// The elements of output `w` that do not agree with the reference: in any bit.
+    fn wrong(&self, w: usize, actual: &Column) -> Vec<usize> {
+        self.expected[w].differing(actual)
+    }
+
+    fn mismatch(&self, pass: Pass, w: usize, element: usize, actual: &Column) -> Mismatch {
+        let definition = self.op.definition();
+        // A sum is of many elements.
+        let is_sum = self.setting.output_len(definition, w) != self.setting.len();
+        let layouts = self.setting.reads.iter().filter(|_| !is_sum);
+        let value = |(layout, column): (&Layout, &Column)| column.slice().get(self.place(layout, element));
+        let values = layouts.zip(&self.reads).map(value);
+        Mismatch {
+            dtype: self.dtype,
+            element: element as u64,
+            pass,
+            output: definition.write_name(w).to_owned(),
+            is_mask: definition.mask() == Some(w),
+            reads: definition.read_names().map(str::to_owned).zip(values).collect(),
+            expected: self.expected[w].bits(element),
+            actual: actual.bits(element),
+        }
+    }
+
+    /// Where an operand has what belongs to an element of `z`.
+    fn place(&self, layout: &Layout, element: usize) -> usize {
+        let (mut rest, mut place) = (element as u64, layout.offset() as i64);
+        let own = layout.shape().iter().zip(layout.strides()).rev();
+        for (axis, (dimension, stride)) in self.setting.shape.iter().rev().zip(own) {
+            place += if *dimension == 1 { 0 } else { (rest % axis) as i64 * stride };
+            rest /= axis;
+        }
+        place as usize
+    }
+}
+
+/// Columns of these lengths, of the same rows.
+fn drawn(data: Data, dtype: DType, seed: u64, lens: &[usize]) -> Vec<Column> {
+    let mut values = vec![vec![0.0; lens.iter().copied().max().unwrap_or(0)]; lens.len()];
+    data.fill(dtype, seed, 0, &mut values);
+    values.iter().zip(lens).map(|(values, len)| Column::of(Some(dtype), &values[..*len])).collect()
+}
+
+/// Each output over an input, and over each of them in turn.
+fn in_place(runner: &Runner, op: &dyn Op, dtype: DType, pass: Pass) -> Result<SelfTestCase, Error> {
+    let mut case = SelfTestCase::new(dtype, pass, "in place");
+    let Some((kernels, queue)) = runner.gpu() else {
+        return Ok(SelfTestCase { skipped: Some(NO_ALIAS), ..case });
+    };
+    let definition = op.definition();
+    let timer = Timer::new(kernels.device(), queue, &definition.name)?;
+    for len in FEW_LENGTHS {
+        let setting = Setting::contiguous(definition, &[len], Data::Mix);
+        let call = Call::new(op, dtype, &setting, false)?;
+        for outputs in sets(definition, pass) {
+            let inputs = definition.reads_for(outputs, false);
+            for turn in 0..inputs.len().max(1) {
+                let over = |place: usize| inputs.get(place).map(|_| inputs[(place + turn) % inputs.len()]);
+                let actual = call.in_place(&timer, kernels, outputs, over)?;
+                call.compare(&actual, &mut case);
+            }
+        }
+    }
+    Ok(case)
+}
+
+impl Call<'_> {
+    /// The outputs of the call on buffers; `over` says over which read the n-th of them is written that is no mask.
+    fn in_place(
+        &self,
+        timer: &Timer,
+        kernels: &crate::gpu::Kernels,
+        outputs: Outputs,
+        over: impl Fn(usize) -> Option<usize>,
+    ) -> Result<Vec<Option<Column>>, Error> {
+        let definition = self.op.definition();
+        let upload = |column: &Column| timer.upload(column.slice().bytes());
+        let reads = self.reads.iter().map(upload).collect::<Result<Vec<_>, _>>()?;
+        let mut writes = Vec::new();
+        let mut numbers = 0..;
+        for (w, before) in self.before.iter().enumerate() {
+            let place =
+                (outputs.contains(w) && definition.mask() != Some(w)).then(|| numbers.next()).flatten();
+            writes.push(match place.and_then(&over) {
+                Some(read) => reads[read].clone(),
+                None => upload(before)?,
+            });
+        }
+        let len = self.setting.len() as u64;
+        let given = self.given(outputs, false);
+        let read = |(i, buffer)| given.contains(&i).then(|| Operand::new(buffer, 0, len));
+        let write = |(w, buffer)| {
+            let len = if definition.mask() == Some(w) { mask_words(len) } else { len };
+            outputs.contains(w).then(|| Operand::new(buffer, 0, len))
+        };
+        let args: Args<Operand, Operand> = Args::new(
+            self.op,
+            reads.iter().enumerate().map(read).collect(),
+            writes.iter().enumerate().map(write).collect(),
+        );
+        let bound = kernels.bind(Args { dtype: Some(self.dtype), ..args })?;
+        timer.time(&bound, 1)?;
+        let back = |(w, buffer): (usize, &wgpu::Buffer)| {
+            let mut column = self.before[w].clone();
+            timer.read_back(buffer, column.slice_mut().bytes())?;
+            Ok(outputs.contains(w).then_some(column))
+        };
+        writes.iter().enumerate().map(back).collect()
+    }
+}

@@ -1,0 +1,323 @@
+//! Gradients, derived and written, against central differences in f64: and the check itself, which has to fail.
+
+mod common;
+
+use common::{Draw, compare, vectors};
+use elemgrad::{
+    CustomOp, DType, Error, Op, Runner,
+    data::Data,
+    expr::Expr,
+    verify::{GradientOptions, GradientReport, LeftOut, gradient_check},
+};
+
+/// Numbers of both signs, up to a limit.
+fn drawn(draw: &mut Draw, limit: f32, len: usize) -> Vec<f32> {
+    (0..len).map(|_| limit * (draw.bits() as f32 / (u32::MAX / 2) as f32 - 1.0)).collect()
+}
+
+fn check(op: &CustomOp, inputs: &[Vec<f32>]) -> Result<GradientReport, Error> {
+    gradient_check(op, inputs, &GradientOptions::default())
+}
+
+/// No failure, and most gradients compared.
+fn assert_right(op: &CustomOp, inputs: &[Vec<f32>], least: f64) -> Result<(), Error> {
+    let report = check(op, inputs)?;
+    assert_eq!(report.failures, 0, "{}: {}", report.op, report.first[0]);
+    let all = report.checked + report.left_out.total();
+    assert!(report.checked as f64 >= least * all as f64, "{report:#?}");
+    Ok(())
+}
+
+/// An op for each row of the table of derivatives, and the share of gradients that can be compared on any numbers.
+fn rows() -> Result<Vec<(CustomOp, f64)>, Error> {
+    macro_rules! rows {
+        ($($name:ident $least:literal: $z:expr;)+) => {
+            vec![$((CustomOp::new(stringify!($name), ["x", "y"], $z)?, $least)),+]
+        };
+    }
+    Ok(rows! {
+        add 1.0: |[x, y]| x + y;
+        sub 1.0: |[x, y]| x - y;
+        neg 1.0: |[x, y]| -x - y;
+        mul 1.0: |[x, y]| x * y;
+        square 1.0: |[x, _]| x * x;
+        div 0.99: |[x, y]| x / y;
+        abs 1.0: |[x, y]| x.abs() * y;
+        min 1.0: |[x, y]| (x * 2.0).min(y * 3.0);
+        max 1.0: |[x, y]| (x * 2.0).max(y * 3.0);
+        tie 1.0: |[x, y]| (x + y).max(x + y).min(x + y);
+        floor 0.99: |[x, y]| x.floor() * y;
+        ceil 0.99: |[x, y]| x.ceil() * y;
+        round 0.99: |[x, y]| x.round() * y;
+        trunc 0.99: |[x, y]| x.trunc() * y;
+        floor_quotient 0.99: |[x, y]| x.floor_quotient(y) * y;
+        round_to_storage 1.0: |[x, y]| (x * 3.0).round_to_storage() * y;
+        floor_mod 0.99: |[x, y]| x.floor_mod(y);
+        trunc_mod 0.99: |[x, y]| x.trunc_mod(y);
+        sqrt 0.45: |[x, y]| x.sqrt() * y;
+        exp 1.0: |[x, y]| (x * 0.25).exp() * y;
+        log 0.45: |[x, y]| x.log() * y;
+        sin 1.0: |[x, y]| x.sin() * y;
+        cos 1.0: |[x, y]| x.cos() * y;
+        tanh 0.9: |[x, y]| x.tanh() * y;
+        pow 0.45: |[x, y]| x.pow(y);
+        select 1.0: |[x, y]| x.lt(y).select(x * 3.0, y * x);
+        logic 1.0: |[x, y]| ((x.lt(y) & y.gt(0.0)) | !x.eq(1.0) & x.le(-2.0)).select(x, y * y);
+        nested 1.0: |[x, y]| x.lt(0.0).select(y.lt(0.0).select(x * y, x), y.ge(1.0).select(y * y, x * x));
+        shared 0.9: |[x, y]| { let s = (x * y).sin(); s * s + s.exp() / (s * s + 1.0) };
+        softplus 0.9: |[x, y]| ((x * y).exp() + 1.0).log();
+        spiky 0.99: |[x, y]| (x * y).spiky();
+    })
+}
+
+#[test]
+fn every_derivative_is_that_of_its_output() -> Result<(), Error> {
+    let mut draw = Draw::new(51);
+    let inputs = [6.0, 4.0].map(|limit| drawn(&mut draw, limit, 500));
+    let mut ordinary = vec![vec![0.0; 500]; 3];
+    Data::Ordinary.fill(DType::F32, 52, 0, &mut ordinary);
+    ordinary.pop();
+    for (op, least) in rows()? {
+        assert_right(&op, &inputs, least)?;
+        // Of large numbers sines and exponentials say little.
+        assert_right(&op, &ordinary, 0.0)?;
+    }
+    Ok(())
+}
+
+/// What is off by a hundred-thousandth is seen in every row that has a gradient, and so are NaN and the other's gradient.
+#[test]
+fn a_wrong_gradient_is_seen_in_every_row() -> Result<(), Error> {
+    let mut draw = Draw::new(53);
+    let inputs = [6.0, 4.0].map(|limit| drawn(&mut draw, limit, 100));
+    let ones = vec![1.0; 100];
+    for (op, _) in rows()? {
+        let gradients = [op.derivative("x")?, op.derivative("y")?];
+        for (input, gradient, other) in
+            [("x", &gradients[0], &gradients[1]), ("y", &gradients[1], &gradients[0])]
+        {
+            let [right, swapped] = [gradient, other].map(|gradient| {
+                let reads = [&inputs[0], &inputs[1], &ones];
+                Runner::reference().forward(gradient, &reads)
+            });
+            let (right, swapped) = (right?, swapped?);
+            let seen = |wrong: CustomOp| {
+                let report = check(&wrong, &inputs)?;
+                assert!(
+                    report.first.iter().all(|wrong| wrong.input == input && wrong.fails()),
+                    "{report:#?}"
+                );
+                Ok::<_, Error>(report.failures > 0)
+            };
+            let written = |factor: f32| {
+                op.clone().with_gradient(input, |[x, y], _, dz| gradient.call([x, y, dz]) * factor)
+            };
+            let name = format!("{} d{input}", op.definition().name);
+            let passes = right.iter().any(|g| g.is_finite() && *g != 0.0);
+            assert_eq!(seen(written(1.00001)?)?, passes, "{name} scaled");
+            assert!(seen(written(f32::NAN)?)?, "{name} NaN");
+            assert!(!seen(written(1.0)?)?, "{name} as it is");
+            let exchanged = op.clone().with_gradient(input, |[x, y], _, dz| other.call([x, y, dz]))?;
+            let differ = right.iter().zip(&swapped).any(|(a, b)| (a - b).abs() > 1e-3);
+            assert!(!differ || seen(exchanged)?, "{name} exchanged");
+        }
+    }
+    Ok(())
+}
+
+/// Ties, integers, zeros: where an op jumps nothing is compared, and next to it all is.
+#[test]
+fn points_on_an_edge_are_left_out_and_counted() -> Result<(), Error> {
+    type Z = for<'g> fn([Expr<'g>; 1]) -> Expr<'g>;
+    let next = |x: f32| f32::from_bits(x.to_bits() + 1);
+    let cases: [(&str, Z, f32); 8] = [
+        ("spiky", |[x]| x.spiky(), 2.0),
+        ("half", |[x]| x.spiky(), 1.5),
+        ("mod", |[x]| x.floor_mod(0.25), 0.75),
+        ("abs", |[x]| x.abs(), 0.0),
+        ("relu", |[x]| x.max(0.0), 0.0),
+        ("round", |[x]| x.round(), 2.5),
+        ("compare", |[x]| x.gt(3.0).select(x, 1.0), 3.0),
+        ("trunc_mod", |[x]| x.trunc_mod(7.0), -21.0),
+    ];
+    for (name, z, edge) in cases {
+        let report = check(&CustomOp::new(name, ["x"], z)?, &[vec![edge, next(edge), edge + 0.1]])?;
+        let jumps = LeftOut { jumps: 1, ..LeftOut::default() };
+        // Next to 0 is a subnormal number: a step that stays on its side is one too.
+        assert_eq!((report.checked, report.failures, report.left_out), (2, 0, jumps), "{name}: {report:#?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_finite_or_unclear_is_left_out_and_counted() -> Result<(), Error> {
+    let log = CustomOp::new("log", ["x"], |[x]| x.log())?;
+    let report = check(&log, &[vec![0.0, -1.0, f32::NAN, f32::INFINITY, 1e-30, f32::MAX, 1e-40]])?;
+    let not_finite = LeftOut { not_finite: 4, ..LeftOut::default() };
+    assert_eq!((report.checked, report.failures, report.left_out), (3, 0, not_finite), "{report:#?}");
+
+    // Of sin(1e30) no step that f64 has tells the slope.
+    let sin = CustomOp::new("sin", ["x"], |[x]| x.sin())?;
+    let report = check(&sin, &[vec![1e30, 1e3, 0.0]])?;
+    let unclear = LeftOut { unclear: 1, ..LeftOut::default() };
+    assert_eq!((report.checked, report.failures, report.left_out), (2, 0, unclear), "{report:#?}");
+
+    // What cancels says nothing, and is no failure.
+    let cancels = CustomOp::new("cancels", ["x"], |[x]| (x + 1e25) - 1e25)?;
+    assert_eq!(check(&cancels, &[vec![1.0]])?.left_out, unclear);
+    // Here the difference quotient knows, and the gradient does not matter where it is 0.
+    let constant = CustomOp::new("constant", ["x"], |[x]| x.sin() * x.sin() + x.cos() * x.cos())?;
+    let report = check(&constant, &[vec![1.0, 2.0, 30.0]])?;
+    assert_eq!((report.checked, report.failures), (3, 0), "{report:#?}");
+    Ok(())
+}
+
+/// Steps that fall on a period would see a constant.
+#[test]
+fn periods_do_not_hide_slopes() -> Result<(), Error> {
+    let mut draw = Draw::new(54);
+    for frequency in [1.0, 2.0, 8.0, 64.0, 1000.0] {
+        let wave = CustomOp::new("wave", ["x"], |[x]| (x * (std::f32::consts::TAU * frequency)).sin())?;
+        let integers = (0..200).map(|i| i as f32).collect();
+        assert_right(&wave, &[integers], 1.0)?;
+        assert_right(&wave, &[drawn(&mut draw, 100.0, 200)], 1.0)?;
+    }
+    Ok(())
+}
+
+/// The branch that is not taken does not count, whatever it computes.
+#[test]
+fn a_dead_branch_may_be_nan() -> Result<(), Error> {
+    let op = CustomOp::new("op", ["x", "y"], |[x, y]| {
+        let root = x.gt(0.0).select(x.sqrt() * y, x * y);
+        y.lt(0.5).select(root, (-1.0 - y * y).log() + x.floor() * y).min(100.0)
+    })?;
+    let inputs = [vec![4.0, -4.0, -0.25, 9.5], vec![-2.0, 0.25, 0.125, 0.375]];
+    let report = check(&op, &inputs)?;
+    assert_eq!((report.checked, report.failures, report.left_out.total()), (8, 0, 0), "{report:#?}");
+    // Taken, it does.
+    let report = check(&op, &[vec![4.0], vec![2.0]])?;
+    assert_eq!((report.checked, report.left_out.not_finite), (0, 2), "{report:#?}");
+    Ok(())
+}
+
+#[test]
+fn written_gradients_can_be_left_out() -> Result<(), Error> {
+    let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?;
+    let surrogate = step.with_gradient("x", |[x], _, dz| dz / (x.abs() + 1.0))?;
+    let inputs = [vec![-2.0, 1.0, 3.0]];
+    let report = check(&surrogate, &inputs)?;
+    assert_eq!((report.checked, report.failures), (3, 3));
+    let options = GradientOptions { written: false, ..GradientOptions::default() };
+    let report = gradient_check(&surrogate, &inputs, &options)?;
+    assert_eq!((report.checked, report.failures, report.left_out.total()), (0, 0, 0));
+
+    // In an op that calls it the gradient is derived, and the surrogate is part of it.
+    let caller = CustomOp::new("caller", ["x", "y"], |[x, y]| surrogate.call([x]) * y)?;
+    let report = gradient_check(&caller, &[vec![2.0], vec![3.0]], &options)?;
+    assert_eq!((report.checked, report.failures, &*report.first[0].input), (2, 1, "x"));
+
+    // Written and right; and one that is not linear in the upstream gradient.
+    let square = CustomOp::new("square", ["x"], |[x]| x * x)?;
+    assert_right(&square.clone().with_gradient("x", |[x], _, dz| dz * 2.0 * x)?, &inputs, 1.0)?;
+    let clipped = square.with_gradient("x", |[x], _, dz| dz.max(-1.0) * 2.0 * x)?;
+    let report = check(&clipped, &inputs)?;
+    assert_eq!(report.failures, 3);
+    assert_eq!(report.first[0].reads.last(), Some(&("dz".to_owned(), -2.5)));
+    Ok(())
+}
+
+/// A derivative is an op, which has derivatives.
+#[test]
+fn second_derivatives_are_right() -> Result<(), Error> {
+    let mut draw = Draw::new(55);
+    let cube = CustomOp::new("cube", ["x"], |[x]| x * x * x)?;
+    let sin = CustomOp::new("sin", ["x"], |[x]| x.sin())?;
+    let twice = |op: &CustomOp| op.derivative("x")?.derivative("x");
+    let inputs: Vec<Vec<f32>> = (0..3).map(|_| drawn(&mut draw, 3.0, 300)).collect();
+    for op in [&cube, &sin] {
+        assert_right(&op.derivative("x")?, &inputs[..2], 1.0)?;
+        assert_right(&twice(op)?, &inputs, 1.0)?;
+    }
+    let ones = vec![1.0; 300];
+    let [of_cube, of_sin] =
+        [&cube, &sin].map(|op| Runner::reference().forward(&twice(op)?, &[&inputs[0], &ones, &ones]));
+    for (x, (cube, sin)) in inputs[0].iter().zip(of_cube?.iter().zip(&of_sin?)) {
+        assert!((cube - 6.0 * x).abs() <= 1e-5 && (sin + x.sin()).abs() <= 1e-6, "{x}: {cube} {sin}");
+    }
+    for (op, _) in rows()? {
+        for input in ["x", "y"] {
+            let inputs: Vec<_> = inputs.iter().map(|input| input[..100].to_vec()).collect();
+            assert_right(&op.derivative(input)?, &inputs, 0.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Along a line through each point the op changes as its tangent says.
+#[test]
+fn directional_derivatives_are_right() -> Result<(), Error> {
+    let mut draw = Draw::new(56);
+    let limits = [0.5, 3.0, 3.0, 1.0, 1.0];
+    let inputs: Vec<Vec<f32>> = limits.iter().map(|limit| drawn(&mut draw, *limit, 100)).collect();
+    for (op, least) in rows()? {
+        let jvp = op.jvp()?;
+        let line = |factor: f32| {
+            CustomOp::new("line", ["s", "x", "y", "u", "v"], |[s, x, y, u, v]| {
+                op.call([x + s * u, y + s * v])
+            })?
+            .with_gradient("s", |[s, x, y, u, v], _, dz| jvp.call([x + s * u, y + s * v, u, v]) * dz * factor)
+        };
+        assert_right(&line(1.0)?, &inputs, 0.9 * least)?;
+        let wrong = check(&line(1.001)?, &inputs)?;
+        let flat = ["floor_quotient"].contains(&&*op.definition().name);
+        assert!(flat || wrong.failures > 0, "{wrong:#?}");
+        assert!(wrong.first.iter().all(|wrong| wrong.input == "s"), "{wrong:#?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn wrong_inputs_are_refused() -> Result<(), Error> {
+    let op = CustomOp::new("op", ["x", "y"], |[x, y]| x * y)?;
+    let refused = |inputs: &[Vec<f32>]| check(&op, inputs).map(|_| ()).unwrap_err();
+    let arity = |what, got, need| Error::Arity { op: "op".into(), what, got, need };
+    assert_eq!(refused(&[vec![1.0]]), arity("inputs", 1, 2));
+    assert_eq!(refused(&[]), arity("inputs", 0, 2));
+    assert_eq!(refused(&[vec![], vec![]]), arity("elements", 0, 1));
+    let (argument, other) = ("y".into(), "x".into());
+    let length = Error::Length { op: "op".into(), argument, got: 2, need: 1, other };
+    assert_eq!(refused(&[vec![1.0], vec![1.0, 2.0]]), length);
+    Ok(())
+}
+
+#[test]
+fn a_failure_says_everything() -> Result<(), Error> {
+    let op = CustomOp::new("op", ["x", "y"], |[x, y]| x * y)?.with_gradient("y", |[x, _], _, dz| -x * dz)?;
+    let report = check(&op, &[vec![2.0; 20], vec![0.5; 20]])?;
+    assert_eq!((report.checked, report.failures, report.first.len()), (40, 20, 10));
+    let first = &report.first[0];
+    assert_eq!((first.element, first.gradient, first.error()), (0, -2.0, 4.0));
+    let text = first.to_string();
+    for part in ["element 0: x = 2e0 y = 5e-1 dz = 1e0: dy is -2e0", "difference quotient 2", "allowed"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(report.worst.is_some_and(|worst| worst.input == "y"));
+    Ok(())
+}
+
+/// On bits, where the built-in ops have them.
+#[test]
+fn the_gradients_of_the_built_in_ops_are_derived() -> Result<(), String> {
+    let spiky = CustomOp::new("spiky", ["x"], |[x]| x.spiky()).map_err(|e| e.to_string())?;
+    let modulo = CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y)).map_err(|e| e.to_string())?;
+    for dtype in DType::ALL {
+        for (table, op) in vectors(dtype).iter().zip([&spiky, &modulo]) {
+            let reads = table.rows();
+            for (w, got) in common::reference(op, dtype, &reads).iter().enumerate().take(reads.len()) {
+                compare(&table.source, op, w, &reads, got, &table.writes[w])?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! The self-test of ops, on the CPU and on every adapter: on right ones, and on ones that are wrong on purpose.
+//!
+//! Without an adapter its part is one ignored trial; with `ELEMGRAD_GPU=require` it fails instead.
+
+mod common;
+
+use std::process::ExitCode;
+
+use common::adapters::trials;
+use elemgrad::{
+    CustomOp, DType, Error, Op, Runner,
+    expr::Arithmetic,
+    op::{BUILT_IN, Block, Definition, OutputDefinition, Pass},
+    verify::{SelfTest, SelfTestCase, self_test},
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+type Check = fn(&Runner) -> Result<(), Error>;
+
+const ON_THE_CPU: [(&str, Check); 4] = [
+    ("built_in_ops_pass", built_in_ops_pass),
+    ("custom_ops_pass", custom_ops_pass),
+    ("more_custom_ops_pass", more_custom_ops_pass),
+    ("wrong_cpu_paths_are_seen", wrong_cpu_paths_are_seen),
+];
+
+const ON_ADAPTERS: [(&str, Check); 3] = [
+    ("built_in_ops_pass", built_in_ops_pass),
+    ("custom_ops_pass", custom_ops_pass),
+    ("wrong_wgsl_is_seen", wrong_wgsl_is_seen),
+];
+
+fn main() -> ExitCode {
+    let trial = |name, check: Check| Trial::test(name, move || done(check(&Runner::cpu())));
+    let mut all: Vec<_> = ON_THE_CPU.map(|(case, check)| trial(format!("cpu: {case}"), check)).into();
+    all.extend(trials(|name, adapter| {
+        let trial = |(case, check): (&str, Check)| {
+            let adapter = adapter.clone();
+            let on_adapter =
+                move || done(pollster::block_on(Runner::on_adapter(&adapter)).and_then(|r| check(&r)));
+            Trial::test(format!("{name}: {case}"), on_adapter)
+        };
+        ON_ADAPTERS.map(trial).into()
+    }));
+    libtest_mimic::run(&Arguments::from_args(), all).exit_code()
+}
+
+fn done(result: Result<(), Error>) -> Result<(), Failed> {
+    result.map_err(|error| error.to_string().into())
+}
+
+// Ops that are right.
+
+fn assert_passes(runner: &Runner, op: &dyn Op) -> Result<SelfTest, Error> {
+    let report = self_test(runner, op)?;
+    assert!(report.passed(), "{report}");
+    for case in &report.cases {
+        // In place is for buffers alone, and nothing else is skipped.
+        assert_eq!(case.skipped.is_some(), case.way == "in place" && runner.gpu().is_none(), "{report}");
+        assert_eq!(case.checked == 0, case.skipped.is_some(), "{report}");
+    }
+    Ok(report)
+}
+
+fn built_in_ops_pass(runner: &Runner) -> Result<(), Error> {
+    for op in BUILT_IN {
+        let report = assert_passes(runner, op)?;
+        let from_mask = report.cases.iter().any(|case| case.way == "from the mask");
+        assert_eq!(from_mask, op.definition().mask().is_some(), "{report}");
+    }
+    Ok(())
+}
+
+/// Ops of one to three inputs, with gates, sums of gradients, and gradients that are written.
+fn exact_ops() -> Result<Vec<CustomOp>, Error> {
+    let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
+        .with_gradient("x", |[x], _, dz| x.abs().le(1.0).select(dz, 0.0))?;
+    exact([
+        CustomOp::new("spiky", ["x"], |[x]| x.spiky())?,
+        CustomOp::new("relu", ["x"], |[x]| x.max(0.0))?,
+        // Its gradient is 0, for which nothing is read.
+        CustomOp::new("floor", ["x"], |[x]| x.floor())?,
+        CustomOp::new("blend", ["x", "y", "t"], |[x, y, t]| x + (y - x) * t.max(0.0).min(1.0))?,
+        CustomOp::new("gate", ["x", "y"], |[x, y]| step.call([x - y]) * x.abs())?,
+        step,
+    ])
+}
+
+/// Ops whose many kernels a software adapter compiles for minutes.
+fn long_ops() -> Result<Vec<CustomOp>, Error> {
+    exact([
+        CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?,
+        CustomOp::new("hypot", ["x", "y"], |[x, y]| (x * x + y * y).sqrt())?,
+        CustomOp::new("ratio", ["x", "y"], |[x, y]| x.trunc_mod(y) / y.round())?,
+    ])
+}
+
+fn exact<const N: usize>(ops: [CustomOp; N]) -> Result<Vec<CustomOp>, Error> {
+    ops.into_iter().map(|op| op.with_arithmetic(Arithmetic::Exact)).collect()
+}
+
+fn native_ops() -> Result<Vec<CustomOp>, Error> {
+    Ok(vec![
+        CustomOp::new("gelu", ["x"], |[x]| x * 0.5 * ((x + x * x * x * 0.044715) * 0.7978846).tanh())?,
+        CustomOp::new("wave", ["x", "y"], |[x, y]| (x * y).sin() * (-x.abs()).exp())?,
+        CustomOp::new("power", ["x", "y"], |[x, y]| (x.abs() + 0.5).pow(y) + x.trunc_mod(y).log())?,
+    ])
+}
+
+fn custom_ops_pass(runner: &Runner) -> Result<(), Error> {
+    exact_ops()?.iter().try_for_each(|op| assert_passes(runner, op).map(drop))
+}
+
+fn more_custom_ops_pass(runner: &Runner) -> Result<(), Error> {
+    let ops = [long_ops()?, native_ops()?].concat();
+    ops.iter().try_for_each(|op| assert_passes(runner, op).map(drop))
+}
+
+// Ops that are wrong.
+
+const SIGN: u32 = 0x8000_0000;
+/// Below the last place of an f16 and of a bf16.
+const DIGITS: u32 = 0x1555;
+
+/// An op by hand, `x` with its sign changed where `y` is negative, whose reference is right: its WGSL and its CPU path need
+/// not be.
+struct Signs {
+    definition: Definition,
+    cpu: fn(DType, &mut [f32]),
+    /// Computes on the CPU when `z` is not wanted.
+    has_backward: bool,
+}
+
+impl Signs {
+    fn new() -> Self {
+        let outputs = vec![
+            OutputDefinition::z("x ^ sign", "x with the sign of xy"),
+            OutputDefinition::gradient("x", "dz ^ sign", "dz with the sign of dz y"),
+            OutputDefinition::gradient("y", "dz ^ 0x1555u", "dz with other digits"),
+        ];
+        let (name, functions) = ("signs".into(), Vec::new());
+        let (inputs, lets) = (vec!["x".into(), "y".into()], vec![("sign".into(), "y & 0x80000000u".into())]);
+        let definition = Definition { name, inputs, functions, lets, outputs };
+        Self { definition, cpu: |_, _| {}, has_backward: true }
+    }
+
+    fn wgsl(mut self, output: usize, expression: &str) -> Self {
+        self.definition.outputs[output].expression = expression.to_owned().into();
+        self
+    }
+}
+
+impl Op for Signs {
+    fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
+        let [x, y, dz] = [0, 1, 2].map(|i: usize| reads[i].to_bits());
+        writes.copy_from_slice(&[x ^ y & SIGN, dz ^ y & SIGN, dz ^ DIGITS].map(f32::from_bits));
+    }
+
+    fn cpu(&self, storage: DType, block: Block) {
+        if self.has_backward || block.outputs().contains(0) {
+            block.for_each(|reads, writes| {
+                self.reference(storage, reads, writes);
+                (self.cpu)(storage, writes);
+            });
+        }
+    }
+}
+
+/// The op fails in the cases in which it is wrong, and in no other, and the report says so.
+fn assert_fails(runner: &Runner, op: &Signs, wrong: impl Fn(&SelfTestCase) -> bool) -> Result<(), Error> {
+    let report = self_test(runner, op)?;
+    for case in report.cases.iter().filter(|case| case.skipped.is_none()) {
+        assert_eq!(
+            [case.mismatches > 0, case.first.is_some()],
+            [wrong(case); 2],
+            "{}\n{report}",
+            case.name()
+        );
+    }
+    let (text, first) = (report.to_string(), report.failures().next().expect("a failure"));
+    assert!(!report.passed() && text.contains(&first.name()) && text.contains("wrong"), "{text}");
+    Ok(())
+}
+
+fn has_gradients(case: &SelfTestCase) -> bool {
+    case.pass != Pass::Forward
+}
+
+fn has_z(case: &SelfTestCase) -> bool {
+    case.pass != Pass::Backward
+}
+
+/// Terms that were rounded before they are added show in no gradient that is stored as it is.
+fn adds_rounded(case: &SelfTestCase) -> bool {
+    let adds_dy = case.way.contains("added") || case.way.contains('y');
+    has_gradients(case) && case.dtype != DType::F32 && adds_dy
+}
+
+fn wrong_cpu_paths_are_seen(cpu: &Runner) -> Result<(), Error> {
+    assert_passes(cpu, &Signs::new())?;
+    let op = |wrong| Signs { cpu: wrong, ..Signs::new() };
+    assert_fails(cpu, &op(|_, writes| writes.swap(1, 2)), has_gradients)?;
+    assert_fails(cpu, &op(|_, writes| writes[0] = -writes[0]), has_z)?;
+    assert_fails(
+        cpu,
+        &op(|storage, writes| writes[2] = storage.widen(storage.round(writes[2]))),
+        adds_rounded,
+    )?;
+
+    // Outputs that are not written.
+    let report = self_test(cpu, &Signs { has_backward: false, ..Signs::new() })?;
+    let backward = |case: &&SelfTestCase| case.pass == Pass::Backward && case.skipped.is_none();
+    assert!(report.cases.iter().filter(backward).all(|case| case.mismatches > 0), "{report}");
+
+    let mut lacks_a_gradient = Signs::new();
+    lacks_a_gradient.definition.outputs.truncate(2);
+    assert!(matches!(self_test(cpu, &lacks_a_gradient), Err(Error::Arity { .. })));
+    Ok(())
+}
+
+fn wrong_wgsl_is_seen(gpu: &Runner) -> Result<(), Error> {
+    assert_passes(gpu, &Signs::new())?;
+    let swapped = Signs::new().wgsl(1, "dz ^ 0x1555u").wgsl(2, "dz ^ sign");
+    assert_fails(gpu, &swapped, has_gradients)?;
+    // A constant, and terms that are rounded before they are added.
+    let rounded = Signs::new().wgsl(0, "0u").wgsl(2, "storage_widen(storage_round(dz ^ 0x1555u))");
+    assert_fails(gpu, &rounded, |case| has_z(case) || adds_rounded(case))?;
+    // Only where x is a subnormal number of f32.
+    let flushed = Signs::new().wgsl(0, "select(x ^ sign, sign, (x << 1u) - 1u < 0xffffffu)");
+    let report = self_test(gpu, &flushed)?;
+    for case in report.cases.iter().filter(|case| case.way == "contiguous") {
+        let wrong = has_z(case) && case.dtype != DType::F16;
+        assert_eq!(case.mismatches > 0, wrong, "{}\n{report}", case.name());
+    }
+    let broken = self_test(gpu, &Signs::new().wgsl(0, "no_such_function(x)"));
+    assert!(matches!(broken, Err(Error::Shader { .. })));
+    Ok(())
+}
