@@ -78,7 +78,8 @@ pub(crate) struct OpArgs {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, groups = ["source", "custom"])]
     pub(crate) expr: Option<String>,
     /// How devices compute an op of yours: native (with their own floats; unless told) or exact (the same bits everywhere)
-    #[arg(long, value_name = "ARITHMETIC", value_parser = one_of(&ARITHMETICS, Arithmetic::name), requires = "custom")]
+    #[arg(long, value_name = "ARITHMETIC", value_parser = one_of(&ARITHMETICS, Arithmetic::name),
+        requires = "custom", conflicts_with = "built_in")]
     pub(crate) arithmetic: Option<Arithmetic>,
 }
 

@@ -31,8 +31,11 @@ const JUMP: f64 = 0.02;
 const POLE: f64 = 8.0;
 /// A height that is so many times that of most values is too much.
 const SPARSE: f64 = 4.0;
-/// The last bits of a float beside a jump that are 0 where the jump is at a short binary fraction.
+/// So many last bits of a float are 0 where a jump beside it is at a short binary fraction.
 const SHORT: u32 = 8;
+/// A curve's size in pixels, roughly, and how far a point may be beside a line through others.
+const CURVE: (f64, f64) = (550.0, 150.0);
+const NEARLY: f64 = 0.3;
 /// More jumps than this have no dots.
 const MAX_DOTS: usize = 40;
 /// The most characters of a formula, which has the width of a panel.
@@ -228,7 +231,11 @@ impl Column<'_> {
     fn curves(&self, runner: &Runner) -> Result<Vec<Curve>, Error> {
         let even = self.even();
         let seen: Vec<_> = self.values(runner, &even)?.iter().map(|v| Frames::around(v)).collect();
-        let jumps = even.windows(2).filter_map(|pair| self.jump(pair[0], pair[1], &seen)).flatten();
+        let outputs = || seen.iter().map(|seen| seen.all).enumerate();
+        let jumps = |pair: &[f32]| {
+            outputs().filter_map(|(w, all)| self.jump(pair[0], pair[1], w, all)).collect::<Vec<_>>()
+        };
+        let jumps = even.windows(2).flat_map(jumps).flatten();
         let mut at: Vec<f32> = even.iter().copied().chain(jumps).collect();
         at.sort_by(f32::total_cmp);
         let values = self.values(runner, &at)?;
@@ -253,13 +260,9 @@ impl Column<'_> {
         (0..=POINTS).map(|i| (start + (end - start) * f64::from(i) / f64::from(POINTS)) as f32).collect()
     }
 
-    /// The neighbouring floats between which an output jumps, where one does.
-    fn jump(&self, mut left: f32, mut right: f32, seen: &[Frames]) -> Option<[f32; 2]> {
-        let gap = |a: f32, b: f32| {
-            let (a, b) = (self.reference(a), self.reference(b));
-            let gaps = seen.iter().zip(a.iter().zip(b)).map(|(seen, (a, b))| seen.all.gap(*a, b));
-            gaps.fold(0.0, f64::max)
-        };
+    /// The neighbouring floats between which an output jumps, where it does.
+    fn jump(&self, mut left: f32, mut right: f32, write: usize, frame: Frame) -> Option<[f32; 2]> {
+        let gap = |a: f32, b: f32| frame.gap(self.reference(a)[write], self.reference(b)[write]);
         if gap(left, right) < JUMP {
             return None;
         }
@@ -316,7 +319,11 @@ impl Frames {
             finite && !(are_neighbours(a.0, b.0) && self.all.gap(a.1, b.1) >= JUMP)
         };
         let pieces = points.chunk_by(connected).filter(|piece| piece[0].1.is_finite());
-        Curve { pieces: pieces.map(|piece| straighten(piece, frame)).collect(), frame }
+        let width = f64::from(at[at.len() - 1]) - f64::from(at[0]);
+        let pixels = |point: Point| {
+            (f64::from(point.0) / width * CURVE.0, f64::from(point.1) / frame.height() * CURVE.1)
+        };
+        Curve { pieces: pieces.map(|piece| straighten(piece, &pixels)).collect(), frame }
     }
 }
 
@@ -324,23 +331,27 @@ fn are_neighbours(a: f32, b: f32) -> bool {
     a.next_up() == b
 }
 
-/// Leaves out points on a straight line: coordinates are rounded to pixels, which would show.
-fn straighten(points: &[Point], frame: Frame) -> Piece {
-    let mut kept = Piece::new();
-    for (i, point) in points.iter().enumerate() {
-        let straight = match (kept.last(), points.get(i + 1)) {
-            (Some(before), Some(after)) => {
-                let along = (point.0 - before.0) / (after.0 - before.0);
-                let line = before.1 + along * (after.1 - before.1);
-                f64::from(line - point.1).abs() < 1e-4 * frame.height()
-            }
-            _ => false,
-        };
-        if !straight {
-            kept.push(*point);
+/// Leaves out points that are nearly on the line between others (Ramer, Douglas and Peucker): coordinates are rounded to
+/// pixels, which would show.
+fn straighten(points: &[Point], pixels: &dyn Fn(Point) -> (f64, f64)) -> Piece {
+    let [first, .., last] = points else { return points.to_vec() };
+    let (start, end) = (pixels(*first), pixels(*last));
+    let (dx, dy) = (end.0 - start.0, end.1 - start.1);
+    let beside = |point: &Point| {
+        let (x, y) = pixels(*point);
+        ((x - start.0) * dy - (y - start.1) * dx).abs() / dx.hypot(dy)
+    };
+    let inner = points.iter().enumerate().skip(1).take(points.len() - 2);
+    let farthest = inner.map(|(i, point)| (i, beside(point))).max_by(|a, b| a.1.total_cmp(&b.1));
+    match farthest.filter(|(_, distance)| *distance > NEARLY) {
+        None => vec![*first, *last],
+        Some((i, _)) => {
+            let mut kept = straighten(&points[..=i], pixels);
+            kept.pop();
+            kept.extend(straighten(&points[i..], pixels));
+            kept
         }
     }
-    kept
 }
 
 /// The parts of a piece that lie in a frame.
@@ -400,34 +411,25 @@ fn draw_panel<DB: DrawingBackend>(
     draw_dots(&mut chart, curve, colour)
 }
 
-/// A number on an axis of this length: a zero may be what is left of a sum.
+/// A number on an axis of this length: a zero may be what is left of a sum, and few digits are the number's own.
 fn number(value: f64, length: f64) -> String {
-    let value = if value.abs() < 1e-6 * length { 0.0 } else { value as f32 };
+    let value = if value.abs() < 1e-6 * length { 0.0 } else { value };
+    let value = format!("{value:.5e}").parse().unwrap_or(value);
     if value == 0.0 || (1e-4..1e6).contains(&value.abs()) { value.to_string() } else { format!("{value:e}") }
 }
 
 type Chart<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// The ends at each jump, where it can be told which of them takes the value.
+/// The ends at each jump, where it can be told of all of them which takes the value.
 fn draw_dots<DB: DrawingBackend>(
     chart: &mut Chart<DB>,
     curve: &Curve,
     colour: RGBColor,
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     let ends = curve.pieces.windows(2).filter_map(|pair| Some([*pair[0].last()?, *pair[1].first()?]));
-    let jumps: Vec<_> = ends.filter(|[left, right]| are_neighbours(left.0, right.0)).collect();
-    if jumps.len() > MAX_DOTS {
-        return Ok(());
-    }
-    for [left, right] in jumps {
-        // The jump is at a short binary fraction, or for the tie just above -0.5 one step beside it.
-        let roundness = |a: f32, b: f32| a.to_bits().trailing_zeros().max(b.to_bits().trailing_zeros());
-        let of_left = roundness(left.0, left.0.next_down());
-        let of_right = roundness(right.0, right.0.next_up());
-        if of_left.max(of_right) < SHORT {
-            continue;
-        }
-        let (full, empty) = if of_left > of_right { (left, right) } else { (right, left) };
+    let jumps = ends.filter(|[left, right]| are_neighbours(left.0, right.0)).map(full_and_empty);
+    let jumps = jumps.collect::<Option<Vec<_>>>().filter(|jumps| jumps.len() <= MAX_DOTS);
+    for [full, empty] in jumps.unwrap_or_default() {
         let at = |point: Point| (f64::from(point.0), f64::from(point.1));
         if curve.frame.contains(full.1) {
             chart.draw_series([Circle::new(at(full), 5, colour.filled())])?;
@@ -438,6 +440,17 @@ fn draw_dots<DB: DrawingBackend>(
         }
     }
     Ok(())
+}
+
+/// The end of a jump that takes the value, then the other.
+///
+/// The jump is at a short binary fraction, or for the tie just above -0.5 one step beside it.
+fn full_and_empty([left, right]: [Point; 2]) -> Option<[Point; 2]> {
+    let roundness = |a: f32, b: f32| a.to_bits().trailing_zeros().max(b.to_bits().trailing_zeros());
+    let of_left = roundness(left.0, left.0.next_down());
+    let of_right = roundness(right.0, right.0.next_up());
+    let ends = if of_left > of_right { [left, right] } else { [right, left] };
+    (of_left.max(of_right) >= SHORT).then_some(ends)
 }
 
 /// `z = x - y * floor(x / y)`.
