@@ -65,15 +65,14 @@ impl OpArgs {
         let (origin, op, argument) = match (self.built_in, &self.wgsl, &self.expr) {
             (Some(BuiltIn(op)), ..) => return Ok(Some(Given::built_in(op))),
             (_, Some(path), _) => {
-                let origin = path.display().to_string();
-                (
-                    origin.clone(),
-                    CustomOp::from_wgsl(name(path), &text(path)?),
-                    format!("--wgsl {}", quoted(&origin)),
-                )
+                let shown = path.display().to_string();
+                let origin = if is_standard_input(path) { "<stdin>" } else { &*shown };
+                let op = CustomOp::from_wgsl(name(path), &text(path)?);
+                (origin.to_owned(), op, format!("--wgsl {}", quoted(&shown)))
             }
             (.., Some(text)) => {
-                ("--expr".into(), CustomOp::from_expression("expr", text), format!("--expr {}", quoted(text)))
+                let op = CustomOp::from_expression("expr", text);
+                ("--expr".to_owned(), op, format!("--expr {}", quoted(text)))
             }
             _ => return Ok(None),
         };
@@ -122,4 +121,46 @@ fn text(path: &Path) -> Result<String, Failure> {
         return Err(failed(format!("has more than the {MAX_TEXT} bytes that are compiled")));
     }
     String::from_utf8(bytes).map_err(|_| failed("is no text: WGSL is UTF-8".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn arguments_give_the_op_again() -> Result<(), Box<dyn std::error::Error>> {
+        let cases: [(&[&str], &str); 4] = [
+            (&["mod"], "mod"),
+            (&["--expr", "x * y"], "--expr 'x * y'"),
+            (&["--expr", "-x", "--arithmetic", "exact"], "--expr '-x' --arithmetic exact"),
+            (
+                &["--arithmetic", "native", "--expr", "x // it's"],
+                r"--expr 'x // it'\''s' --arithmetic native",
+            ),
+        ];
+        for (given, expected) in cases {
+            let command = Cli::try_parse_from([&["elemgrad", "verify"], given].concat())?.command;
+            let Some(Command::Verify(args)) = command else { return Err("another command".into()) };
+            assert_eq!(args.op.one()?.arguments, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn files_have_names_of_ops() {
+        let names = [
+            ("a/tooth.wgsl", "tooth"),
+            ("my-op.v2.wgsl", "my_op_v2"),
+            ("2d.wgsl", "_2d"),
+            (".wgsl", "_wgsl"),
+            ("größe", "gr__e"),
+            ("-", "stdin"),
+        ];
+        for (path, expected) in names {
+            assert_eq!(name(Path::new(path)), expected);
+        }
+    }
 }
