@@ -273,6 +273,16 @@ impl<'a> Slice<'a> {
         })
     }
 
+    /// Whether it is one number for all of so many elements.
+    pub(crate) fn is_one_for_all(&self, len: usize) -> bool {
+        len > 1 && self.len() == 1 && self.dtype().is_some()
+    }
+
+    /// [`elements`](Slice::elements) of so many, for all of which it may be one number.
+    pub(crate) fn elements_of(&self, len: usize, range: Range<usize>) -> Self {
+        if self.is_one_for_all(len) { *self } else { self.elements(range) }
+    }
+
     pub(crate) fn bytes(&self) -> &'a [u8] {
         match self {
             Slice::F32(s) => bytemuck::cast_slice(s),

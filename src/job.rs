@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range};
 use crate::{
     DType, Layout, Op, Outputs,
     host::Slice,
-    op::{Call, Write},
+    op::{Call, Operands, Write},
     shape::{is_contiguous, step_to},
 };
 
@@ -36,10 +36,29 @@ impl Job<'_, '_> {
         Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| !w.is_reduced())))
     }
 
-    /// Whether outputs are what contiguous operands give.
-    pub(crate) fn is_plain(&self, outputs: Outputs) -> bool {
-        let reads = self.call.reads_for(self.op.definition(), outputs);
-        reads.into_iter().all(|r| self.is_mask_read(r) || self.is_contiguous(r))
+    /// The reads that outputs need, as slices of the elements of `z` from one on, or of one number for all; `None` where a
+    /// read is anything else.
+    pub(crate) fn plain(&self, outputs: Outputs, from: usize) -> Option<Operands<Slice<'_>>> {
+        let (definition, len) = (self.op.definition(), self.call.len() as usize);
+        let needed = self.call.reads_for(definition, outputs);
+        let count = definition.upstream() + 1 + usize::from(self.call.from_mask);
+        (0..count)
+            .map(|r| {
+                let Some(slice) = self.reads[r].filter(|_| needed.contains(&r)) else { return Some(None) };
+                if self.is_mask_read(r) || self.is_contiguous(r) {
+                    return Some(Some(slice.elements(from..len)));
+                }
+                let at = self.one_for_all(r)?;
+                Some(Some(slice.elements(at..at + 1)))
+            })
+            .collect()
+    }
+
+    /// The element that a read has for all of `z`.
+    fn one_for_all(&self, i: usize) -> Option<usize> {
+        let layout = self.call.reads[i].as_ref()?;
+        let stays = layout.shape().iter().zip(layout.strides()).all(|(d, s)| *d == 1 || *s == 0);
+        stays.then_some(layout.offset() as usize)
     }
 
     /// Whether a read has the elements of `z` one after the other, from its first on.

@@ -1,15 +1,43 @@
-//! Ops of one's own on the CPU: what they compute, their gradients, and the built-in ops of building blocks.
+//! Ops of one's own: the built-in ops of building blocks have their bits, on the CPU and on every adapter; what is more than
+//! a device binds; composition, scalars, names.
+//!
+//! Without an adapter its trials are one that is ignored; with `ELEMGRAD_GPU=require` it fails instead.
 
 mod common;
 
+use std::{ops::ControlFlow, process::ExitCode};
+
+use common::{adapters::trials, drawn};
 use elemgrad::{
-    CustomOp, DType, Error, Op, Runner,
-    expr::Arithmetic,
+    CustomOp, DType, Error, Op, Outputs, Runner,
+    expr::{Arithmetic, MAX_NODES},
     modulo::Mod,
-    op::Pass,
+    op::{Block, Definition, Pass},
     spiky::Spiky,
     verify::{Inputs, verify},
+    wgpu,
 };
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut all = trials(|name, adapter| {
+        let trial = |(case, run): (&str, fn(&wgpu::Adapter) -> Result<(), Failed>)| {
+            let adapter = adapter.clone();
+            Trial::test(format!("{name}: {case}"), move || run(&adapter))
+        };
+        vec![trial(("rebuilt", rebuilt_on)), trial(("few_bindings", few_bindings))]
+    });
+    let on_cpu: [(&str, fn() -> Result<(), Failed>); 5] = [
+        ("rebuilt", rebuilt),
+        ("composed", composed),
+        ("scalars", scalars),
+        ("names", names),
+        ("limits", limits),
+    ];
+    all.extend(on_cpu.map(|(case, run)| Trial::test(format!("cpu: {case}"), run)));
+    libtest_mimic::run(&arguments, all).exit_code()
+}
 
 fn spiky() -> Result<CustomOp, Error> {
     CustomOp::new("spiky", ["x"], |[x]| {
@@ -22,73 +50,195 @@ fn modulo() -> Result<CustomOp, Error> {
     CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))
 }
 
-/// An op with the kernels and the CPU path of one and the reference of another.
+/// An op with the definition and the CPU path of one, and the reference of another that has the same outputs.
 struct Held<'a>(&'a CustomOp, &'a dyn Op);
 
 impl Op for Held<'_> {
-    fn definition(&self) -> &elemgrad::op::Definition {
+    fn definition(&self) -> &Definition {
         self.0.definition()
     }
 
     fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
         let mut all = vec![0.0; self.1.definition().write_count()];
         self.1.reference(storage, reads, &mut all);
-        let own = self.0.definition();
-        for (w, write) in writes.iter_mut().enumerate() {
-            let name = own.write_name(w);
-            let other = (0..all.len()).find(|w| self.1.definition().write_name(*w) == name);
-            *write = all[other.expect("the output's name")];
-        }
+        // What else the other gives comes last.
+        writes.copy_from_slice(&all[..writes.len()]);
     }
 
-    fn cpu(&self, storage: DType, block: elemgrad::op::Block) {
+    fn cpu(&self, storage: DType, block: Block) {
         self.0.cpu(storage, block);
     }
 }
 
-#[test]
-fn rebuilt_ops_have_the_bits_of_the_built_in() -> Result<(), Error> {
+fn check(runner: &Runner, op: &dyn Op, dtype: DType, count: u64) -> Result<(), Failed> {
+    let inputs = Inputs::Sample { count, seed: 40 };
+    let report = verify(runner, op, dtype, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
+    if report.mismatches == 0 && report.checked == count {
+        return Ok(());
+    }
+    Err(format!("{} {}: {:#?}", report.op, dtype.name(), report.first.first()).into())
+}
+
+/// Each built-in op of building blocks, in each storage type.
+fn each_rebuilt(
+    arithmetic: Arithmetic,
+    check: impl Fn(&dyn Op, DType) -> Result<(), Failed>,
+) -> Result<(), Failed> {
     let ops: [(CustomOp, &dyn Op); 2] = [(spiky()?, &Spiky), (modulo()?, &Mod)];
-    for (op, built_in) in &ops {
+    for (op, built_in) in ops {
+        let op = op.with_arithmetic(arithmetic)?;
+        let names = |op: &dyn Op| op.definition().outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+        assert!(names(built_in).starts_with(&names(&op)), "the same outputs");
+        DType::ALL.into_iter().try_for_each(|dtype| check(&Held(&op, built_in), dtype))?;
+    }
+    Ok(())
+}
+
+fn rebuilt() -> Result<(), Failed> {
+    for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
+        each_rebuilt(arithmetic, |op, dtype| check(&Runner::cpu(), op, dtype, 1 << 20))?;
+    }
+    for (op, built_in) in [(spiky()?, &Spiky as &dyn Op), (modulo()?, &Mod)] {
         for dtype in DType::ALL {
-            for op in [op.clone(), op.clone().with_arithmetic(Arithmetic::Exact)?] {
-                let held = Held(&op, *built_in);
-                let inputs = Inputs::Sample { count: 1 << 18, seed: 40 };
-                for runner in [Runner::reference(), Runner::cpu()] {
-                    let report = verify(&runner, &held, dtype, &inputs, &Pass::ALL, &mut |_| {
-                        std::ops::ControlFlow::Continue(())
-                    })?;
-                    assert_eq!(report.mismatches, 0, "{}: {:#?}", runner.name(), report.first);
-                }
+            let table = drawn(built_in, dtype, 1 << 16, 41);
+            let reads: Vec<_> = table.reads.iter().map(|read| common::floats(read)).collect();
+            let (mut here, mut there) = ([0.0_f32; 4], [0.0_f32; 4]);
+            for i in 0..table.len() {
+                let reads: Vec<f32> = reads.iter().map(|read| dtype.widen(read[i].to_bits())).collect();
+                let counts = [&op as &dyn Op, built_in].map(|op| op.definition().write_count());
+                op.reference(dtype, &reads, &mut here[..counts[0]]);
+                built_in.reference(dtype, &reads, &mut there[..counts[1]]);
+                let bits = |values: [f32; 4]| values.map(f32::to_bits)[..counts[0]].to_vec();
+                assert_eq!(bits(here), bits(there), "{dtype:?} {reads:?}");
             }
         }
     }
     Ok(())
 }
 
-#[test]
-#[ignore]
-fn on_gpu() -> Result<(), Error> {
-    let runner = Runner::open(&elemgrad::Choice::Gpu)?;
-    for (op, built_in) in [(spiky()?, &Spiky as &dyn Op), (modulo()?, &Mod)] {
-        for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
-            for dtype in DType::ALL {
-                let op = op.clone().with_arithmetic(arithmetic)?;
-                let held = Held(&op, built_in);
-                let inputs = Inputs::Sample { count: 1 << 18, seed: 40 };
-                let report = verify(&runner, &held, dtype, &inputs, &Pass::ALL, &mut |_| {
-                    std::ops::ControlFlow::Continue(())
-                })?;
-                println!(
-                    "{} {} {} {} {:?}",
-                    op.definition().name,
-                    arithmetic.name(),
-                    dtype.name(),
-                    report.mismatches,
-                    report.first.first()
-                );
-            }
+fn rebuilt_on(adapter: &wgpu::Adapter) -> Result<(), Failed> {
+    let runner = pollster::block_on(Runner::on_adapter(adapter))?;
+    each_rebuilt(Arithmetic::Exact, |op, dtype| check(&runner, op, dtype, 1 << 18))
+}
+
+/// A device that binds no more than eight buffers computes outputs of many operands in parts.
+fn few_bindings(adapter: &wgpu::Adapter) -> Result<(), Failed> {
+    let required_limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 8, ..adapter.limits() };
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
+    let runner = Runner::on_device(&device, &queue);
+    let op =
+        CustomOp::new("six", ["a", "b", "c", "d", "e", "f"], |[a, b, c, d, e, f]| (a * b - c / d) * (e + f))?;
+    let op = op.with_arithmetic(Arithmetic::Exact)?;
+    check(&runner, &op, DType::F32, 1 << 14)?;
+    check(&runner, &op, DType::F16, 1 << 14)?;
+
+    let eight = CustomOp::from_expression("eight", "a + b + c + d + e + f + g + h")?;
+    match check(&runner, &eight, DType::F32, 1) {
+        Err(error) if error.message().is_some_and(|m| m.contains("max_storage_buffers_per_shader_stage")) => {
+            Ok(())
+        }
+        other => Err(format!("eight inputs and an output, with eight bindings: {other:?}").into()),
+    }
+}
+
+/// Ops in ops, written gradients and all, are one expression.
+fn composed() -> Result<(), Failed> {
+    let runner = Runner::cpu();
+    let (spiky, modulo) = (spiky()?, modulo()?);
+    let op = CustomOp::new("scaled", ["x", "y", "scale"], |[x, y, scale]| {
+        spiky.call([modulo.call([x, y])]) * scale
+    })?;
+    let inputs: [&[f32]; 3] = [&[5.25, 0.75, -3.3], &[2.0, 0.5, 0.7], &[4.0, 8.0, 16.0]];
+    let (z, gradients) = runner.fused(&op, &inputs, &[1.0; 3])?;
+    for i in 0..3 {
+        let (x, y, scale) = (inputs[0][i], inputs[1][i], inputs[2][i]);
+        let r = elemgrad::modulo::forward(x, y);
+        let (s, open) = elemgrad::spiky::fused(r, 1.0);
+        let q = elemgrad::modulo::quotient(x, y);
+        assert_eq!(z[i], s * scale);
+        assert_eq!([gradients[0][i], gradients[2][i]], [open * scale, s]);
+        assert_eq!(gradients[1][i], if open == 0.0 { 0.0 } else { scale * -q });
+    }
+
+    let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
+        .with_gradient("x", |[x], z, dz| dz * (x + z))?;
+    assert!(step.is_written(0));
+    let outer = CustomOp::new("outer", ["a", "b"], |[a, b]| step.call([a * b]) * 3.0 + a)?;
+    let gradients = runner.backward(&outer, &[&[2.0_f32], &[5.0]], &[1.0])?;
+    // 3 * (10 + 1) passes the step.
+    assert_eq!(gradients, [[33.0 * 5.0 + 1.0], [33.0 * 2.0]]);
+    // Forward mode goes by the same.
+    assert_eq!(runner.forward(&outer.jvp()?, &[&[2.0_f32], &[5.0], &[1.0], &[0.0]])?, [166.0]);
+    // And the gradient is differentiated as it is written: of dz * (x + z), where z is flat.
+    let second = runner.backward(&step.derivative("x")?, &[&[2.0_f32], &[7.0]], &[1.0])?;
+    assert_eq!(second, [[7.0 + 7.0 * 3.0], [3.0]]);
+    Ok(())
+}
+
+/// An input of one element is a scalar argument, whose gradient is a sum.
+fn scalars() -> Result<(), Failed> {
+    let op = CustomOp::from_expression("scaled", "x * scale")?;
+    let x: Vec<f32> = (0..100_000).map(|i| (i % 7) as f32).collect();
+    let ones = vec![1.0; x.len()];
+    for scale in [0.5, -3.0] {
+        let (z, gradients) = Runner::cpu().fused(&op, &[&x[..], &[scale]], &ones)?;
+        assert!(z.iter().zip(&x).all(|(z, x)| *z == x * scale));
+        assert!(gradients[0].iter().all(|dx| *dx == scale));
+        assert_eq!(gradients[1], [x.iter().sum::<f32>()]);
+    }
+    Ok(())
+}
+
+/// Names that WGSL, the shaders or another operand have, and such as no operand has.
+fn names() -> Result<(), Failed> {
+    for name in [
+        "", "1x", "x y", "é", "fn", "let", "f32", "z", "dz", "mask", "select", "f32_add", "Outputs", "q_bits",
+    ] {
+        let error = CustomOp::new("op", [name], |[x]| x).err();
+        assert!(matches!(&error, Some(Error::Name { got, .. }) if got == name), "{name}: {error:?}");
+    }
+    assert!(matches!(CustomOp::new("op", ["x", "x"], |[x, y]| x + y), Err(Error::Name { .. })));
+    assert!(matches!(CustomOp::new("op", ["x", "dx"], |[x, y]| x + y), Err(Error::Name { .. })));
+    let unknown = spiky()?.with_gradient("y", |[x], _, _| x);
+    assert!(matches!(&unknown, Err(Error::Name { got, .. }) if got == "y"), "{unknown:?}");
+    assert!(matches!(spiky()?.derivative("y"), Err(Error::Name { .. })));
+    // What kernels call their own things is no name that an input cannot have.
+    for name in [
+        "element", "params", "main", "len", "base", "i", "index", "group", "v", "v1", "m", "buffer_x",
+        "old_x", "x_",
+    ] {
+        let op = CustomOp::new("op", [name, "other"], |[x, y]| x.floor_mod(y) * x + 1.0)?;
+        for pass in Pass::ALL {
+            let kernel = elemgrad::plan::Kernel::contiguous(
+                op.definition(),
+                op.definition().all_outputs(pass),
+                DType::F16,
+                elemgrad::plan::Access::Vec4,
+            );
+            elemgrad::shader::check(name, &elemgrad::shader::compose(&op, &kernel).source)?;
         }
     }
+    Ok(())
+}
+
+/// What is too much is an error, and what is just enough is not.
+fn limits() -> Result<(), Failed> {
+    let chain = |links: usize| {
+        CustomOp::new("chain", ["x"], |[x]| (0..links).fold(x, |sum, i| (sum * x + i as f32).sqrt()))
+    };
+    let error = chain(MAX_NODES).err();
+    assert!(matches!(error, Some(Error::Arity { need: MAX_NODES, .. })), "{error:?}");
+    let op = chain(300)?;
+    assert_eq!(Runner::cpu().forward(&op, &[&[1.0_f32]])?.len(), 1);
+    assert!(matches!(CustomOp::from_expression("none", "1.0"), Err(Error::Arity { .. })));
+    let nine = CustomOp::from_expression("nine", "a + b + c + d + e + f + g + h + i");
+    assert!(matches!(nine, Err(Error::Arity { .. })), "{nine:?}");
+    let square = CustomOp::from_expression("square", "x * x")?;
+    let wrong = CustomOp::new("wrong", ["x", "y"], |[x, y]| square.call([x, y]));
+    assert!(matches!(&wrong, Err(Error::Arity { op, got: 2, need: 1, .. }) if op == "square"), "{wrong:?}");
+    let inexact = CustomOp::from_expression("e", "exp(x)")?.with_arithmetic(Arithmetic::Exact);
+    assert!(matches!(inexact, Err(Error::Inexact { block: "exp", .. })), "{inexact:?}");
+    assert_eq!(op.definition().all_outputs(Pass::Fused), Outputs::Z | Outputs::gradient(0));
     Ok(())
 }

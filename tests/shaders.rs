@@ -12,7 +12,8 @@ use std::{
 
 use common::output_sets;
 use elemgrad::{
-    DType, Op, Outputs,
+    CustomOp, DType, Op, Outputs,
+    expr::Arithmetic,
     modulo::Q,
     op::{BUILT_IN, Definition, Pass},
     plan::{Access, Form, Held, Kernel, KernelOperand, Map, Slot, Source},
@@ -53,6 +54,63 @@ fn kernels() -> Vec<Composed> {
     }
     kernels
 }
+
+/// Each building block in each arithmetic that has it, and all of them in one op.
+fn custom() -> Vec<(CustomOp, Kernel)> {
+    let mut ops = Vec::new();
+    for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
+        let has = |block: &&str| {
+            arithmetic == Arithmetic::Native
+                || CustomOp::from_expression("block", block)
+                    .is_ok_and(|op| op.with_arithmetic(arithmetic).is_ok())
+        };
+        let blocks: Vec<&str> = BLOCKS.into_iter().filter(has).collect();
+        for expression in blocks.iter().map(|block| (*block).to_owned()).chain([blocks.join(" + ")]) {
+            let op = CustomOp::from_expression("custom", &expression)
+                .and_then(|op| op.with_arithmetic(arithmetic));
+            ops.push(op.unwrap_or_else(|e| panic!("{expression}: {e}")));
+        }
+    }
+    let kernels = |op: &CustomOp| {
+        let definition = op.definition().clone();
+        let op = op.clone();
+        DType::ALL.map(move |dtype| {
+            let outputs = definition.all_outputs(Pass::Fused);
+            (op.clone(), Kernel::contiguous(&definition, outputs, dtype, Access::Word))
+        })
+    };
+    ops.iter().flat_map(kernels).collect()
+}
+
+/// Expressions with every building block among them.
+const BLOCKS: [&str; 26] = [
+    "(x + y)",
+    "(x - y)",
+    "(x * y)",
+    "(x / y)",
+    "-x",
+    "abs(x)",
+    "min(x, y)",
+    "max(x, y)",
+    "floor(x)",
+    "ceil(x)",
+    "round(x)",
+    "trunc(x)",
+    "floor_mod(x, y)",
+    "floor_mod(x, 1.0)",
+    "floor_quotient(x, y)",
+    "(x % y)",
+    "sqrt(x)",
+    "exp(x)",
+    "log(x)",
+    "sin(x)",
+    "cos(x)",
+    "tanh(x)",
+    "pow(x, y)",
+    "round_to_storage(x)",
+    "select(x, y, x < y && !(x <= -y) || x == y)",
+    "spiky(x)",
+];
 
 /// Every way of sharing bindings, with inputs `read` or `read_write`; some where there are many.
 fn shared(kernel: &Kernel) -> Vec<Kernel> {
@@ -224,6 +282,9 @@ fn naga_accepts_every_kernel() -> Result<(), elemgrad::Error> {
     assert!(kernels.len() > 1000, "{} kernels", kernels.len());
     for kernel in &kernels {
         shader::check(&kernel.op.definition().name, &kernel.shader.source)?;
+    }
+    for (op, kernel) in custom() {
+        shader::check(&op.definition().lets[0].1, &shader::compose(&op, &kernel).source)?;
     }
     assert!(shader::check("mod", &kernels[0].shader.source.replacen("let ", "lot ", 1)).is_err());
     Ok(())
@@ -496,7 +557,12 @@ fn kernels_are_dumped_for_other_compilers() -> std::io::Result<()> {
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
     let mut list = String::new();
-    for (i, Composed { op, kernel, shader }) in kernels().iter().enumerate() {
+    let built_in = kernels();
+    let custom: Vec<_> =
+        custom().into_iter().map(|(op, kernel)| (shader::compose(&op, &kernel), kernel)).collect();
+    let built_in = built_in.iter().map(|c| (&*c.op.definition().name, &c.kernel, &c.shader));
+    let all = built_in.chain(custom.iter().map(|(shader, kernel)| ("custom", kernel, shader)));
+    for (i, (op, kernel, shader)) in all.enumerate() {
         std::fs::write(folder.join(format!("{i}.wgsl")), &shader.source)?;
         let quoted = |text: &str| format!("\"{text}\"");
         let bindings: Vec<_> = shader.bindings.iter().map(|b| quoted(b.kind)).collect();
@@ -510,7 +576,8 @@ fn kernels_are_dumped_for_other_compilers() -> std::io::Result<()> {
         // What another host can run with nothing but the vectors: contiguous operands, overwritten.
         let form = match kernel.form {
             Form::Elementwise(access)
-                if kernel.operands.iter().all(|o| o.map == Map::Linear && !o.accumulate) =>
+                if elemgrad::op::find(op).is_some()
+                    && kernel.operands.iter().all(|o| o.map == Map::Linear && !o.accumulate) =>
             {
                 access.name()
             }
@@ -520,7 +587,7 @@ fn kernels_are_dumped_for_other_compilers() -> std::io::Result<()> {
             list,
             "{}{{\"file\": \"{i}.wgsl\", \"op\": {}, \"dtype\": {}, \"access\": {}, \"bindings\": [{}], \"operands\": [{}]}}",
             if i == 0 { "" } else { ",\n" },
-            quoted(&op.definition().name),
+            quoted(op),
             quoted(kernel.dtype.name()),
             quoted(form),
             bindings.join(", "),

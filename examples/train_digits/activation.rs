@@ -4,22 +4,31 @@
 //! the jump. Its gradient is 1 where it rises and 0 elsewhere. It cannot see the jump, and says that all in all the way
 //! up is up.
 
-use elemgrad::{Op, spiky::Spiky};
-
-use crate::by_hand::Variant;
+use elemgrad::{CustomOp, Error, expr::Expr};
 
 /// `r` where `r = x mod 1 <= 0.5`, else 0; its gradient is `dz` where `r <= 0.5`, else 0.
-pub(crate) fn spiky() -> Box<dyn Op> {
-    Box::new(Spiky)
+pub(crate) fn spiky() -> Result<CustomOp, Error> {
+    CustomOp::new("spiky", ["x"], |[x]| {
+        let r = phase(x);
+        r.le(0.5).select(r, 0.0)
+    })
 }
 
-/// `spiky` with the gradient `dz` where `r <= 0.5`, else `-dz`: the fall by a half is spread evenly over the half of the
-/// period that the jump opens, so that the mean is 0 again.
-pub(crate) fn spiky_with_surrogate() -> Box<dyn Op> {
-    Box::new(Variant::surrogate())
+/// `spiky` with the gradient of the triangle: the fall by a half is spread evenly over the half of the period that the jump
+/// opens, so that the mean is 0 again.
+pub(crate) fn spiky_with_surrogate() -> Result<CustomOp, Error> {
+    spiky()?.with_gradient("x", |[x], _, dz| phase(x).le(0.5).select(dz, -dz))
 }
 
-/// `r` where `r <= 0.5`, else `1 - r`: continuous, and the surrogate is its true gradient.
-pub(crate) fn triangle() -> Box<dyn Op> {
-    Box::new(Variant::triangle())
+/// `r` where `r <= 0.5`, else `1 - r`: continuous.
+pub(crate) fn triangle() -> Result<CustomOp, Error> {
+    CustomOp::new("triangle", ["x"], |[x]| {
+        let r = phase(x);
+        r.le(0.5).select(r, 1.0 - r)
+    })
+}
+
+/// `x mod 1`.
+fn phase(x: Expr) -> Expr {
+    x.floor_mod(1.0).round_to_storage()
 }

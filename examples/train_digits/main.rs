@@ -8,7 +8,6 @@
 //! `cargo run --release --features cli --example train_digits`
 
 mod activation;
-mod by_hand;
 mod data;
 mod network;
 mod optimizer;
@@ -17,16 +16,16 @@ mod train;
 
 use std::{
     error::Error,
-    fs::File,
-    io::{BufWriter, Write as _},
-    path::PathBuf,
+    io::Write as _,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, value_parser};
-use elemgrad::{Choice, Op, Runner};
+use elemgrad::{Choice, CustomOp, Runner};
 use fastrand::Rng;
 use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::NamedTempFile;
 
 use crate::{
     data::Digits,
@@ -57,18 +56,18 @@ struct Arguments {
 /// A network's activation and how it is trained.
 struct Recipe {
     name: &'static str,
-    activation: Box<dyn Op>,
+    activation: CustomOp,
     rule: Rule,
 }
 
-fn recipes() -> [Recipe; 4] {
+fn recipes() -> Result<[Recipe; 4], elemgrad::Error> {
     let recipe = |name, activation, rule| Recipe { name, activation, rule };
-    [
-        recipe("spiky, SGD", activation::spiky(), Rule::Sgd),
-        recipe("spiky, Adam", activation::spiky(), Rule::Adam),
-        recipe("spiky with surrogate gradient, Adam", activation::spiky_with_surrogate(), Rule::Adam),
-        recipe("triangle, Adam", activation::triangle(), Rule::Adam),
-    ]
+    Ok([
+        recipe("spiky, SGD", activation::spiky()?, Rule::Sgd),
+        recipe("spiky, Adam", activation::spiky()?, Rule::Adam),
+        recipe("spiky with surrogate gradient, Adam", activation::spiky_with_surrogate()?, Rule::Adam),
+        recipe("triangle, Adam", activation::triangle()?, Rule::Adam),
+    ])
 }
 
 /// What came of a recipe.
@@ -88,10 +87,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let cannot =
-        |e| format!("{}: cannot be written: {e}; choose another --picture", arguments.picture.display());
-    // Before the work, which would be lost.
-    let mut picture = BufWriter::new(File::create(&arguments.picture).map_err(cannot)?);
+    let cannot = |e: std::io::Error| {
+        format!("{}: cannot be written: {e}; choose another --picture", arguments.picture.display())
+    };
+    // Before the work, which would be lost; under a name of its own, so that a picture is there once it is complete.
+    let folder = arguments.picture.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut picture = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(cannot)?;
     let runner = Runner::open(&arguments.device)?;
     let mut random = Rng::with_seed(arguments.seed);
     let [held_out, training] = Digits::shuffled(&mut random)?.split(HELD_OUT);
@@ -104,10 +105,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 
     let trainer = Trainer { runner: &runner, training, held_out, epochs: arguments.epochs };
     let mut curves = Vec::new();
-    for Recipe { name, activation, rule } in recipes() {
+    for Recipe { name, activation, rule } in recipes()? {
         let bar = progress_bar(name, arguments.epochs);
         // The same first weights and batches for all.
-        let epochs = trainer.train(&*activation, rule, &mut random.clone(), |epoch| {
+        let epochs = trainer.train(&activation, rule, &mut random.clone(), |epoch| {
             bar.set_message(format!("loss {:6.4}, held out {:5.1} %", epoch.loss, epoch.percent()));
             bar.inc(1);
         })?;
@@ -115,7 +116,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         curves.push(Curve { name, epochs });
     }
     print_table(&curves);
-    picture.write_all(picture::draw(&curves)?.as_bytes()).and_then(|()| picture.flush()).map_err(cannot)?;
+    picture.write_all(picture::draw(&curves)?.as_bytes()).map_err(cannot)?;
+    picture.persist(&arguments.picture).map_err(|e| cannot(e.error))?;
     println!("loss and accuracy over the epochs: {}", arguments.picture.display());
     Ok(())
 }

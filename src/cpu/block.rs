@@ -85,7 +85,7 @@ impl<'b, 'a> Block<'b, 'a> {
         let mut writes = vec![0.0; self.writes.len()];
         for i in 0..self.len {
             for (read, from) in reads.iter_mut().zip(self.reads) {
-                *read = from.map_or(0.0, |from| from.get(i));
+                *read = from.map_or(0.0, |from| from.get(if from.is_one_for_all(self.len) { 0 } else { i }));
             }
             f(&reads, &mut writes);
             for (w, to) in self.writes.iter_mut().enumerate() {
@@ -120,7 +120,7 @@ impl<'b, 'a> Block<'b, 'a> {
         lanes: &mut impl Lanes<R, W>,
     ) {
         let Self { level, len, adds, past_caches, .. } = self;
-        let sources = reads.map(|r| Source::<S>::new(self.reads.get(r).copied().flatten()));
+        let sources = reads.map(|r| Source::<S>::new(self.reads.get(r).copied().flatten(), len));
         let adding = writes.map(|w| match adds.gate(w) {
             Some(mask) => {
                 Adding::Where(writes.iter().position(|w| *w == mask).expect("an op that gives its mask"))
@@ -154,13 +154,16 @@ type Scratch<S> = (Aligned<Wide>, Aligned<[<S as Storage>::Bits; LANES]>);
 enum Source<'a, S: Storage> {
     None,
     Elements(&'a [S::Bits]),
+    /// One number for all elements.
+    One(f32),
     Mask(&'a [u32]),
 }
 
 impl<'a, S: Storage> Source<'a, S> {
-    fn new(slice: Option<Slice<'a>>) -> Self {
+    fn new(slice: Option<Slice<'a>>, len: usize) -> Self {
         match slice {
             None => Self::None,
+            Some(slice) if slice.is_one_for_all(len) => Self::One(slice.get(0)),
             Some(Slice::F32(slice)) => Self::Elements(cast_slice(slice)),
             Some(Slice::Half(_, slice)) => Self::Elements(cast_slice(slice)),
             Some(Slice::Bits(words)) => Self::Mask(words),
@@ -179,6 +182,10 @@ impl<'a, S: Storage> Source<'a, S> {
         match self {
             Self::None => &scratch.0.0,
             Self::Elements(slice) => widen::<S, V>(vectors, &slice[start..][..count], scratch),
+            Self::One(value) => {
+                scratch.0.0 = [*value; LANES];
+                &scratch.0.0
+            }
             Self::Mask(words) => {
                 unpack::<S>(&bits_at(words, start), &mut scratch.0.0);
                 &scratch.0.0

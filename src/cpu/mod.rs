@@ -46,14 +46,10 @@ pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usiz
     if outputs.is_empty() {
         return;
     }
-    if !job.is_plain(outputs) {
+    let Some(reads) = job.plain(outputs, from) else {
         return general::elementwise(job, writes, from);
-    }
-    let (definition, len) = (job.op.definition(), job.call.len() as usize);
-    let needed = job.call.reads_for(definition, outputs);
-    let read = |r: usize| job.reads[r].filter(|_| needed.contains(&r)).map(|slice| slice.elements(from..len));
-    let count = definition.upstream() + 1 + usize::from(job.call.from_mask);
-    let reads: Operands<Slice> = (0..count).map(read).collect();
+    };
+    let len = job.call.len() as usize;
     let mut targets: Operands<SliceMut> = writes
         .iter_mut()
         .enumerate()
@@ -116,7 +112,7 @@ impl<'o> Call<'o> {
         }
         let mid = (len / 2).next_multiple_of(most);
         let part = |range: Range<usize>| -> Operands<Slice> {
-            reads.iter().map(|read| read.map(|read| read.elements(range.clone()))).collect()
+            reads.iter().map(|read| read.map(|read| read.elements_of(len, range.clone()))).collect()
         };
         let (reads, rest) = (part(0..mid), part(mid..len));
         let mut first: Operands<SliceMut> =

@@ -69,6 +69,9 @@ impl CustomOp {
         z: impl for<'g> FnOnce(&[Expr<'g>]) -> Result<Id, Error>,
     ) -> Result<Self, Error> {
         let count = inputs.len();
+        if count == 0 {
+            return Err(Error::Arity { op: name, what: "inputs", got: 0, need: 1 });
+        }
         let graph = RefCell::new(Graph::new(count + 1));
         let z = z(&reads(&graph, count))?;
         let mut graph = graph.into_inner();
@@ -85,10 +88,8 @@ impl CustomOp {
         written: Vec<bool>,
         arithmetic: Arithmetic,
     ) -> Result<Self, Error> {
-        let count = inputs.len();
-        if count == 0 || count > MAX_INPUTS {
-            let need = count.clamp(1, MAX_INPUTS);
-            return Err(Error::Arity { op: name, what: "inputs", got: count, need });
+        if inputs.len() > MAX_INPUTS {
+            return Err(Error::Arity { op: name, what: "inputs", got: inputs.len(), need: MAX_INPUTS });
         }
         function.graph.check(&name)?;
         let definition = definition(name, &inputs, &function, arithmetic)?;

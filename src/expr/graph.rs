@@ -110,15 +110,6 @@ impl Graph {
         operands.into_iter().take(count)
     }
 
-    /// What a node is.
-    pub(crate) fn ty(&self, id: Id) -> Type {
-        match self.node(id) {
-            Node::Truth(_) => Type::Truth,
-            Node::Apply(primitive, _) => primitive.gives(),
-            _ => Type::Number,
-        }
-    }
-
     /// Which nodes results are computed from, themselves included.
     pub(crate) fn used(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
         self.reached(results, |_, _| {})
@@ -175,9 +166,8 @@ impl Graph {
         }
         if self.nodes.len() >= MAX_NODES {
             self.fail(Failure::TooLarge);
-            // Any node of that type: a graph that failed is not used.
-            let alike = |id: &Id| matches!(node, Node::Truth(_)) == (self.ty(*id) == Type::Truth);
-            return self.nodes().map(|(id, _)| id).find(alike).unwrap_or(Id::FIRST);
+            // Any node: a graph that failed is not used.
+            return Id::FIRST;
         }
         let id = Id(self.nodes.len() as u16);
         self.nodes.push(node);

@@ -2,7 +2,7 @@
 
 use super::{
     Access, Bind, Dispatch, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, MAX_DISPATCH, Map, Memory, Operand,
-    Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place, reach_of,
+    Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place,
 };
 use crate::{
     DType, Error, Outputs,
@@ -27,7 +27,7 @@ pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outpu
         let mut group = Outputs::NONE;
         for w in writes {
             let more = group | Outputs::of(w);
-            if !group.is_empty() && !bindings_suffice(request, more) {
+            if !group.is_empty() && !bindings_suffice(request, more, None) {
                 groups.push(group);
                 group = Outputs::of(w);
             } else {
@@ -39,12 +39,16 @@ pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outpu
     in_order(request, groups)
 }
 
-/// Whether a kernel has bindings for the operands of these outputs.
-pub(super) fn bindings_suffice(request: &Request, outputs: Outputs) -> bool {
-    let operands = request.operands(outputs);
-    let reach = |o: &Operand| reach_of(request, o).unwrap_or((o.offset, o.offset));
-    let (slots, _) = request.slots(&operands, &operands.iter().map(reach).collect::<Vec<_>>());
-    slots.len() <= request.limits.max_storage_buffers_per_shader_stage as usize
+/// Whether a kernel has bindings for these outputs, what they need, and the partial results of a sum where it adds one,
+/// however it is cut into windows: only an output in place of an input shares that one's in all of them.
+pub(super) fn bindings_suffice(request: &Request, outputs: Outputs, sum: Option<usize>) -> bool {
+    let needed = sum.map_or(outputs, |w| outputs | Outputs::of(w));
+    let reads = request.call.reads_for(request.definition, needed);
+    let reads: Vec<Operand> = reads.into_iter().filter_map(|i| request.read(i)).collect();
+    let apart = |o: &Operand| !reads.iter().any(|r| r.memory == o.memory && in_place(request, o, r));
+    let writes = outputs.iter().filter_map(|w| request.write(w)).filter(apart).count();
+    let bindings = reads.len() + writes + usize::from(sum.is_some());
+    bindings <= request.limits.max_storage_buffers_per_shader_stage as usize
 }
 
 fn in_order(request: &Request, mut groups: Vec<Outputs>) -> Result<Vec<Outputs>, Error> {

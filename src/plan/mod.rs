@@ -492,11 +492,10 @@ pub(crate) fn plan(request: &Request) -> Result<Plan, Error> {
         request.call.outputs.iter().partition(|w| is_reduced(*w));
     let whole = elementwise::groups(request, whole)?;
     // The last of the sums computes the other outputs on its way, where each has words of its own and the kernel bindings
-    // for all; the sum's partial results, too, have one.
+    // for all.
     let carries = |outputs: Outputs| {
-        let sum = reduced.last().map_or(Outputs::NONE, |w| Outputs::of(*w));
         !request.definition.mask().is_some_and(|w| outputs.contains(w))
-            && elementwise::bindings_suffice(request, outputs | sum)
+            && elementwise::bindings_suffice(request, outputs, reduced.last().copied())
     };
     let carried = match (whole.as_slice(), request.dtype) {
         ([outputs], DType::F32) if carries(*outputs) => *outputs,

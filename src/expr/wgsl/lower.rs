@@ -91,15 +91,15 @@ pub(super) struct Lowering<'a> {
 impl<'a> Lowering<'a> {
     /// The inputs of the op: the parameters of `forward`.
     pub(super) fn inputs(&self) -> Result<Vec<String>, Error> {
-        for (handle, _) in self.module.global_variables.iter() {
-            let message = "bindings and global variables cannot be part of an op".into();
-            return Err(self.source.error_at(self.module.global_variables.get_span(handle), message));
+        if let Some((handle, _)) = self.module.global_variables.iter().next() {
+            let span = self.module.global_variables.get_span(handle);
+            return Err(self.source.error_at(span, "bindings and global variables cannot be part of an op"));
         }
         let Some(forward) = self.find("forward") else {
-            return Err(self.source.error(0, "there is no function named `forward`".into()));
+            return Err(self.source.error(0, "there is no function named `forward`"));
         };
         if !self.is_of_numbers(forward) {
-            let message = "`forward` takes and gives f32 and nothing else".into();
+            let message = "`forward` takes and gives f32 and nothing else";
             return Err(self.source.error(self.source.function("forward"), message));
         }
         Ok(parameters(forward).map(str::to_owned).collect())
@@ -111,7 +111,7 @@ impl<'a> Lowering<'a> {
         for function in self.functions() {
             let name = function.name.as_deref().unwrap_or_default();
             let Some(of) = name.strip_prefix("d_") else { continue };
-            let error = |message| Err(self.source.error(self.source.function(name), message));
+            let error = |message: String| Err(self.source.error(self.source.function(name), message));
             let Some(input) = inputs.iter().find(|input| *input == of) else {
                 return error(format!("`{name}` would be a gradient, and `forward` has no parameter `{of}`"));
             };
@@ -129,7 +129,7 @@ impl<'a> Lowering<'a> {
     pub(super) fn call(&self, name: &str, arguments: &[Expr<'_>]) -> Result<Id, Error> {
         let refused = |Refusal(span, message)| self.source.error_at(span, message);
         let (Some(function), Some(first)) = (self.find(name), arguments.first()) else {
-            return Err(self.source.error(self.source.function(name), "an op needs an input".into()));
+            return Err(self.source.error(self.source.function(name), "an op needs an input"));
         };
         let mut run = Run { module: self.module, graph: first.graph, steps: 0, calls: 0 };
         let arguments: Vec<_> = arguments.iter().copied().map(Number).collect();
@@ -220,6 +220,8 @@ impl<'a, 'g> Run<'a, 'g> {
         self.spend(1 + values.len() + variables.len())?;
         let mut frame = Frame { function, arguments, variables, values };
         let returned = self.block(&mut frame, &function.body)?;
+        // In a graph that is full no constant can be told from another.
+        self.spend(0)?;
         match returned {
             Some((all, value)) if all.is(true) => Ok(value),
             _ => Err(self.returns_nothing(function)),
@@ -305,7 +307,7 @@ impl<'a, 'g> Run<'a, 'g> {
                 if held.ty() != stored.ty() {
                     let message =
                         format!("{} is stored in a variable of {}", stored.type_name(), held.type_name());
-                    return Err(Refusal(frame.function.expressions.get_span(*value), message));
+                    return Err(Refusal(place(frame.function, *value, span), message));
                 }
                 *held = stored;
             }

@@ -1,6 +1,6 @@
 //! WGSL text as an op: naga parses it, and what it says is lowered into the graph that Rust expressions make.
 
-use std::thread;
+use std::{collections::HashSet, thread};
 
 use wgpu::naga::{
     Module,
@@ -22,7 +22,7 @@ use source::Source;
 
 /// The stack of the thread that compiles a text: several times what the deepest text that is let through takes, without
 /// optimization too.
-const STACK: usize = 64 << 20;
+const STACK: usize = 32 << 20;
 
 impl CustomOp {
     /// An op of WGSL text: its inputs are the parameters of `fn forward`, and `fn d_x`, where there is one, is the gradient
@@ -98,37 +98,39 @@ impl CustomOp {
     /// As [`from_wgsl`](CustomOp::from_wgsl), with line and column in the expression.
     pub fn from_expression(name: impl Into<String>, expression: &str) -> Result<Self, Error> {
         let name = name.into();
-        let parameters = free_names(expression).map(|input| format!("{input}: f32")).collect::<Vec<_>>();
+        let bare = Source::new(&name, "", expression, "");
+        bare.check_size()?;
+        if let Some((at, word)) = words(expression).find(|(_, word)| [";", "{", "}"].contains(word)) {
+            return Err(bare.error(at, format!("an expression has no `{word}`")));
+        }
+        let parameters = free_names(expression).iter().map(|name| format!("{name}: f32")).collect::<Vec<_>>();
         let head = format!("fn forward({}) -> f32 {{ return\n", parameters.join(", "));
         let source = Source::new(&name, &head, expression, "\n; }");
-        if let Some((at, word)) = words(expression).find(|(_, word)| [";", "{", "}"].contains(word)) {
-            return Err(source.error(head.len() + at, format!("an expression has no `{word}`")));
-        }
         on_own_stack(&source)
     }
 }
 
 /// The names of an expression that are not called, each once.
-fn free_names(expression: &str) -> impl Iterator<Item = &str> {
-    let words: Vec<&str> = words(expression).map(|(_, word)| word).collect();
-    let mut names = Vec::new();
-    for (i, word) in words.iter().enumerate() {
-        let is_name = word.starts_with(|c: char| c.is_alphabetic() || c == '_') && !RESERVED.contains(word);
-        let called = words.get(i + 1) == Some(&"(");
+fn free_names(expression: &str) -> Vec<&str> {
+    let (mut names, mut seen, mut before) = (Vec::new(), HashSet::new(), "");
+    let mut all = words(expression).map(|(_, word)| word).peekable();
+    while let Some(word) = all.next() {
+        let is_name = word.starts_with(|c: char| c.is_alphabetic() || c == '_') && !RESERVED.contains(&word);
+        let called = all.peek() == Some(&"(");
         // Behind a point is the rest of a literal.
-        let literal = i > 0 && words[i - 1] == ".";
-        if is_name && !called && !literal && !names.contains(word) {
-            names.push(*word);
+        if is_name && !called && before != "." && seen.insert(word) {
+            names.push(word);
         }
+        before = word;
     }
-    names.into_iter()
+    names
 }
 
 /// Compiles on a thread of its own: naga recurses, and how much stack the caller has left cannot be known.
 ///
 /// A panic of naga's, of which none is known, would be an error as well.
 fn on_own_stack(source: &Source) -> Result<CustomOp, Error> {
-    let failed = || source.error(0, "the compiler failed on this text".into());
+    let failed = || source.error(0, "the compiler failed on this text");
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("wgsl".into()).stack_size(STACK);
         let thread = builder.spawn_scoped(scope, || compile(source)).map_err(|_| failed())?;

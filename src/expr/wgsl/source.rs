@@ -37,16 +37,21 @@ impl<'a> Source<'a> {
         [&self.full, declarations].concat()
     }
 
-    /// Whether the text can be given to a compiler, and has no word of what an op cannot be made of.
-    ///
-    /// Such words would be found later too, though not all by line and column, and with types of any size there would be
-    /// constants of any size.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(super) fn check_size(&self) -> Result<(), Error> {
         let bytes = self.text.len();
         if bytes > MAX_BYTES {
             let message = format!("the text has {bytes} bytes, of which {MAX_BYTES} are compiled");
             return Err(self.error(self.start, message));
         }
+        Ok(())
+    }
+
+    /// Whether the text can be given to a compiler, and has no word of what an op cannot be made of.
+    ///
+    /// Such words would be found later too, though not all by line and column, and with types of any size there would be
+    /// constants of any size.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.check_size()?;
         if let Some((at, _)) = depths(&self.full).find(|(_, depth)| *depth > MAX_DEPTH) {
             let message = format!("more than {MAX_DEPTH} operators and brackets lie within each other");
             return Err(self.error(at, message));
@@ -103,12 +108,12 @@ impl<'a> Source<'a> {
     }
 
     /// An error at the start of a span.
-    pub(super) fn error_at(&self, span: Span, message: String) -> Error {
+    pub(super) fn error_at(&self, span: Span, message: impl Into<String>) -> Error {
         self.error(span.to_range().map_or(self.start, |range| range.start), message)
     }
 
     /// An error at a byte of the full text.
-    pub(super) fn error(&self, at: usize, message: String) -> Error {
+    pub(super) fn error(&self, at: usize, message: impl Into<String>) -> Error {
         // What comes behind the text is at its end.
         let end = self.text.trim_end().len();
         let at = self.text.floor_char_boundary(at.saturating_sub(self.start).min(end));
@@ -122,7 +127,7 @@ impl<'a> Source<'a> {
             op: self.op.into(),
             line: self.text[..at].matches('\n').count() + 1,
             column: column + 1,
-            message: message.chars().take(LONGEST_MESSAGE).collect(),
+            message: message.into().chars().take(LONGEST_MESSAGE).collect(),
             source_line: shown.map(|c| if c.is_control() { ' ' } else { c }).collect(),
             caret: column - skipped,
         }

@@ -1,0 +1,73 @@
+//! Ops of one's own, each in few lines: `cargo run --example custom_op`.
+//!
+//! What they stand for took TensorFlow's users a NumPy function per direction, a node that called back into Python, and a
+//! gradient registered by hand under a name that had to be unique: on the CPU, an element at a time.
+
+use elemgrad::{CustomOp, Error, Runner, expr::Arithmetic};
+
+fn main() -> Result<(), Error> {
+    // Takes a GPU where there is one.
+    let runner = Runner::auto();
+    println!("on {}\n", runner.name());
+
+    // The gradient follows from the expression: dz * x + dz * x.
+    let square = CustomOp::new("square", ["x"], |[x]| x * x)?;
+    show(&runner, &square, &[&[-1.5, 0.0, 2.0]])?;
+
+    // Two inputs, two gradients: dz and -dz.
+    let difference = CustomOp::new("difference", ["a", "b"], |[a, b]| a - b)?;
+    show(&runner, &difference, &[&[3.0, 1.0], &[1.0, 4.0]])?;
+
+    // The activation that the project began with: r = x mod 1; r where r <= 0.5, else 0.
+    let spiky = CustomOp::new("spiky", ["x"], |[x]| {
+        let r = x.floor_mod(1.0).round_to_storage();
+        r.le(0.5).select(r, 0.0)
+    })?;
+    show(&runner, &spiky, &[&[0.2, 0.7, 1.2, 1.7]])?;
+
+    // Python's %, whose gradient with respect to y is -floor(x / y), to the bit in exact arithmetic.
+    let modulo =
+        CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?.with_arithmetic(Arithmetic::Exact)?;
+    show(&runner, &modulo, &[&[0.3, 0.7, 1.2, 1.7], &[0.2, 0.5, 1.0, 2.9]])?;
+
+    // A step is flat, so its own gradient teaches nothing; one that is written stands in for it.
+    let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
+        .with_gradient("x", |[x], _, dz| (x.abs().le(1.0)).select(dz * 0.5, 0.0))?;
+    show(&runner, &step, &[&[-2.0, -0.5, 0.5, 2.0]])?;
+
+    // Ops in ops are one kernel, one pass over memory. A scale that changes from call to call is an input of one element,
+    // which broadcasts: nothing is compiled again, and its gradient is the sum.
+    let scaled = CustomOp::new("scaled", ["x", "y", "scale"], |[x, y, scale]| {
+        spiky.call([modulo.call([x, y])]) * scale
+    })?;
+    show(&runner, &scaled, &[&[0.3, 0.7, 1.2, 1.7], &[0.2, 0.5, 1.0, 2.9], &[10.0]])?;
+
+    // The same from WGSL text, its gradient written in WGSL too.
+    let leaky = CustomOp::from_wgsl(
+        "leaky",
+        "fn forward(x: f32) -> f32 {
+            if x < 0.0 { return 0.01 * x; }
+            return x;
+        }
+
+        fn d_x(x: f32, z: f32, dz: f32) -> f32 {
+            return select(dz, 0.01 * dz, x < 0.0);
+        }",
+    )?;
+    show(&runner, &leaky, &[&[-2.0, 3.0]])
+}
+
+/// Prints an op's formulas, and its output and gradients for an upstream gradient of ones.
+fn show(runner: &Runner, op: &CustomOp, inputs: &[&[f32]]) -> Result<(), Error> {
+    use elemgrad::Op as _;
+
+    let elements = inputs.iter().map(|input| input.len()).max().unwrap_or(0);
+    let (z, gradients) = runner.fused(op, inputs, &vec![1.0; elements][..])?;
+    let definition = op.definition();
+    println!("{}({})", definition.name, definition.inputs.join(", "));
+    for (output, values) in definition.outputs.iter().zip([z].iter().chain(&gradients)) {
+        println!("  {} = {:30} {values:?}", output.name, output.formula);
+    }
+    println!();
+    Ok(())
+}
