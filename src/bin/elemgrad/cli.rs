@@ -68,13 +68,13 @@ pub(crate) struct OpArgs {
     /// A built-in op
     #[arg(value_name = "OP", value_parser = op_parser(), group = "source")]
     pub(crate) built_in: Option<BuiltIn>,
-    /// An op of yours: WGSL whose 'fn forward(x: f32, ...) -> f32' says what z is; - reads standard input
+    /// An op of yours: WGSL whose `fn forward(x: f32, ...) -> f32` says what z is; - reads standard input
     ///
-    /// The parameters are the inputs. Gradients are derived; 'fn d_x(x: f32, ..., z: f32, dz: f32) -> f32' is the one that
+    /// The parameters are the inputs. Gradients are derived; `fn d_x(x: f32, ..., z: f32, dz: f32) -> f32` is the one that
     /// you write for x.
     #[arg(long, value_name = "FILE.wgsl", groups = ["source", "custom"])]
     pub(crate) wgsl: Option<PathBuf>,
-    /// An op of yours as one WGSL expression, such as 'floor_mod(x, 1.0) * y': the names in it are the inputs
+    /// An op of yours as one WGSL expression, such as `floor_mod(x, 1.0) * y`: the names in it are the inputs
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, groups = ["source", "custom"])]
     pub(crate) expr: Option<String>,
     /// How devices compute an op of yours: native (with their own floats; unless told) or exact (the same bits everywhere)

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, Read},
     path::Path,
 };
 
@@ -108,15 +108,16 @@ fn is_standard_input(path: &Path) -> bool {
     path == Path::new("-")
 }
 
+fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    Ok(if is_standard_input(path) { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) })
+}
+
 /// A file's text. What is too long for the compiler is not read to its end: it may have none.
 fn text(path: &Path) -> Result<String, Failure> {
     let failed = |problem: String| Failure::Usage(format!("{}: {problem}", path.display()));
-    let read = |bytes: &mut Vec<u8>| match is_standard_input(path) {
-        true => io::stdin().lock().take(MAX_TEXT + 1).read_to_end(bytes),
-        false => File::open(path)?.take(MAX_TEXT + 1).read_to_end(bytes),
-    };
     let mut bytes = Vec::new();
-    let len = read(&mut bytes).map_err(|e| failed(format!("cannot be read: {e}")))?;
+    let len = open(path).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes));
+    let len = len.map_err(|e| failed(format!("cannot be read: {e}")))?;
     if len as u64 > MAX_TEXT {
         return Err(failed(format!("has more than the {MAX_TEXT} bytes that are compiled")));
     }
