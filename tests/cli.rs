@@ -8,7 +8,8 @@ use std::{
 };
 
 use elemgrad::{
-    Args, Element, Runner, View,
+    Args, CustomOp, Element, Runner, View,
+    expr::Arithmetic,
     half::{bf16, f16},
     modulo, spiky,
 };
@@ -892,6 +893,271 @@ fn shader(op: &str, args: &[&str], dtype: &str, functions: &str) {
     }
 }
 
+/// An op of two inputs, one of whose gradients is written.
+const TOOTH: &str = "fn forward(t: f32, gain: f32) -> f32 {
+    let r = floor_mod(t, 1.0);
+    if r > 0.5 { return 0.0; }
+    return r * gain;
+}
+
+fn d_gain(t: f32, gain: f32, z: f32, dz: f32) -> f32 {
+    return dz * floor_mod(t, 1.0);
+}
+";
+
+#[test]
+fn run_takes_expressions_and_files_by_name() {
+    let dir = Directory::new();
+    let a = dir.f32s("a", "(2, 3)", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    let (b, c) = (dir.f32s("b", "(3,)", &[0.5, 2.0, 4.0]), dir.f32s("c", "()", &[3.0]));
+    let g = dir.f32s("g", "(2, 3)", &[1.0, 1.0, 1.0, 1.0, 1.0, 2.0]);
+    let inputs = [format!("c={c}"), format!("a={a}"), format!("b={b}")];
+    for (out, arithmetic) in [("native", &[][..]), ("exact", &["--arithmetic", "exact"])] {
+        let options = inputs.iter().flat_map(|input| ["--in", input]).collect::<Vec<_>>();
+        let out_path = dir.text(out);
+        let args = ["run", "--expr", "a * b + c", "--device", "cpu", "--grad", &g, "--out", &out_path];
+        succeeds(&[&args[..], &options, arithmetic].concat());
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path(out)).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["da.npy", "db.npy", "dc.npy", "z.npy"]);
+        let expected: [(&str, Array); 4] = [
+            ("z", ("(2, 3)", &[3.0, 5.0, 11.0, 4.5, 11.0, 23.0])),
+            ("da", ("(2, 3)", &[0.5, 2.0, 4.0, 0.5, 2.0, 8.0])),
+            ("db", ("(3,)", &[3.0, 5.0, 12.0])),
+            ("dc", ("()", &[7.0])),
+        ];
+        for (name, (shape, expected)) in expected {
+            let (text, values) = read(&dir.path(&format!("{out}/{name}.npy")));
+            assert_same_header(&text, &header("'<f4'", false, shape));
+            assert_eq!(bits(&values), bits(expected), "{name} in {out}");
+        }
+    }
+}
+
+#[test]
+fn run_takes_wgsl_in_every_type() {
+    let dir = Directory::new();
+    let op = CustomOp::from_wgsl("tooth", TOOTH).unwrap();
+    let tooth = dir.write("tooth.wgsl", TOOTH.as_bytes());
+    let words: Vec<u16> = (0..=u16::MAX).collect();
+    let file = |name: &str, step: u16| {
+        let data: Vec<u16> = words.iter().map(|w| w.wrapping_mul(step)).collect();
+        (dir.write(name, &npy("'<f2'", false, "(65536,)", bytemuck::cast_slice(&data))), data)
+    };
+    let [(ft, t), (fgain, gain), (fg, g)] =
+        [("t", 1), ("gain", 40503), ("g", 25717)].map(|(n, s)| file(n, s));
+    let [t, gain, g]: [Vec<f16>; 3] = [t, gain, g].map(|words| bytemuck::cast_slice(&words).to_vec());
+    let (in_t, in_gain) = (format!("t={ft}"), format!("gain={fgain}"));
+    let args = ["--device", "cpu", "--in", &in_t, "--in", &in_gain, "--grad", &fg, "--out", &dir.text("")];
+    succeeds(&[&["run", "--wgsl", &tooth], &args[..]].concat());
+    let mut writes: [Vec<f16>; 3] = Default::default();
+    let outputs = writes.iter_mut().map(Some).collect();
+    Runner::reference().run(Args::new(&op, vec![Some(&t), Some(&gain), Some(&g)], outputs)).unwrap();
+    for (name, expected) in ["z.npy", "dt.npy", "dgain.npy"].iter().zip(&writes) {
+        let (text, data) = read_bytes(&dir.path(name));
+        assert_same_header(&text, &header("'<f2'", false, "(65536,)"));
+        assert!(data == bytemuck::cast_slice::<f16, u8>(expected), "{name} differs");
+    }
+}
+
+/// The built-in activation of building blocks: the same files, the mask too, and by either name of an input.
+#[test]
+fn run_of_blocks_is_that_of_the_built_in_op() {
+    let dir = Directory::new();
+    let x: Vec<f32> = (0..9_000_001).map(|i| i as f32 * 0.37 - 1e6).collect();
+    let fx = dir.f32s("x", "(9000001,)", &x);
+    let named = format!("x={fx}");
+    let cases: [(&str, &[&str]); 3] = [
+        ("built in", &["spiky", "--x", &fx]),
+        ("blocks", &["--expr", "spiky(x)", "--x", &fx]),
+        ("named", &["--expr", "spiky(x)", "--in", &named]),
+    ];
+    for (out, args) in cases {
+        let out = dir.text(out);
+        let more = ["--device", "cpu", "--mask", "--grad", &fx, "--out", &out];
+        succeeds(&[&["run"], args, &more].concat());
+    }
+    for name in ["z", "dx", "mask"] {
+        let file = |out: &str| fs::read(dir.path(&format!("{out}/{name}.npy"))).unwrap();
+        let built_in = file("built in");
+        assert!(built_in == file("blocks") && built_in == file("named"), "{name} differs");
+    }
+}
+
+#[test]
+fn run_names_inputs_that_are_wrong() {
+    let dir = Directory::new();
+    let x = dir.f32s("x", "(6,)", &X);
+    let [a, b, c, nowhere] = ["a", "b", "c", "nowhere"].map(|name| format!("{name}={x}"));
+    let none = "a=no.npy".to_owned();
+    let cases: [(&[&str], &str); 8] = [
+        (&["--in", &a], "elemgrad: expr needs --in b=FILE.npy\n"),
+        (&["--in", &a, "--in", &b, "--in", &c], "expr has no input c, only a, b: leave out --in c\n"),
+        (
+            &["--in", &a, "--in", &b, "--in", &nowhere],
+            "no input nowhere, only a, b: leave out --in nowhere\n",
+        ),
+        (&["--in", &a, "--in", &b, "--x", &x], "expr has no input x, only a, b: leave out --x\n"),
+        (
+            &["--in", &a, "--in", &b, "--in", &a],
+            "a is given twice, by --in a and --in a: leave out one of them\n",
+        ),
+        (&["--in", &none, "--in", &b], "--in a no.npy: cannot be read"),
+        (&["--in", "a"], "needs the form x=X.npy"),
+        (&["--in", &a, "--in", &b, "--mask"], "expr has no output mask: leave out --mask\n"),
+    ];
+    for (args, message) in cases {
+        let always = ["run", "--expr", "a * b", "--device", "cpu", "--out", &dir.text("out")];
+        refuses(&[&always[..], args].concat(), &[message]);
+    }
+    let doubled = format!("x={x}");
+    refuses(
+        &["run", "spiky", "--x", &x, "--in", &doubled, "--out", &dir.text("out")],
+        &["x is given twice, by --x and --in x: leave out one of them\n"],
+    );
+    assert_eq!(dir.names(), ["x"]);
+}
+
+/// Every command that takes an op says where it is wrong, before it does anything.
+#[test]
+fn wrong_wgsl_is_pointed_at() {
+    let dir = Directory::new();
+    let wrong = dir.write("wrong.wgsl", TOOTH.replace("r * gain", "r * sin(").as_bytes());
+    let x = dir.f32s("x", "(6,)", &X);
+    let out = dir.text("out");
+    let commands: [&[&str]; 5] = [
+        &["run", "--x", &x, "--out", &out],
+        &["verify"],
+        &["bench"],
+        &["shader", "--pass", "fused"],
+        &["plot", "--out", &out],
+    ];
+    let in_file = format!(
+        "elemgrad: {wrong}:4:20: expected expression, found \";\"\n        return r * sin(;\n{:23}^\n",
+        ""
+    );
+    for command in commands {
+        let said = |source: [&str; 2]| {
+            let output = elemgrad(&[command, &source].concat());
+            assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{command:?} {source:?}");
+            String::from_utf8(output.stderr).unwrap()
+        };
+        assert_eq!(said(["--wgsl", &wrong]), in_file);
+        let found =
+            "elemgrad: --expr:2:4: no definition in scope for identifier: `cot`\n     + cot(x)\n       ^\n";
+        assert_eq!(said(["--expr", "x\n + cot(x)"]), found);
+        assert_eq!(
+            said(["--expr", "x +"]),
+            "elemgrad: --expr:1:4: expected expression, found the end of the text\n    x +\n       ^\n"
+        );
+    }
+    assert_eq!(dir.names(), ["wrong.wgsl", "x"]);
+}
+
+#[test]
+fn wgsl_that_cannot_be_had_is_refused() {
+    let dir = Directory::new();
+    let long = dir.write("long.wgsl", &vec![b' '; (64 << 10) + 1]);
+    let binary = dir.write("binary.wgsl", &[0xff; 100]);
+    let tooth = dir.write("tooth.wgsl", TOOTH.as_bytes());
+    refuses(&["verify", "--wgsl", &long], &["long.wgsl: has more than the 65536 bytes that are compiled"]);
+    refuses(&["verify", "--wgsl", &binary], &["binary.wgsl: is no text: WGSL is UTF-8"]);
+    refuses(&["verify", "--wgsl", "no.wgsl"], &["no.wgsl: cannot be read"]);
+    refuses(&["verify", "--wgsl", &dir.text("")], &["cannot be read"]);
+    refuses(&["verify", "--expr", "exp(x)", "--arithmetic", "exact"], &["expr: exp has no exact form"]);
+    refuses(&["verify", "--expr", "mask"], &["expr: the name 'mask'"]);
+    refuses(&["verify", "--expr", "a+b+c+d+e+f+g+h+i"], &["expr: got 9 inputs, needs 8"]);
+    refuses(&["verify", "--expr", "x", "--bits", "x=0"], &["--bits of expr", "x, dz"]);
+    refuses(&["verify", "--expr", "x+y+z1", "--exhaustive"], &["expr has 96 bits"]);
+    refuses(&["bench", "--expr", "x * x", "--extra", "mask"], &["no op", "mask"]);
+    for command in [&["run", "--out", "out"][..], &["verify"], &["bench"], &["shader", "--functions"]] {
+        refuses(
+            &[command, &["--expr", "x", "--wgsl", &tooth]].concat(),
+            &["--expr", "--wgsl", "cannot be used"],
+        );
+        refuses(&[command, &["mod", "--expr", "x"]].concat(), &["--expr", "OP", "cannot be used"]);
+        refuses(&[command, &["mod", "--arithmetic", "exact"]].concat(), &["--arithmetic", "OP"]);
+        refuses(&[command, &["--arithmetic", "exact"]].concat(), &["--wgsl", "--expr", "required"]);
+    }
+    for command in [&["run", "--out", "out"][..], &["shader", "--functions"], &["plot", "--out", "f.svg"]] {
+        refuses(command, &["OP", "--wgsl", "--expr", "required"]);
+    }
+}
+
+#[test]
+fn verify_and_bench_take_ops_of_ones_own() {
+    let dir = Directory::new();
+    let tooth = dir.write("my-tooth.wgsl", TOOTH.as_bytes());
+    for (source, name) in [(["--wgsl", &*tooth], "my_tooth"), (["--expr", "-x * tanh(y)"], "expr")] {
+        let report =
+            json(&[&["verify", "--json", "--device", "cpu", "--pairs", "5000"], &source[..]].concat());
+        let row = &report.as_array().unwrap()[0];
+        assert_eq!(
+            (&row["op"], &row["checked"], &row["mismatches"]),
+            (&name.into(), &5000.into(), &0.into())
+        );
+        let report = json(
+            &[
+                &["bench", "--json", "--device", "cpu", "--elements", "5000", "--data", "ordinary"],
+                &source[..],
+            ]
+            .concat(),
+        );
+        let rows = report.as_array().unwrap();
+        let passes: Vec<_> = rows.iter().map(|row| row["pass"].as_str().unwrap()).collect();
+        assert_eq!(passes, ["forward", "backward", "fused"]);
+        assert!(rows.iter().all(|row| row["op"] == name && row["mismatches"] == 0), "{report}");
+    }
+    let exhaustive =
+        ["verify", "--expr", "abs(t) * t", "--arithmetic", "exact", "--dtype", "f16", "--exhaustive"];
+    let report = json(&[&exhaustive[..], &["--json", "--device", "cpu"]].concat());
+    assert_eq!((&report[0]["checked"], &report[0]["mismatches"]), (&(1 << 16).into(), &0.into()));
+    let bits =
+        ["verify", "--wgsl", &tooth, "--bits", "gain=40000000,t=3e800000,dz=3f800000", "--device", "cpu"];
+    assert!(succeeds(&bits).starts_with("my_tooth f32 on cpu: 1 inputs (given)"));
+}
+
+#[test]
+fn wgsl_comes_from_standard_input_too() {
+    let run = |text: &[u8]| {
+        let args = ["verify", "--wgsl", "-", "--pairs", "100", "--device", "cpu"];
+        let mut command = command(&args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // The command may not read all of it.
+        drop(child.stdin.take().unwrap().write_all(text));
+        child.wait_with_output().unwrap()
+    };
+    let output = run(TOOTH.as_bytes());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("stdin f32 on cpu: 100 inputs"));
+    let output = run(b"fn forward(x: f32) -> f32 { return y; }");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("elemgrad: <stdin>:1:"));
+    assert_eq!(run(&vec![b'/'; 1 << 20]).status.code(), Some(2));
+}
+
+#[test]
+fn shader_prints_ops_of_ones_own() {
+    let dir = Directory::new();
+    let tooth = dir.write("tooth.wgsl", TOOTH.as_bytes());
+    for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
+        let told = ["--arithmetic", arithmetic.name()];
+        let functions = succeeds(&[&["shader", "--wgsl", &tooth, "--functions"], &told[..]].concat());
+        assert_eq!(functions.contains("native_mul"), arithmetic == Arithmetic::Native);
+        let source = succeeds(&[&["shader", "--wgsl", &tooth, "--pass", "fused"], &told[..]].concat());
+        elemgrad::shader::check("tooth", &source).unwrap();
+        assert!(source.starts_with("// elemgrad") && source.contains(&functions));
+        let op = CustomOp::from_wgsl("tooth", TOOTH).unwrap().with_arithmetic(arithmetic).unwrap();
+        let definition = elemgrad::Op::definition(&op);
+        let outputs = definition.outputs(elemgrad::op::Pass::Fused);
+        assert_eq!(functions, elemgrad::shader::functions(definition, outputs, elemgrad::DType::F32));
+    }
+    let native = ["shader", "--expr", "x * y", "--pass", "forward"];
+    assert_eq!(succeeds(&native), succeeds(&[&native[..], &["--arithmetic", "native"]].concat()));
+}
+
 #[test]
 fn info_tells_what_auto_takes() {
     let report = json(&["info", "--json"]);
@@ -928,4 +1194,75 @@ fn plots_are_those_of_the_documentation() {
             "docs/{op}.svg is out of date: elemgrad plot {op} --out docs/{op}.svg"
         );
     }
+}
+
+/// A picture, as text.
+fn plot(args: &[&str]) -> String {
+    let dir = Directory::new();
+    succeeds(&[&["plot", "--device", "cpu", "--out", &dir.text("f.svg")], args].concat());
+    fs::read_to_string(dir.path("f.svg")).unwrap()
+}
+
+/// How many curves and dots, and whether all of it is where it can be seen.
+fn drawn(svg: &str) -> [usize; 2] {
+    let size = svg.split('"').nth(1).unwrap().parse::<i64>().unwrap();
+    for points in svg.split("points=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        let numbers = points.split([',', ' ']).filter(|word| !word.is_empty());
+        assert!(numbers.map(|n| n.parse::<i64>().unwrap()).all(|n| (0..size).contains(&n)), "{points}");
+    }
+    [svg.matches("stroke-width=\"3\"").count(), svg.matches("<circle").count()]
+}
+
+#[test]
+fn plots_of_ones_own() {
+    let dir = Directory::new();
+    let tooth = dir.write("tooth.wgsl", TOOTH.as_bytes());
+    let svg = plot(&["--wgsl", &tooth, "--range", "t=0:2", "--at", "gain=2.5"]);
+    for text in ["tooth(t, gain)", "t   (gain = 2.5)", "gain   (t = 1)", "dgain ="] {
+        assert!(svg.contains(text), "no {text}");
+    }
+    // Curves in pieces, and three circles for each jump that has dots.
+    let cases: [(&str, [usize; 2]); 11] = [
+        ("tanh(x) * y", [6, 0]),
+        ("spiky(x)", [7 + 13, 3 * (6 + 12)]),
+        ("select(x, 2.0, x > 0.5)", [4, 6]),
+        // At no short fraction: who can tell which side takes it.
+        ("select(x, 1000.0, x > 0.3)", [4, 0]),
+        ("log(x)", [3, 0]),
+        ("1.0 / x", [4, 0]),
+        ("sin(x) / cos(x)", [6, 0]),
+        ("x * 0.0 + 5.0", [2, 0]),
+        ("log(-1.0 - x * x)", [1, 0]),
+        ("x * 1e30", [2, 0]),
+        ("x * 1e-40", [2, 0]),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(drawn(&plot(&["--expr", text])), expected, "{text}");
+    }
+    // Around the pole at e = 0 z, dd and de are in two pieces.
+    let eight = "a + b * c - d / e + f * g - h";
+    assert_eq!(drawn(&plot(&["--expr", eight]))[0], 8 * 9 + 3);
+    for range in ["x=-3e38:3e38", "x=1:1.0000001", "x=-1e-45:1e-45"] {
+        drawn(&plot(&["--expr", "x * exp(x)", "--range", range]));
+    }
+    assert_ne!(plot(&["mod", "--at", "y=2"]), plot(&["mod"]));
+}
+
+#[test]
+fn plots_refuse_wrong_ranges() {
+    let dir = Directory::new();
+    let out = dir.text("f.svg");
+    let cases: [(&[&str], &str); 7] = [
+        (&["--range", "y=0:1"], "--range y: expr has the inputs x\n"),
+        (&["--at", "y=0"], "--at y: expr has the inputs x\n"),
+        (&["--at", "x=0", "--at", "x=1"], "--at x is given twice"),
+        (&["--range", "x=1:0"], "x=-2:2"),
+        (&["--range", "x=0:inf"], "x=-2:2"),
+        (&["--range", "x=0"], "x=-2:2"),
+        (&["--at", "x=nan"], "y=0.5"),
+    ];
+    for (args, message) in cases {
+        refuses(&[&["plot", "--expr", "x", "--out", &out], args].concat(), &[message]);
+    }
+    assert!(dir.names().is_empty());
 }

@@ -4,25 +4,28 @@ use elemgrad::{
     Choice, DType, Runner,
     data::Data,
     measure::{Case, Extra, Measurement, Shapes, measure},
-    op::{BUILT_IN, Pass},
+    op::Pass,
 };
 use serde_json::json;
 
 use crate::{
     cli::{self, Several},
     failure::Failure,
-    interrupt, print,
+    interrupt,
+    op::Given,
+    print,
     progress::Progress,
 };
 
 /// What was measured, and the figures.
-type Row = (Case<'static>, Measurement);
+type Row<'a> = (Case<'a>, Measurement);
 
 pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure> {
-    let cases = cases(args);
+    let ops = args.op.all()?;
+    let cases = cases(args, &ops);
     if cases.is_empty() {
         return Err(Failure::Usage(
-            "no op has such a pass: spiky has the mask, mod the values and the layouts; see bench --help"
+            "no op has such a pass: the mask takes a condition that gates gradients (spiky's), the values further outputs (mod's), the layouts a second input; see bench --help"
                 .into(),
         ));
     }
@@ -43,7 +46,7 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
     if rows.iter().any(|(_, m)| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
 }
 
-fn measure_all(runner: &Runner, cases: Vec<Case<'static>>, rows: &mut Vec<Row>) -> Result<(), Failure> {
+fn measure_all<'a>(runner: &Runner, cases: Vec<Case<'a>>, rows: &mut Vec<Row<'a>>) -> Result<(), Failure> {
     let progress = Progress::new("measuring", cases.len() as u64);
     for case in cases {
         rows.push((case, measure(runner, &case)?));
@@ -54,12 +57,11 @@ fn measure_all(runner: &Runner, cases: Vec<Case<'static>>, rows: &mut Vec<Row>) 
 }
 
 /// What is measured, in order.
-fn cases(args: &cli::Bench) -> Vec<Case<'static>> {
-    let ops = args.op.map_or(BUILT_IN.to_vec(), |cli::BuiltIn(op)| vec![op]);
+fn cases<'a>(args: &cli::Bench, ops: &'a [Given]) -> Vec<Case<'a>> {
     let mut cases: Vec<_> = ops
-        .into_iter()
-        .map(|op| Case {
-            op,
+        .iter()
+        .map(|given| Case {
+            op: given.op(),
             pass: Pass::Forward,
             extra: Extra::None,
             dtype: DType::F32,
@@ -85,9 +87,9 @@ fn cases(args: &cli::Bench) -> Vec<Case<'static>> {
 }
 
 /// Each case with each of the values.
-fn with<T: Copy>(cases: &mut Vec<Case<'static>>, values: &[T], set: impl Fn(&mut Case<'static>, T)) {
+fn with<'a, T: Copy>(cases: &mut Vec<Case<'a>>, values: &[T], set: impl Fn(&mut Case<'a>, T)) {
     let set = &set;
-    let each = |case: &Case<'static>| {
+    let each = |case: &Case<'a>| {
         let case = *case;
         values.iter().map(move |value| {
             let mut case = case;

@@ -1,15 +1,16 @@
 //! The arguments.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use clap::{
-    Args, Parser, Subcommand,
+    ArgGroup, Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
     value_parser,
 };
 use elemgrad::{
     Choice, DType, Op,
     data::Data,
+    expr::Arithmetic,
     measure::{Extra, Shapes},
     op::{self, Pass},
     plan::Access,
@@ -59,6 +60,61 @@ pub(crate) struct BuiltIn(pub(crate) &'static dyn Op);
 fn op_parser() -> impl TypedValueParser<Value = BuiltIn> {
     let names = op::BUILT_IN.map(|op| &*op.definition().name);
     PossibleValuesParser::new(names).try_map(|name| op::find(&name).map(BuiltIn).ok_or("no such op"))
+}
+
+/// The op of a call: a built-in one or one of the user's.
+#[derive(Args)]
+pub(crate) struct OpArgs {
+    /// A built-in op
+    #[arg(value_name = "OP", value_parser = op_parser(), group = "source")]
+    pub(crate) built_in: Option<BuiltIn>,
+    /// An op of yours: WGSL whose `fn forward(x: f32, ...) -> f32` says what z is; - reads standard input
+    ///
+    /// The parameters are the inputs. Gradients are derived; `fn d_x(x: f32, ..., z: f32, dz: f32) -> f32` is the one that
+    /// you write for x.
+    #[arg(long, value_name = "FILE.wgsl", groups = ["source", "custom"])]
+    pub(crate) wgsl: Option<PathBuf>,
+    /// An op of yours as one WGSL expression, such as `floor_mod(x, 1.0) * y`: the names in it are the inputs
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, groups = ["source", "custom"])]
+    pub(crate) expr: Option<String>,
+    /// How devices compute an op of yours: native (with their own floats; unless told) or exact (the same bits everywhere)
+    #[arg(long, value_name = "ARITHMETIC", value_parser = one_of(&ARITHMETICS, Arithmetic::name),
+        requires = "custom", conflicts_with = "built_in")]
+    pub(crate) arithmetic: Option<Arithmetic>,
+}
+
+const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Native, Arithmetic::Exact];
+
+/// For calls that have no op unless one is told.
+fn one_op() -> ArgGroup {
+    ArgGroup::new("op").args(["built_in", "wgsl", "expr"]).required(true)
+}
+
+/// `NAME=VALUE`.
+fn named<T>(text: &str, form: &str, value: impl Fn(&str) -> Option<T>) -> Result<(String, T), String> {
+    let parsed = text.split_once('=').and_then(|(name, text)| Some((name.to_owned(), value(text)?)));
+    parsed.ok_or_else(|| format!("needs the form {form}"))
+}
+
+/// A number, no NaN and no infinity.
+fn finite(text: &str) -> Option<f32> {
+    text.parse().ok().filter(|value: &f32| value.is_finite())
+}
+
+fn parse_file(text: &str) -> Result<(String, PathBuf), String> {
+    named(text, "x=X.npy", |path| (!path.is_empty()).then(|| path.into()))
+}
+
+fn parse_value(text: &str) -> Result<(String, f32), String> {
+    named(text, "y=0.5", finite)
+}
+
+fn parse_range(text: &str) -> Result<(String, RangeInclusive<f32>), String> {
+    named(text, "x=-2:2, the lower end first", |ends| {
+        let (low, high) = ends.split_once(':')?;
+        let (low, high) = (finite(low)?, finite(high)?);
+        (low < high).then_some(low..=high)
+    })
 }
 
 /// One of `all`, by its name.
@@ -112,13 +168,12 @@ pub(crate) struct Info {
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// The op; both unless told
-    #[arg(value_parser = op_parser())]
-    pub(crate) op: Option<BuiltIn>,
-    /// All inputs where they are 32 bits together: of spiky, and of mod in f16 and bf16
+    #[command(flatten)]
+    pub(crate) op: OpArgs,
+    /// All inputs where they are 32 bits together at most: of ops of one input, and of two in f16 and bf16
     #[arg(long)]
     pub(crate) exhaustive: bool,
-    /// How many elements to sample; 10^7 for mod and 2^24 for spiky unless told
+    /// How many elements to sample; 2^24 for ops of one input and 10^7 for others unless told
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub(crate) pairs: Option<u64>,
     /// Where the sample starts: the same seed gives the same elements
@@ -131,7 +186,7 @@ pub(crate) struct Verify {
     #[arg(long = "pass", value_name = "PASS", value_parser = one_of(&Pass::ALL, Pass::name))]
     pub(crate) passes: Vec<Pass>,
     /// One element alone, by the bits of its operands, as a mismatch prints them: 8 digits in f32, else 4
-    #[arg(long, value_name = "x=HEX,...", value_delimiter = ',', value_parser = parse_bits, requires = "op",
+    #[arg(long, value_name = "x=HEX,...", value_delimiter = ',', value_parser = parse_bits, requires = "source",
         conflicts_with_all = ["exhaustive", "pairs", "seed"])]
     pub(crate) bits: Vec<(String, u32)>,
     /// One JSON value
@@ -157,21 +212,22 @@ fn parse_bits(text: &str) -> Result<(String, u32), String> {
 
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// The op; both unless told
-    #[arg(value_parser = op_parser())]
-    pub(crate) op: Option<BuiltIn>,
+    #[command(flatten)]
+    pub(crate) op: OpArgs,
     /// A pass, given once for each; all passes unless told
     #[arg(long = "pass", value_name = "PASS", value_parser = some_of(&Pass::ALL, Pass::name))]
     pub(crate) passes: Vec<Several<Pass>>,
-    /// What passes do besides, given once for each; none unless told. mask: spiky's forward saves its mask, backward
-    /// reads it. values: mod's forward also writes q. accumulate: gradients are added to what is there
+    /// What passes do besides, given once for each; none unless told. mask: forward of spiky, and of other ops whose
+    /// gradients one condition gates, saves its mask, backward reads it. values: mod's forward also writes q. accumulate:
+    /// gradients are added to what is there
     #[arg(long = "extra", value_name = "EXTRA", value_parser = some_of(&Extra::ALL, extra_name))]
     pub(crate) extras: Vec<Several<Extra>>,
     /// A storage type, given once for each; f32 unless told
     #[arg(long = "dtype", value_name = "TYPE", value_parser = some_of(&DType::ALL, DType::name))]
     pub(crate) dtypes: Vec<Several<DType>>,
-    /// How y lies to x, given once for each; contiguous (one shape) unless told. Of mod alone: scalar (one y for all),
-    /// row (x is [rows, 1024], y [1024]), column (y is [rows, 1]), channel (x is [batch, 64, 1024], y [1, 64, 1])
+    /// How y, and what else follows it, lies to x, given once for each; contiguous (one shape) unless told. Of ops of more
+    /// than one input: scalar (one y for all), row (x is [rows, 1024], y [1024]), column (y is [rows, 1]), channel (x is
+    /// [batch, 64, 1024], y [1, 64, 1])
     #[arg(long = "layout", value_name = "LAYOUT", value_parser = some_of(&Shapes::ALL, Shapes::name))]
     pub(crate) layouts: Vec<Several<Shapes>>,
     /// What inputs hold, given once for each; ordinary (ratios x/y below 2^20) and extreme (above) unless told
@@ -186,20 +242,24 @@ pub(crate) struct Bench {
 }
 
 #[derive(Args)]
+#[command(group = one_op())]
 pub(crate) struct Run {
-    /// The op
-    #[arg(value_parser = op_parser())]
-    pub(crate) op: BuiltIn,
-    /// The input x
+    #[command(flatten)]
+    pub(crate) op: OpArgs,
+    /// The input x: short for --in x=X.npy
     #[arg(long, value_name = "X.npy")]
-    pub(crate) x: PathBuf,
-    /// The input y, where the op has one
+    pub(crate) x: Option<PathBuf>,
+    /// The input y, where the op has one: short for --in y=Y.npy
     #[arg(long, value_name = "Y.npy")]
     pub(crate) y: Option<PathBuf>,
+    /// An input by its name, given once for each
+    #[arg(long = "in", value_name = "NAME=FILE.npy", value_parser = parse_file)]
+    pub(crate) inputs: Vec<(String, PathBuf)>,
     /// The upstream gradient: with it, the gradients are written too
     #[arg(long, value_name = "G.npy")]
     pub(crate) grad: Option<PathBuf>,
-    /// Where z.npy and the gradients' files go; files of these names are replaced once all outputs are complete
+    /// Where z.npy and the gradients' files go, dx.npy for x; files of these names are replaced once all outputs are
+    /// complete
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// The storage type, that of the files unless told: for bf16, whose files hold '<u2', and for --cast
@@ -211,16 +271,17 @@ pub(crate) struct Run {
     /// Of mod: write q.npy too, the floor of x / y
     #[arg(long)]
     pub(crate) quotient: bool,
-    /// Of spiky: write mask.npy too, where the gradient passes: element i is bit i % 32 of word i / 32 ('<u4')
+    /// Of spiky, and of other ops whose gradients one condition gates: write mask.npy too, where they pass: element i is
+    /// bit i % 32 of word i / 32 ('<u4')
     #[arg(long)]
     pub(crate) mask: bool,
 }
 
 #[derive(Args)]
+#[command(group = one_op())]
 pub(crate) struct Shader {
-    /// The op
-    #[arg(value_parser = op_parser())]
-    pub(crate) op: BuiltIn,
+    #[command(flatten)]
+    pub(crate) op: OpArgs,
     /// What the kernel computes
     #[arg(long, required_unless_present = "functions", value_parser = one_of(&Pass::ALL, Pass::name))]
     pub(crate) pass: Option<Pass>,
@@ -239,10 +300,16 @@ pub(crate) struct Shader {
 }
 
 #[derive(Args)]
+#[command(group = one_op())]
 pub(crate) struct Plot {
-    /// The op
-    #[arg(value_parser = op_parser())]
-    pub(crate) op: BuiltIn,
+    #[command(flatten)]
+    pub(crate) op: OpArgs,
+    /// The range of an input, given once for each; -3:3 unless told, of built-in ops one that shows them
+    #[arg(long = "range", value_name = "x=-2:2", value_parser = parse_range)]
+    pub(crate) ranges: Vec<(String, RangeInclusive<f32>)>,
+    /// The value of an input where another one varies, given once for each; 1 unless told
+    #[arg(long = "at", value_name = "y=0.5", value_parser = parse_value)]
+    pub(crate) at: Vec<(String, f32)>,
     /// The SVG file to write
     #[arg(long, value_name = "F.svg")]
     pub(crate) out: PathBuf,

@@ -7,6 +7,7 @@ mod failure;
 mod info;
 mod interrupt;
 mod npy;
+mod op;
 mod outputs;
 mod plot;
 mod print;

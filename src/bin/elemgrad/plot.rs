@@ -1,7 +1,7 @@
 //! `elemgrad plot`: an op's output and gradients over each of its inputs, as SVG.
 //!
 //! A column for each input, a row for each output. A jump is drawn as one: the curve ends there, with a full dot where it
-//! takes the value and an empty one where it does not.
+//! takes the value and an empty one where it does not. Near a pole the picture ends before the curve does.
 
 use std::{
     fs,
@@ -10,14 +10,14 @@ use std::{
     path::Path,
 };
 
-use elemgrad::{Args, Choice, DType, Error, Op, Runner};
+use elemgrad::{Args, Choice, DType, Error, Op, Runner, op::Definition};
 use plotters::{
     coord::types::RangedCoordf64,
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::{cli, failure::Failure, outputs};
+use crate::{cli, failure::Failure, op::Given, outputs};
 
 /// One panel of the picture.
 const PANEL: (u32, u32) = (640, 250);
@@ -25,32 +25,50 @@ const PANEL: (u32, u32) = (640, 250);
 const TITLE: u32 = 56;
 /// Points of a curve, jumps not counted.
 const POINTS: u32 = 450;
-/// Neighbouring points that are further apart have a jump between them: no slope is as steep.
-const JUMP: f32 = 0.2;
+/// Neighbouring floats whose values are further apart than this part of the picture's height have a jump between them.
+const JUMP: f64 = 0.02;
+/// Values beside a jump that are so many heights of the picture away are on their way to infinity.
+const POLE: f64 = 8.0;
+/// A height that is so many times that of most values is too much.
+const SPARSE: f64 = 4.0;
+/// So many last bits of a float are 0 where a jump beside it is at a short binary fraction.
+const SHORT: u32 = 8;
+/// A curve's size in pixels, roughly, and how far a point may be beside a line through others.
+const CURVE: (f64, f64) = (550.0, 150.0);
+const NEARLY: f64 = 0.3;
+/// More jumps than this have no dots.
+const MAX_DOTS: usize = 40;
+/// The most characters of a formula, which has the width of a panel.
+const MAX_FORMULA: usize = 66;
+/// The range of an input, and the value where it does not vary, of ops that are not built in.
+const USUAL: (RangeInclusive<f32>, f32) = (-3.0..=3.0, 1.0);
 /// Okabe and Ito's colours, which the colour-blind can tell apart: `z`, then the gradients.
 const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
 const INK: RGBColor = RGBColor(51, 51, 51);
 const FAINT: RGBColor = RGBColor(222, 222, 222);
 
-/// What one column shows: an op's input, its range, and the others' values. The upstream gradient is 1.
-struct Column {
-    op: &'static str,
+/// What one column shows: an op's input over a range, the others at fixed values. The upstream gradient is 1.
+struct Column<'a> {
+    op: &'a dyn Op,
     input: usize,
     range: RangeInclusive<f32>,
     /// Every input; that of the column's own does not count.
-    at: &'static [f32],
+    at: Vec<f32>,
 }
 
-/// Ranges whose jumps lie at short binary fractions, so that a dot can be put on them.
-const COLUMNS: [Column; 3] = [
-    Column { op: "spiky", input: 0, range: -2.0..=2.5, at: &[0.0] },
-    Column { op: "mod", input: 0, range: -2.5..=2.5, at: &[0.0, 1.0] },
-    Column { op: "mod", input: 1, range: 1.3..=7.0, at: &[6.0, 0.0] },
+/// Of built-in ops: op, input, range, and the inputs' values. The jumps in these ranges lie at short binary fractions, so
+/// that a dot can be put on them.
+const COLUMNS: [(&str, usize, RangeInclusive<f32>, &[f32]); 3] = [
+    ("spiky", 0, -2.0..=2.5, &[0.0]),
+    ("mod", 0, -2.5..=2.5, &[0.0, 1.0]),
+    ("mod", 1, 1.3..=7.0, &[6.0, 0.0]),
 ];
 
 pub(crate) fn execute(args: &cli::Plot, device: &Choice) -> Result<(), Failure> {
+    let given = args.op.one()?;
+    let columns = columns(args, &given)?;
     let runner = Runner::open(device)?;
-    let svg = draw(args.op.0, &runner)?;
+    let svg = draw(given.op(), &columns, &runner)?;
     let cannot = |e: io::Error| {
         Failure::Usage(format!("{}: cannot be written: {e}; choose another --out", args.out.display()))
     };
@@ -64,9 +82,48 @@ pub(crate) fn execute(args: &cli::Plot, device: &Choice) -> Result<(), Failure> 
     file.persist(&args.out).map(drop).map_err(|e| cannot(e.error))
 }
 
-fn draw(op: &dyn Op, runner: &Runner) -> Result<String, Failure> {
+/// A column for each input.
+fn columns<'a>(args: &cli::Plot, given: &'a Given) -> Result<Vec<Column<'a>>, Failure> {
+    let definition = given.op().definition();
+    let (ranges, told) =
+        (by_name(definition, "--range", &args.ranges)?, by_name(definition, "--at", &args.at)?);
+    let column = |input: usize| {
+        let mut listed = COLUMNS.iter().filter(|(op, own, ..)| *op == definition.name && *own == input);
+        let (range, at) = match listed.next().filter(|_| given.custom().is_none()) {
+            Some((_, _, range, at)) => (range.clone(), at.to_vec()),
+            None => (USUAL.0, vec![USUAL.1; definition.inputs.len()]),
+        };
+        Column {
+            op: given.op(),
+            input,
+            range: ranges[input].cloned().unwrap_or(range),
+            at: at.iter().zip(&told).map(|(usual, told)| *told.unwrap_or(usual)).collect(),
+        }
+    };
+    Ok((0..definition.inputs.len()).map(column).collect())
+}
+
+/// What an option says of each input.
+fn by_name<'a, T>(
+    definition: &Definition,
+    option: &str,
+    told: &'a [(String, T)],
+) -> Result<Vec<Option<&'a T>>, Failure> {
+    let mut all: Vec<Option<&T>> = vec![None; definition.inputs.len()];
+    for (name, value) in told {
+        let input = definition.inputs.iter().position(|input| input == name).ok_or_else(|| {
+            let inputs = definition.inputs.join(", ");
+            Failure::Usage(format!("{option} {name}: {} has the inputs {inputs}", definition.name))
+        })?;
+        if all[input].replace(value).is_some() {
+            return Err(Failure::Usage(format!("{option} {name} is given twice: leave out one of them")));
+        }
+    }
+    Ok(all)
+}
+
+fn draw(op: &dyn Op, columns: &[Column], runner: &Runner) -> Result<String, Failure> {
     let definition = op.definition();
-    let columns: Vec<_> = COLUMNS.iter().filter(|column| column.op == definition.name).collect();
     let rows = drawn(op);
     let size = (PANEL.0 * columns.len() as u32, TITLE + PANEL.1 * rows as u32);
     let mut svg = String::new();
@@ -81,10 +138,9 @@ fn draw(op: &dyn Op, runner: &Runner) -> Result<String, Failure> {
             .map_err(Failure::on_the_way)?;
         let panels = panels.split_evenly((rows, columns.len()));
         for (i, column) in columns.iter().enumerate() {
-            let curves = column.curves(op, runner)?;
-            for (write, pieces) in curves.iter().enumerate() {
+            for (write, curve) in column.curves(runner)?.iter().enumerate() {
                 let panel = &panels[write * columns.len() + i];
-                draw_panel(panel, op, column, write, pieces).map_err(Failure::on_the_way)?;
+                draw_panel(panel, column, write, curve).map_err(Failure::on_the_way)?;
             }
         }
         root.present().map_err(Failure::on_the_way)?;
@@ -97,112 +153,245 @@ fn drawn(op: &dyn Op) -> usize {
     1 + op.definition().inputs.len()
 }
 
-/// A curve between two jumps.
-type Piece = Vec<(f32, f32)>;
+/// An input's value and an output's.
+type Point = (f32, f32);
+/// Points that a line connects.
+type Piece = Vec<Point>;
 
-impl Column {
-    /// Each output's curve, in pieces.
-    fn curves(&self, op: &dyn Op, runner: &Runner) -> Result<Vec<Vec<Piece>>, Error> {
-        let at = self.abscissae(op);
+/// An output over an input.
+struct Curve {
+    /// Between jumps, and between places where there is no finite value.
+    pieces: Vec<Piece>,
+    frame: Frame,
+}
+
+/// The values that a picture shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Frame {
+    low: f64,
+    high: f64,
+}
+
+impl Frame {
+    const UNIT: Self = Self { low: 0.0, high: 1.0 };
+
+    /// Around all finite values; `None` where there are none.
+    fn around(values: &[f32]) -> Option<Self> {
+        let finite = values.iter().filter(|value| value.is_finite()).map(|value| f64::from(*value));
+        finite.map(|value| Self { low: value, high: value }).reduce(Self::and)
+    }
+
+    /// Around most values, and some more: what there is to see of a curve that has a pole.
+    fn around_most(values: &[f32]) -> Option<Self> {
+        let mut finite: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
+        finite.sort_by(f32::total_cmp);
+        let tenth = finite.len() / 10;
+        let (all, most) = (Self::around(&finite)?, Self::around(&finite[tenth..finite.len() - tenth])?);
+        let wider = most.widened(0.5);
+        let wide = Self { low: wider.low.max(all.low), high: wider.high.min(all.high) };
+        Some(if all.height() > SPARSE * most.height() { wide } else { all })
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+
+    /// With 0 and 1 where they are not far, and where all values are one: an axis has a length.
+    fn with_unit(self) -> Self {
+        let both = self.and(Self::UNIT);
+        if self.height() == 0.0 || both.height() <= SPARSE * self.height() { both } else { self }
+    }
+
+    /// With a margin of this part of its height.
+    fn widened(self, part: f64) -> Self {
+        let margin = self.height() * part;
+        Self { low: self.low - margin, high: self.high + margin }
+    }
+
+    fn height(self) -> f64 {
+        self.high - self.low
+    }
+
+    fn contains(self, value: f32) -> bool {
+        (self.low..=self.high).contains(&f64::from(value))
+    }
+
+    /// How far two values are apart, in heights: infinitely far where only one is finite.
+    fn gap(self, a: f32, b: f32) -> f64 {
+        match (a.is_finite(), b.is_finite()) {
+            (true, true) => (f64::from(a) - f64::from(b)).abs() / self.height(),
+            (false, false) => 0.0,
+            _ => f64::INFINITY,
+        }
+    }
+}
+
+impl Column<'_> {
+    /// Each output's curve.
+    fn curves(&self, runner: &Runner) -> Result<Vec<Curve>, Error> {
+        let even = self.even();
+        let seen: Vec<_> = self.values(runner, &even)?.iter().map(|v| Frames::around(v)).collect();
+        let outputs = || seen.iter().map(|seen| seen.all).enumerate();
+        let jumps = |pair: &[f32]| {
+            outputs().filter_map(|(w, all)| self.jump(pair[0], pair[1], w, all)).collect::<Vec<_>>()
+        };
+        let jumps = even.windows(2).flat_map(jumps).flatten();
+        let mut at: Vec<f32> = even.iter().copied().chain(jumps).collect();
+        at.sort_by(f32::total_cmp);
+        let values = self.values(runner, &at)?;
+        Ok(values.iter().zip(seen).map(|(values, seen)| seen.curve(&at, values)).collect())
+    }
+
+    /// `z` and the gradients, on the device.
+    fn values(&self, runner: &Runner, at: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
         let mut reads: Vec<_> = self.at.iter().map(|value| vec![*value; at.len()]).collect();
-        reads[self.input].clone_from(&at);
+        reads[self.input] = at.to_vec();
         reads.push(vec![1.0; at.len()]);
-        let mut writes: Vec<Vec<f32>> = vec![Vec::new(); drawn(op)];
-        runner.run(Args::new(op, reads.iter().map(Some).collect(), writes.iter_mut().map(Some).collect()))?;
-        let pieces = |values: &Vec<f32>| {
-            let points: Piece = at.iter().copied().zip(values.iter().copied()).collect();
-            points.chunk_by(|a, b| (a.1 - b.1).abs() < JUMP).map(straighten).collect()
-        };
-        Ok(writes.iter().map(pieces).collect())
+        let mut writes: Vec<Vec<f32>> = vec![Vec::new(); drawn(self.op)];
+        let args =
+            Args::new(self.op, reads.iter().map(Some).collect(), writes.iter_mut().map(Some).collect());
+        runner.run(args)?;
+        Ok(writes)
     }
 
-    /// Evenly spaced, and both sides of every jump.
-    fn abscissae(&self, op: &dyn Op) -> Vec<f32> {
-        let (start, end) = (*self.range.start(), *self.range.end());
-        let even = (0..=POINTS).map(|i| start + (end - start) * i as f32 / POINTS as f32);
-        let mut all: Vec<f32> = even.collect();
-        let jumps: Vec<_> =
-            all.windows(2).filter_map(|pair| self.jump(op, pair[0], pair[1])).flatten().collect();
-        all.extend(jumps);
-        all.sort_by(f32::total_cmp);
-        all
+    /// Evenly spaced values of the input.
+    fn even(&self) -> Vec<f32> {
+        let (start, end) = (f64::from(*self.range.start()), f64::from(*self.range.end()));
+        (0..=POINTS).map(|i| (start + (end - start) * f64::from(i) / f64::from(POINTS)) as f32).collect()
     }
 
-    /// The neighbouring numbers between which an output jumps, where one does.
-    fn jump(&self, op: &dyn Op, mut left: f32, mut right: f32) -> Option<[f32; 2]> {
-        let jumps = |a: f32, b: f32| {
-            let (a, b) = (self.reference(op, a), self.reference(op, b));
-            a.iter().zip(b).any(|(a, b)| (a - b).abs() >= JUMP)
-        };
-        if !jumps(left, right) {
+    /// The neighbouring floats between which an output jumps, where it does.
+    fn jump(&self, mut left: f32, mut right: f32, write: usize, frame: Frame) -> Option<[f32; 2]> {
+        let gap = |a: f32, b: f32| frame.gap(self.reference(a)[write], self.reference(b)[write]);
+        if gap(left, right) < JUMP {
             return None;
         }
         loop {
             let middle = f32::midpoint(left, right);
             if middle <= left || middle >= right {
-                return Some([left, right]);
+                // Where it is steep the gap has become small on the way.
+                return (gap(left, right) >= JUMP).then_some([left, right]);
             }
-            if jumps(left, middle) { right = middle } else { left = middle }
+            if gap(left, middle) >= gap(middle, right) { right = middle } else { left = middle }
         }
     }
 
-    fn reference(&self, op: &dyn Op, at: f32) -> Vec<f32> {
-        let mut reads = [self.at, &[1.0]].concat();
+    fn reference(&self, at: f32) -> Vec<f32> {
+        let mut reads = [&self.at[..], &[1.0]].concat();
         reads[self.input] = at;
-        let mut writes = vec![0.0; op.definition().write_count()];
-        op.reference(DType::F32, &reads, &mut writes);
-        writes.truncate(drawn(op));
+        let mut writes = vec![0.0; self.op.definition().write_count()];
+        self.op.reference(DType::F32, &reads, &mut writes);
+        writes.truncate(drawn(self.op));
         writes
     }
 
     /// `x, y = 1`: what varies, and what does not.
-    fn caption(&self, op: &dyn Op) -> String {
-        let fixed = op.definition().inputs.iter().zip(self.at).enumerate().filter(|(i, _)| *i != self.input);
-        fixed.fold(op.definition().inputs[self.input].to_string(), |text, (_, (name, value))| {
+    fn caption(&self) -> String {
+        let inputs = &self.op.definition().inputs;
+        let fixed = inputs.iter().zip(&self.at).enumerate().filter(|(i, _)| *i != self.input);
+        fixed.fold(inputs[self.input].to_string(), |text, (_, (name, value))| {
             format!("{text}   ({name} = {value})")
         })
     }
 }
 
-/// Leaves out points on a straight line: coordinates are rounded to pixels, which would show.
-fn straighten(points: &[(f32, f32)]) -> Piece {
-    let mut kept = Piece::new();
-    for (i, point) in points.iter().enumerate() {
-        let straight = match (kept.last(), points.get(i + 1)) {
-            (Some(before), Some(after)) => {
-                let along = (point.0 - before.0) / (after.0 - before.0);
-                (before.1 + along * (after.1 - before.1) - point.1).abs() < 1e-4
-            }
-            _ => false,
+/// What evenly spaced values say of an output.
+struct Frames {
+    /// Around all of them: the measure of jumps.
+    all: Frame,
+    /// Around most of them.
+    most: Frame,
+}
+
+impl Frames {
+    fn around(values: &[f32]) -> Self {
+        let of = |frame: Option<Frame>| frame.unwrap_or(Frame::UNIT).with_unit();
+        Self { all: of(Frame::around(values)), most: of(Frame::around_most(values)) }
+    }
+
+    /// The curve through all points.
+    fn curve(&self, at: &[f32], values: &[f32]) -> Curve {
+        let full = Frame::around(values).unwrap_or(Frame::UNIT).with_unit();
+        let frame = if full.height() > POLE * self.all.height() { self.most } else { full };
+        let points: Piece = at.iter().copied().zip(values.iter().copied()).collect();
+        let connected = |a: &Point, b: &Point| {
+            let finite = a.1.is_finite() && b.1.is_finite();
+            finite && !(are_neighbours(a.0, b.0) && self.all.gap(a.1, b.1) >= JUMP)
         };
-        if !straight {
-            kept.push(*point);
+        let pieces = points.chunk_by(connected).filter(|piece| piece[0].1.is_finite());
+        let width = f64::from(at[at.len() - 1]) - f64::from(at[0]);
+        let pixels = |point: Point| {
+            (f64::from(point.0) / width * CURVE.0, f64::from(point.1) / frame.height() * CURVE.1)
+        };
+        Curve { pieces: pieces.map(|piece| straighten(piece, &pixels)).collect(), frame }
+    }
+}
+
+fn are_neighbours(a: f32, b: f32) -> bool {
+    a.next_up() == b
+}
+
+/// Leaves out points that are nearly on the line between others (Ramer, Douglas and Peucker): coordinates are rounded to
+/// pixels, which would show.
+fn straighten(points: &[Point], pixels: &dyn Fn(Point) -> (f64, f64)) -> Piece {
+    let [first, .., last] = points else { return points.to_vec() };
+    let (start, end) = (pixels(*first), pixels(*last));
+    let (dx, dy) = (end.0 - start.0, end.1 - start.1);
+    let beside = |point: &Point| {
+        let (x, y) = pixels(*point);
+        ((x - start.0) * dy - (y - start.1) * dx).abs() / dx.hypot(dy)
+    };
+    let inner = points.iter().enumerate().skip(1).take(points.len() - 2);
+    let farthest = inner.map(|(i, point)| (i, beside(point))).max_by(|a, b| a.1.total_cmp(&b.1));
+    match farthest.filter(|(_, distance)| *distance > NEARLY) {
+        None => vec![*first, *last],
+        Some((i, _)) => {
+            let mut kept = straighten(&points[..=i], pixels);
+            kept.pop();
+            kept.extend(straighten(&points[i..], pixels));
+            kept
         }
     }
-    kept
+}
+
+/// The parts of a piece that lie in a frame.
+fn clip(piece: &[Point], frame: Frame) -> Vec<Vec<(f64, f64)>> {
+    let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
+    for pair in piece.windows(2) {
+        let [a, b] = [pair[0], pair[1]].map(|(x, value)| (f64::from(x), f64::from(value)));
+        if a.1.max(b.1) < frame.low || a.1.min(b.1) > frame.high {
+            continue;
+        }
+        let inside = |point: (f64, f64)| {
+            let value = point.1.clamp(frame.low, frame.high);
+            let x = || a.0 + (b.0 - a.0) * (value - a.1) / (b.1 - a.1);
+            if value == point.1 { point } else { (x(), value) }
+        };
+        let (a, b) = (inside(a), inside(b));
+        match parts.last_mut() {
+            Some(part) if part.last() == Some(&a) => part.push(b),
+            _ => parts.push(vec![a, b]),
+        }
+    }
+    parts
 }
 
 fn draw_panel<DB: DrawingBackend>(
     area: &DrawingArea<DB, plotters::coord::Shift>,
-    op: &dyn Op,
     column: &Column,
     write: usize,
-    pieces: &[Piece],
+    curve: &Curve,
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
     let colour = COLOURS[write % COLOURS.len()];
-    let values = || pieces.iter().flatten().map(|(_, value)| *value);
-    let (low, high) = values().fold((0.0_f32, 1.0_f32), |(low, high), v| (low.min(v), high.max(v)));
-    let margin = (high - low) * 0.1;
+    let frame = curve.frame.widened(0.1);
+    let (start, end) = (f64::from(*column.range.start()), f64::from(*column.range.end()));
     let mut chart = ChartBuilder::on(area)
         .margin(10)
         .margin_right(24)
         .set_label_area_size(LabelAreaPosition::Left, 56)
         .set_label_area_size(LabelAreaPosition::Bottom, 44)
-        .caption(formula(op, write), font(17).color(&colour))
-        .build_cartesian_2d(
-            f64::from(*column.range.start())..f64::from(*column.range.end()),
-            f64::from(low - margin)..f64::from(high + margin),
-        )?;
+        .caption(formula(column.op, write), font(17).color(&colour))
+        .build_cartesian_2d(start..end, frame.low..frame.high)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -210,45 +399,68 @@ fn draw_panel<DB: DrawingBackend>(
         .axis_style(INK)
         .x_labels(10)
         .y_labels(6)
-        .x_label_formatter(&|x| (*x as f32).to_string())
-        .y_label_formatter(&|y| (*y as f32).to_string())
-        .x_desc(column.caption(op))
+        .x_label_formatter(&|x| number(*x, end - start))
+        .y_label_formatter(&|y| number(*y, frame.height()))
+        .x_desc(column.caption())
         .label_style(font(14).color(&INK))
         .axis_desc_style(font(15).color(&INK))
         .draw()?;
-    for piece in pieces {
-        let points = piece.iter().map(|(x, y)| (f64::from(*x), f64::from(*y)));
-        chart.draw_series(LineSeries::new(points, colour.stroke_width(3)))?;
+    for part in curve.pieces.iter().flat_map(|piece| clip(piece, frame)) {
+        chart.draw_series(LineSeries::new(part, colour.stroke_width(3)))?;
     }
-    draw_dots(&mut chart, pieces, colour)
+    draw_dots(&mut chart, curve, colour)
+}
+
+/// A number on an axis of this length: a zero may be what is left of a sum, and few digits are the number's own.
+fn number(value: f64, length: f64) -> String {
+    let value = if value.abs() < 1e-6 * length { 0.0 } else { value };
+    let value = format!("{value:.5e}").parse().unwrap_or(value);
+    if value == 0.0 || (1e-4..1e6).contains(&value.abs()) { value.to_string() } else { format!("{value:e}") }
 }
 
 type Chart<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// The ends at each jump.
+/// The ends at each jump, where it can be told of all of them which takes the value.
 fn draw_dots<DB: DrawingBackend>(
     chart: &mut Chart<DB>,
-    pieces: &[Piece],
+    curve: &Curve,
     colour: RGBColor,
 ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
-    let at = |point: &(f32, f32)| (f64::from(point.0), f64::from(point.1));
-    for pair in pieces.windows(2) {
-        let (Some(left), Some(right)) = (pair[0].last(), pair[1].first()) else { continue };
-        // The jump is at a short binary fraction, or for the tie just above -0.5 one step beside it.
-        let roundness = |a: f32, b: f32| a.to_bits().trailing_zeros().max(b.to_bits().trailing_zeros());
-        let left_takes = roundness(left.0, left.0.next_down()) > roundness(right.0, right.0.next_up());
-        let (full, empty) = if left_takes { (left, right) } else { (right, left) };
-        chart.draw_series([Circle::new(at(full), 5, colour.filled())])?;
-        chart.draw_series([Circle::new(at(empty), 5, WHITE.filled())])?;
-        chart.draw_series([Circle::new(at(empty), 5, colour.stroke_width(2))])?;
+    let ends = curve.pieces.windows(2).filter_map(|pair| Some([*pair[0].last()?, *pair[1].first()?]));
+    let jumps = ends.filter(|[left, right]| are_neighbours(left.0, right.0)).map(full_and_empty);
+    let jumps = jumps.collect::<Option<Vec<_>>>().filter(|jumps| jumps.len() <= MAX_DOTS);
+    for [full, empty] in jumps.unwrap_or_default() {
+        let at = |point: Point| (f64::from(point.0), f64::from(point.1));
+        if curve.frame.contains(full.1) {
+            chart.draw_series([Circle::new(at(full), 5, colour.filled())])?;
+        }
+        if curve.frame.contains(empty.1) {
+            chart.draw_series([Circle::new(at(empty), 5, WHITE.filled())])?;
+            chart.draw_series([Circle::new(at(empty), 5, colour.stroke_width(2))])?;
+        }
     }
     Ok(())
+}
+
+/// The end of a jump that takes the value, then the other.
+///
+/// The jump is at a short binary fraction, or for the tie just above -0.5 one step beside it.
+fn full_and_empty([left, right]: [Point; 2]) -> Option<[Point; 2]> {
+    let roundness = |a: f32, b: f32| a.to_bits().trailing_zeros().max(b.to_bits().trailing_zeros());
+    let of_left = roundness(left.0, left.0.next_down());
+    let of_right = roundness(right.0, right.0.next_up());
+    let ends = if of_left > of_right { [left, right] } else { [right, left] };
+    (of_left.max(of_right) >= SHORT).then_some(ends)
 }
 
 /// `z = x - y * floor(x / y)`.
 fn formula(op: &dyn Op, write: usize) -> String {
     let output = &op.definition().outputs[write];
-    format!("{} = {}", output.name, output.formula)
+    let text = format!("{} = {}", output.name, output.formula);
+    if text.chars().count() <= MAX_FORMULA {
+        return text;
+    }
+    text.chars().take(MAX_FORMULA).chain("...".chars()).collect()
 }
 
 fn font(size: u32) -> TextStyle<'static> {

@@ -60,6 +60,11 @@ pub(crate) fn speed(bytes_per_second: f64) -> String {
     format!("{:.2} GB/s", bytes_per_second / 1e9)
 }
 
+/// A text as one word of a shell's.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Prints on standard error.
 pub(crate) fn note(text: &str) {
     // Nowhere is left to report that this failed.

@@ -3,10 +3,12 @@
 //! Where no gradient is a sum, `z` is computed chunk by chunk: of files of its size a chunk is in memory, of those that are
 //! broadcast all. A sum needs all of its terms in one call, so then everything is in memory.
 
+use std::path::Path;
+
 use elemgrad::{
     Args, Choice, DType, Element, Layout, Op, Runner, View, broadcast,
     half::{bf16, f16},
-    op::{self, Kind},
+    op::{self, Definition, Kind},
 };
 
 use crate::{
@@ -29,8 +31,8 @@ struct Input {
 }
 
 /// What is computed.
-struct Job {
-    op: &'static dyn Op,
+struct Job<'a> {
+    op: &'a dyn Op,
     outputs: op::Outputs,
     /// Of `z`.
     shape: Vec<u64>,
@@ -41,11 +43,13 @@ struct Job {
 }
 
 pub(crate) fn execute(args: &cli::Run, device: &Choice) -> Result<(), Failure> {
-    let mut inputs = open_inputs(args)?;
+    let given = args.op.one()?;
+    let (op, definition) = (given.op(), given.op().definition());
+    let mut inputs = open_inputs(args, definition)?;
     let dtype = storage_type(args, &inputs)?;
-    let outputs = wanted(args)?;
-    let shape = shape(args.op.0, &inputs)?;
-    let (job, files) = Job::new(args.op.0, dtype, outputs, shape, &inputs)?;
+    let outputs = wanted(args, definition)?;
+    let shape = shape(op, &inputs)?;
+    let (job, files) = Job::new(op, dtype, outputs, shape, &inputs)?;
     let runner = Runner::open(device)?;
     let mut outputs = Outputs::create(&args.out, &files)?;
     match dtype {
@@ -63,34 +67,48 @@ pub(crate) fn execute(args: &cli::Run, device: &Choice) -> Result<(), Failure> {
     outputs.complete()
 }
 
+/// A file that is given for an input: its name, the option and the path.
+type Named<'a> = (&'a str, String, &'a Path);
+
 /// Opens the op's inputs, and the upstream gradient where there is one.
-fn open_inputs(args: &cli::Run) -> Result<Vec<Input>, Failure> {
-    let definition = args.op.0.definition();
-    let given = [("x", Some(&args.x)), ("y", args.y.as_ref())];
-    let mut files = Vec::new();
-    for (name, path) in given {
-        match (definition.inputs.iter().any(|input| input == name), path) {
-            (true, Some(path)) => files.push((name, path)),
-            (true, None) => {
-                return Err(Failure::Usage(format!("{} needs --{name}: give a .npy file", definition.name)));
-            }
-            (false, Some(_)) => {
-                return Err(Failure::Usage(format!(
-                    "{} has no input {name}: leave out --{name}",
-                    definition.name
-                )));
-            }
-            (false, None) => {}
-        }
+fn open_inputs(args: &cli::Run, definition: &Definition) -> Result<Vec<Input>, Failure> {
+    let short = [("x", &args.x), ("y", &args.y)].into_iter();
+    let short = short.filter_map(|(name, path)| Some((name, format!("--{name}"), path.as_deref()?)));
+    let long = args.inputs.iter().map(|(name, path)| (&**name, format!("--in {name}"), &**path));
+    let named: Vec<Named> = short.chain(long).collect();
+    if let Some((name, option, _)) = named.iter().find(|(name, ..)| !has_input(definition, name)) {
+        let inputs = definition.inputs.join(", ");
+        return Err(Failure::Usage(format!(
+            "{} has no input {name}, only {inputs}: leave out {option}",
+            definition.name
+        )));
     }
-    files.extend(args.grad.as_ref().map(|path| ("grad", path)));
-    files
-        .into_iter()
-        .map(|(name, path)| {
-            let reader = npy::Reader::open(path).map_err(|e| Failure::Usage(format!("--{name} {e}")))?;
-            Ok(Input { option: format!("--{name}"), reader })
-        })
-        .collect()
+    let mut files = Vec::new();
+    for input in &definition.inputs {
+        files.push(file_of(input, &named, &definition.name)?);
+    }
+    let upstream = args.grad.as_deref().map(|path| ("--grad", path));
+    let files = files.into_iter().map(|(_, option, path)| (&**option, *path)).chain(upstream);
+    files.map(|(option, path)| Input::open(option, path)).collect()
+}
+
+fn has_input(definition: &Definition, name: &str) -> bool {
+    definition.inputs.iter().any(|input| input == name)
+}
+
+/// The one file of an input.
+fn file_of<'a, 'b>(input: &str, named: &'b [Named<'a>], op: &str) -> Result<&'b Named<'a>, Failure> {
+    let mut files = named.iter().filter(|(name, ..)| *name == input);
+    match (files.next(), files.next()) {
+        (Some(file), None) => Ok(file),
+        (Some((_, first, _)), Some((_, second, _))) => Err(Failure::Usage(format!(
+            "{input} is given twice, by {first} and {second}: leave out one of them"
+        ))),
+        _ if ["x", "y"].contains(&input) => {
+            Err(Failure::Usage(format!("{op} needs --{input}: give a .npy file")))
+        }
+        _ => Err(Failure::Usage(format!("{op} needs --in {input}=FILE.npy"))),
+    }
 }
 
 /// The type of all operands: what `--dtype` says, else what the first file holds, f32 for f64.
@@ -131,8 +149,7 @@ fn storage_type(args: &cli::Run, inputs: &[Input]) -> Result<DType, Failure> {
 }
 
 /// `z`, the gradients where there is an upstream one, and what else was asked for.
-fn wanted(args: &cli::Run) -> Result<op::Outputs, Failure> {
-    let definition = args.op.0.definition();
+fn wanted(args: &cli::Run, definition: &Definition) -> Result<op::Outputs, Failure> {
     let mut outputs = op::Outputs::Z;
     if args.grad.is_some() {
         outputs = outputs | definition.all_outputs(op::Pass::Backward);
@@ -194,10 +211,10 @@ enum Values<E> {
     Alias(usize),
 }
 
-impl Job {
+impl<'a> Job<'a> {
     /// What is computed, and the files that it is written to.
     fn new(
-        op: &'static dyn Op,
+        op: &'a dyn Op,
         dtype: DType,
         outputs: op::Outputs,
         shape: Vec<u64>,
@@ -360,6 +377,11 @@ fn resize<T: bytemuck::Zeroable + Clone>(values: &mut Vec<T>, len: u64) -> Resul
 }
 
 impl Input {
+    fn open(option: &str, path: &Path) -> Result<Self, Failure> {
+        let reader = npy::Reader::open(path).map_err(|e| Failure::Usage(format!("{option} {e}")))?;
+        Ok(Self { option: option.to_owned(), reader })
+    }
+
     /// All elements.
     fn read_all<E: Element>(&mut self) -> Result<Vec<E>, Failure> {
         let mut values = Vec::new();

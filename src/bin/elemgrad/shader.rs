@@ -11,18 +11,19 @@ use serde_json::json;
 use crate::{cli, failure::Failure, print};
 
 pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure> {
+    let given = args.op.one()?;
+    let definition = given.op().definition();
     // The WGSL is the same on every device; one that is asked for must be there.
     if *device != Choice::Auto {
         Runner::open(device)?;
     }
-    let definition = args.op.0.definition();
     let pass = args.pass.unwrap_or(Pass::Fused);
     let outputs = definition.outputs(pass);
     if args.functions {
         return print::out(&shader::functions(definition, outputs, args.dtype));
     }
     let kernel = Kernel::contiguous(definition, outputs, args.dtype, args.access);
-    let shader = shader::compose(args.op.0, &kernel);
+    let shader = shader::compose(given.op(), &kernel);
     if !args.json {
         return print::out(&shader.source);
     }

@@ -4,12 +4,12 @@ use std::{fmt::Write as _, ops::ControlFlow};
 
 use elemgrad::{
     Choice, DType, Op, Runner,
-    op::{self, Pass},
+    op::Pass,
     verify::{Inputs, Mismatch, Report, verify},
 };
 use serde_json::json;
 
-use crate::{cli, failure::Failure, interrupt, print, progress::Progress};
+use crate::{cli, failure::Failure, interrupt, op::Given, print, progress::Progress};
 
 /// Elements that are sampled of an op of one input, and of more, unless told.
 const SAMPLE: [u64; 2] = [1 << 24, 10_000_000];
@@ -17,14 +17,15 @@ const SAMPLE: [u64; 2] = [1 << 24, 10_000_000];
 const MAX_INPUT_BITS: u64 = 32;
 
 pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure> {
-    let checks = checks(args)?;
+    let ops = args.op.all()?;
+    let checks = checks(args, &ops)?;
     let runner = Runner::open(device)?;
     let told = |pass: &Pass| args.passes.is_empty() || args.passes.contains(pass);
     let passes: Vec<_> = Pass::ALL.into_iter().filter(told).collect();
     let mut reports = Vec::new();
-    for (op, inputs) in &checks {
-        let report = check(&runner, *op, args.dtype, inputs, &passes)?;
-        let details = details(&report);
+    for (given, inputs) in &checks {
+        let report = check(&runner, given.op(), args.dtype, inputs, &passes)?;
+        let details = details(&report, &given.arguments);
         if args.json {
             print::note(&details);
         } else {
@@ -59,26 +60,26 @@ pub(crate) fn check(
 }
 
 /// What is compared on what.
-fn checks(args: &cli::Verify) -> Result<Vec<(&'static dyn Op, Inputs)>, Failure> {
-    if let (Some(cli::BuiltIn(op)), false) = (args.op, args.bits.is_empty()) {
-        return Ok(vec![(op, given(op, args.dtype, &args.bits)?)]);
+fn checks<'a>(args: &cli::Verify, ops: &'a [Given]) -> Result<Vec<(&'a Given, Inputs)>, Failure> {
+    if let ([one], false) = (ops, args.bits.is_empty()) {
+        return Ok(vec![(one, given(one.op(), args.dtype, &args.bits)?)]);
     }
-    let ops = args.op.map_or(op::BUILT_IN.to_vec(), |cli::BuiltIn(op)| vec![op]);
     let exhaustive = |op: &dyn Op| args.exhaustive && input_bits(op, args.dtype) <= MAX_INPUT_BITS;
-    let checks = ops.iter().map(|op| {
-        let count = args.pairs.unwrap_or(SAMPLE[usize::from(op.definition().inputs.len() > 1)]);
+    let checks = ops.iter().map(|given| {
+        let count = args.pairs.unwrap_or(SAMPLE[usize::from(given.op().definition().inputs.len() > 1)]);
         let sample = Inputs::Sample { count, seed: args.seed };
-        (*op, if exhaustive(*op) { Inputs::Exhaustive } else { sample })
+        (given, if exhaustive(given.op()) { Inputs::Exhaustive } else { sample })
     });
-    if args.exhaustive && !ops.iter().any(|op| exhaustive(*op)) {
+    if args.exhaustive && !ops.iter().any(|given| exhaustive(given.op())) {
+        let op = ops[0].op();
         return Err(Failure::Usage(format!(
             "{} has {} bits of input in {}, too many to check exhaustively: leave out --exhaustive, or give --pairs",
-            ops[0].definition().name,
-            input_bits(ops[0], args.dtype),
+            op.definition().name,
+            input_bits(op, args.dtype),
             args.dtype.name()
         )));
     }
-    if args.pairs.is_some() && ops.iter().all(|op| exhaustive(*op)) {
+    if args.pairs.is_some() && ops.iter().all(|given| exhaustive(given.op())) {
         return Err(Failure::Usage(
             "--pairs says how many inputs to sample, --exhaustive takes all: leave out one of them".into(),
         ));
@@ -139,22 +140,21 @@ fn summary(report: &Report, inputs: &Inputs, passes: &[Pass]) -> String {
     )
 }
 
-/// The first mismatches, each with a line that repeats it.
-pub(crate) fn details(report: &Report) -> String {
+/// The first mismatches, each with a line that repeats it: the op by `arguments`.
+pub(crate) fn details(report: &Report, arguments: &str) -> String {
     report.first.iter().fold(String::new(), |mut text, mismatch| {
-        let _ = writeln!(text, "{} {mismatch}\n  {}", report.op, repeat(report, mismatch));
+        let _ = writeln!(text, "{} {mismatch}\n  {}", report.op, repeat(report, arguments, mismatch));
         text
     })
 }
 
-fn repeat(report: &Report, mismatch: &Mismatch) -> String {
+fn repeat(report: &Report, arguments: &str, mismatch: &Mismatch) -> String {
     let (dtype, digits) = (mismatch.dtype, 2 * mismatch.dtype.size() as usize);
     let bits = mismatch.reads.iter().map(|(name, value)| format!("{name}={:0digits$x}", dtype.round(*value)));
     format!(
-        "elemgrad verify {} --dtype {} --device '{}' --bits {}",
-        report.op,
+        "elemgrad verify {arguments} --dtype {} --device {} --bits {}",
         dtype.name(),
-        report.device.replace('\'', r"'\''"),
+        print::quoted(&report.device),
         bits.collect::<Vec<_>>().join(",")
     )
 }
@@ -162,6 +162,7 @@ fn repeat(report: &Report, mismatch: &Mismatch) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use elemgrad::op;
 
     use super::*;
 
@@ -193,7 +194,9 @@ mod tests {
     fn exhaustive_is_for_32_bits_of_input() -> Result<(), Box<dyn std::error::Error>> {
         let counts = |line: &str| -> Result<Vec<u64>, Box<dyn std::error::Error>> {
             let args = parse(line)?;
-            Ok(checks(&args)?.iter().map(|(op, i)| i.count(op.definition(), args.dtype)).collect())
+            let ops = args.op.all()?;
+            let checks = checks(&args, &ops)?;
+            Ok(checks.iter().map(|(given, i)| i.count(given.op().definition(), args.dtype)).collect())
         };
         assert_eq!(counts("elemgrad verify")?, [1 << 24, 10_000_000]);
         assert_eq!(counts("elemgrad verify --exhaustive")?, [1 << 32, 10_000_000]);
@@ -229,7 +232,7 @@ mod tests {
             let inputs = given(&Wrong, dtype, &element)?;
             let report = check(&Runner::cpu(), &Wrong, dtype, &inputs, &[Pass::Forward])?;
             assert_eq!((report.checked, report.mismatches), (1, 1));
-            let details = details(&report);
+            let details = details(&report, "mod");
             let (said, line) = details.trim_end().split_once("\n  ").ok_or("no second line")?;
             assert!(said.contains("expected") && said.contains(half), "{said}");
             let name = dtype.name();

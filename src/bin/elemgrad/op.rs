@@ -1,0 +1,167 @@
+//! The op of a call: a built-in one, or one of the user's WGSL.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use elemgrad::{CustomOp, Error, Op, op::BUILT_IN};
+
+use crate::{
+    cli::{BuiltIn, OpArgs},
+    failure::Failure,
+    print::quoted,
+};
+
+/// The most bytes of a text that are compiled.
+const MAX_TEXT: u64 = 64 << 10;
+
+/// An op, and how it was given.
+pub(crate) struct Given {
+    held: Held,
+    /// The arguments that give it again.
+    pub(crate) arguments: String,
+}
+
+enum Held {
+    BuiltIn(&'static dyn Op),
+    Custom(Box<CustomOp>),
+}
+
+impl Given {
+    pub(crate) fn op(&self) -> &dyn Op {
+        match &self.held {
+            Held::BuiltIn(op) => *op,
+            Held::Custom(op) => &**op,
+        }
+    }
+
+    /// The op as what it is where it is one of the user's.
+    pub(crate) fn custom(&self) -> Option<&CustomOp> {
+        match &self.held {
+            Held::BuiltIn(_) => None,
+            Held::Custom(op) => Some(op),
+        }
+    }
+
+    fn built_in(op: &'static dyn Op) -> Self {
+        Self { held: Held::BuiltIn(op), arguments: op.definition().name.to_string() }
+    }
+}
+
+impl OpArgs {
+    /// The op of a call that has to have one.
+    pub(crate) fn one(&self) -> Result<Given, Failure> {
+        self.given()?.ok_or_else(|| Failure::Usage("needs an op: a name, --wgsl or --expr".into()))
+    }
+
+    /// The op, or all built-in ones where none is given.
+    pub(crate) fn all(&self) -> Result<Vec<Given>, Failure> {
+        Ok(self.given()?.map_or_else(|| BUILT_IN.map(Given::built_in).into(), |given| vec![given]))
+    }
+
+    fn given(&self) -> Result<Option<Given>, Failure> {
+        let (origin, op, argument) = match (self.built_in, &self.wgsl, &self.expr) {
+            (Some(BuiltIn(op)), ..) => return Ok(Some(Given::built_in(op))),
+            (_, Some(path), _) => {
+                let shown = path.display().to_string();
+                let origin = if is_standard_input(path) { "<stdin>" } else { &*shown };
+                let op = CustomOp::from_wgsl(name(path), &text(path)?);
+                (origin.to_owned(), op, format!("--wgsl {}", quoted(&shown)))
+            }
+            (.., Some(text)) => {
+                let op = CustomOp::from_expression("expr", text);
+                ("--expr".to_owned(), op, format!("--expr {}", quoted(text)))
+            }
+            _ => return Ok(None),
+        };
+        let arithmetic = self.arithmetic.unwrap_or_default();
+        let op = op.and_then(|op| op.with_arithmetic(arithmetic)).map_err(|error| wrong(&origin, error))?;
+        let told = self.arithmetic.map_or(String::new(), |told| format!(" --arithmetic {}", told.name()));
+        Ok(Some(Given { held: Held::Custom(op.into()), arguments: argument + &told }))
+    }
+}
+
+/// What is wrong with a text, as compilers say where.
+fn wrong(origin: &str, error: Error) -> Failure {
+    match error {
+        Error::Wgsl { line, column, message, source_line, caret, .. } => Failure::Usage(format!(
+            "{origin}:{line}:{column}: {message}\n    {source_line}\n    {:caret$}^",
+            ""
+        )),
+        _ => Failure::usage(error),
+    }
+}
+
+/// The name of a file's op: its stem, with what no identifier has replaced.
+fn name(path: &Path) -> String {
+    if is_standard_input(path) {
+        return "stdin".into();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    Ok(if is_standard_input(path) { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) })
+}
+
+/// A file's text. What is too long for the compiler is not read to its end: it may have none.
+fn text(path: &Path) -> Result<String, Failure> {
+    let failed = |problem: String| Failure::Usage(format!("{}: {problem}", path.display()));
+    let mut bytes = Vec::new();
+    let len = open(path).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes));
+    let len = len.map_err(|e| failed(format!("cannot be read: {e}")))?;
+    if len as u64 > MAX_TEXT {
+        return Err(failed(format!("has more than the {MAX_TEXT} bytes that are compiled")));
+    }
+    String::from_utf8(bytes).map_err(|_| failed("is no text: WGSL is UTF-8".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn arguments_give_the_op_again() -> Result<(), Box<dyn std::error::Error>> {
+        let cases: [(&[&str], &str); 4] = [
+            (&["mod"], "mod"),
+            (&["--expr", "x * y"], "--expr 'x * y'"),
+            (&["--expr", "-x", "--arithmetic", "exact"], "--expr '-x' --arithmetic exact"),
+            (
+                &["--arithmetic", "native", "--expr", "x // it's"],
+                r"--expr 'x // it'\''s' --arithmetic native",
+            ),
+        ];
+        for (given, expected) in cases {
+            let command = Cli::try_parse_from([&["elemgrad", "verify"], given].concat())?.command;
+            let Some(Command::Verify(args)) = command else { return Err("another command".into()) };
+            assert_eq!(args.op.one()?.arguments, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn files_have_names_of_ops() {
+        let names = [
+            ("a/tooth.wgsl", "tooth"),
+            ("my-op.v2.wgsl", "my_op_v2"),
+            ("2d.wgsl", "_2d"),
+            (".wgsl", "_wgsl"),
+            ("größe", "gr__e"),
+            ("-", "stdin"),
+        ];
+        for (path, expected) in names {
+            assert_eq!(name(Path::new(path)), expected);
+        }
+    }
+}
