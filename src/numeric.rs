@@ -5,11 +5,18 @@ use crate::cpu::simd::Vectors;
 /// The NaN that ops compute: quiet, positive, no payload.
 pub(crate) const NAN: f32 = f32::from_bits(0x7fc0_0000);
 
+/// The number; of NaN, the canonical one.
+#[inline(always)]
+pub(crate) fn canonical(value: f32) -> f32 {
+    // On bits: to LLVM one NaN that an operation gives is as good as another, and so the choice of one may go.
+    let bits = value.to_bits();
+    if bits & 0x7fff_ffff > 0x7f80_0000 { NAN } else { value }
+}
+
 /// The IEEE sum; a NaN is the canonical one.
 #[inline(always)]
 pub(crate) fn sum(a: f32, b: f32) -> f32 {
-    let sum = a + b;
-    if sum.is_nan() { NAN } else { sum }
+    canonical(a + b)
 }
 
 /// The sum of terms by the binary tree that the number of terms fixes: neighbours first, a missing leaf adds nothing.

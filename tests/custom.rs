@@ -19,16 +19,19 @@ use elemgrad::{
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
+type OnAdapter = fn(&wgpu::Adapter) -> Result<(), Failed>;
+type OnCpu = fn() -> Result<(), Failed>;
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut all = trials(|name, adapter| {
-        let trial = |(case, run): (&str, fn(&wgpu::Adapter) -> Result<(), Failed>)| {
+        let trial = |(case, run): (&str, OnAdapter)| {
             let adapter = adapter.clone();
             Trial::test(format!("{name}: {case}"), move || run(&adapter))
         };
         vec![trial(("rebuilt", rebuilt_on)), trial(("few_bindings", few_bindings))]
     });
-    let on_cpu: [(&str, fn() -> Result<(), Failed>); 5] = [
+    let on_cpu: [(&str, OnCpu); 5] = [
         ("rebuilt", rebuilt),
         ("composed", composed),
         ("scalars", scalars),

@@ -357,7 +357,7 @@ fn formula(function: &Function, id: Id, inputs: &[String]) -> String {
     for (id, node) in graph.nodes().filter(|(id, _)| used[id.index()]) {
         let text = match node {
             Node::Read(read) => inputs.get(read).map_or(UPSTREAM, |name| name).to_owned(),
-            Node::Number(bits) => f32::from_bits(bits).to_string(),
+            Node::Number(bits) => constant(f32::from_bits(bits)),
             Node::Truth(value) => value.to_string(),
             Node::Written(_, value) => texts[value.index()].clone(),
             Node::Apply(primitive, operands) => notation(primitive, operands.map(|o| &*texts[o.index()])),
@@ -369,6 +369,12 @@ fn formula(function: &Function, id: Id, inputs: &[String]) -> String {
     // The whole needs no brackets.
     let bare = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
     bare.filter(|bare| balanced(bare)).map_or(text.clone(), str::to_owned)
+}
+
+/// A number in the shorter of the usual notations.
+fn constant(value: f32) -> String {
+    let [plain, scientific] = [value.to_string(), format!("{value:e}")];
+    if plain.len() <= scientific.len() + 3 { plain } else { scientific }
 }
 
 /// Whether each bracket that closes was opened.

@@ -236,8 +236,8 @@ mod tests {
         const LEN: usize = 100_000;
         let mut reads = vec![vec![0.0_f32; LEN]; 3];
         Data::Ordinary.fill(DType::F32, 3, 0, &mut reads);
-        for i in 0..LEN {
-            let operands = [0, 1, 2].map(|column: usize| reads[column][i]);
+        for ((a, b), c) in reads[0].iter().zip(&reads[1]).zip(&reads[2]) {
+            let operands = [*a, *b, *c];
             for primitive in Primitive::ALL {
                 let narrow = f64::from(primitive.compute(DType::F32, operands));
                 let wide = compute(primitive, operands.map(f64::from));

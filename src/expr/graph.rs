@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::primitive::{Primitive, Type};
-use crate::{Error, numeric::NAN};
+use crate::{Error, numeric::canonical};
 
 /// The most nodes of an op, gradients included.
 pub const MAX_NODES: usize = 4096;
@@ -186,8 +186,7 @@ impl Graph {
 
     /// A constant; there is one NaN.
     pub(crate) fn number(&mut self, value: f32) -> Id {
-        let value = if value.is_nan() { NAN } else { value };
-        self.push(Node::Number(value.to_bits()))
+        self.push(Node::Number(canonical(value).to_bits()))
     }
 
     pub(crate) fn truth(&mut self, value: bool) -> Id {

@@ -2,7 +2,7 @@
 
 use crate::{
     DType,
-    numeric::{NAN, sum},
+    numeric::{canonical, sum},
     op::modulo,
 };
 
@@ -224,7 +224,7 @@ impl Primitive {
             Self::Or => return truth(a != 0.0 || b != 0.0),
             Self::Select => return if a == 0.0 { c } else { b },
         };
-        if value.is_nan() { NAN } else { value }
+        canonical(value)
     }
 }
 

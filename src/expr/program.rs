@@ -16,7 +16,7 @@ use crate::{
         simd::Vectors,
         storage::{Aligned, F16, LANES, Storage, Wide, round_bf16},
     },
-    numeric::{NAN, floor, sum},
+    numeric::{canonical, floor, sum},
     op::{Block, MAX_INPUTS, MAX_OUTPUTS, modulo::floor_mod_lanes},
 };
 
@@ -516,11 +516,6 @@ fn work<V: Vectors>(
         }
     }
     None
-}
-
-#[inline(always)]
-fn canonical(value: f32) -> f32 {
-    if value.is_nan() { NAN } else { value }
 }
 
 /// One of two, both of which are loaded: a choice of where to load from would be compiled to a gather.

@@ -83,7 +83,7 @@ fn build(graph: &mut Graph, steps: &[Step]) -> Id {
 
 fn op(steps: &[Step]) -> Result<CustomOp, Error> {
     let inputs = ["x", "y", "w"].map(str::to_owned).to_vec();
-    CustomOp::build("drawn".into(), inputs, |reads: &[Expr]| {
+    CustomOp::build("drawn".into(), &inputs, |reads: &[Expr]| {
         Ok(build(&mut reads[0].graph.borrow_mut(), steps))
     })
 }

@@ -27,7 +27,7 @@ use crate::{
         storage::{Aligned, LANES, Wide},
     },
     dtype::power_of_two,
-    numeric::{NAN, round_f64},
+    numeric::{NAN, canonical, round_f64},
 };
 
 /// The op `mod` (a keyword in Rust, hence the module's name), for calls that take any [`Op`].
@@ -107,8 +107,7 @@ pub fn fused(x: f32, y: f32, dz: f32) -> (f32, (f32, f32)) {
 
 #[inline]
 fn gradient_y(q: f32, dz: f32) -> f32 {
-    let dy = dz * -q;
-    if dy.is_nan() { NAN } else { dy }
+    canonical(dz * -q)
 }
 
 /// `(z, Q)` by long division of the significands.
