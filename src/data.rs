@@ -8,6 +8,8 @@ use crate::{DType, cpu::for_blocks};
 pub enum Data {
     /// Log-uniform magnitudes, ratios below 2^20, random signs: what programs compute with.
     Ordinary,
+    /// Log-uniform magnitudes from 2^-6 to 2^4, random signs: what exponentials and activations meet.
+    Moderate,
     /// Large first inputs, small others: ratios from 2^20 to 2^277.
     Extreme,
     /// Random bits, ordinary, extreme, neighbours of multiples, subnormals and special values, an equal share of each.
@@ -19,6 +21,7 @@ impl Data {
     pub fn name(self) -> &'static str {
         match self {
             Data::Ordinary => "ordinary",
+            Data::Moderate => "moderate",
             Data::Extreme => "extreme",
             Data::Mix => "mix",
         }
@@ -45,6 +48,7 @@ impl Data {
         let kind = match self {
             Data::Ordinary => 0,
             Data::Extreme => 1,
+            Data::Moderate => 6,
             Data::Mix => random.below(6),
         };
         // Exponents of the least and of the greatest number.
@@ -61,6 +65,7 @@ impl Data {
                 1 => rounded(random.magnitude(least, (-20).max(least + 4))),
                 3 => random.any(dtype),
                 4 => random.subnormal_or_any(dtype),
+                6 => rounded(random.magnitude(-6, 4)),
                 _ => rounded(random.special()),
             };
             *input = y;
@@ -71,6 +76,7 @@ impl Data {
             2 => random.near_multiple(dtype, y),
             3 => random.any(dtype),
             4 => random.subnormal_or_any(dtype),
+            6 => rounded(random.magnitude(-6, 4)),
             _ => rounded(random.special()),
         };
     }
@@ -78,7 +84,7 @@ impl Data {
     fn upstream(self, dtype: DType, random: &mut Random) -> f32 {
         let rounded = |v: f32| dtype.widen(dtype.round(v));
         match self {
-            Data::Ordinary | Data::Extreme => rounded(random.magnitude(-4, 4)),
+            Data::Ordinary | Data::Moderate | Data::Extreme => rounded(random.magnitude(-4, 4)),
             Data::Mix => match random.below(4) {
                 0 => rounded(random.special()),
                 1 => rounded(random.magnitude(-4, 4)),

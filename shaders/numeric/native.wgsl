@@ -54,10 +54,11 @@ fn native_log(a: u32) -> u32 {
 }
 
 // WGSL bounds the error of sin and cos on [-pi, pi] only. The first two parts of 2 pi have so few bits that their products
-// with a whole number of turns up to 2^11 are exact.
+// with a whole number of turns up to 2^11 are exact. What the rounding of the turns leaves beyond pi is cut off.
 fn native_turn(x: f32) -> f32 {
     let turns = round(x * 0.15915494);
-    return ((x - turns * 6.28125) - turns * 0.0019350051879882812) - turns * 3.0199159819e-7;
+    let rest = ((x - turns * 6.28125) - turns * 0.0019350051879882812) - turns * 3.0199159819e-7;
+    return clamp(rest, -3.1415925, 3.1415925);
 }
 
 fn native_sin(a: u32) -> u32 {

@@ -5,7 +5,8 @@ use std::{cell::RefCell, sync::Arc};
 use smallvec::SmallVec;
 
 use super::{
-    Arithmetic, Expr,
+    Arithmetic, Expr, Primitive,
+    bounds::Value,
     derive::{derivative, directional, gradients},
     emit::{definition, mask},
     graph::{Failure, Function, Graph, Id, Node},
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     DType, Error, Op,
-    op::{Block, Definition, MAX_INPUTS},
+    op::{Block, Definition, Enclosure, MAX_INPUTS},
 };
 
 /// An op of your own: an expression, the gradients that follow from it or that you write, and all that the built-in ops
@@ -223,6 +224,30 @@ impl CustomOp {
     fn inputs(&self) -> Vec<String> {
         self.definition.inputs.iter().map(ToString::to_string).collect()
     }
+
+    /// All nodes of one element, in numbers of any kind.
+    fn evaluate<T: Copy>(
+        &self,
+        reads: &[f32],
+        known: impl Fn(f32) -> T,
+        apply: impl Fn(Primitive, [T; 3]) -> T,
+    ) -> SmallVec<[T; 64]> {
+        let graph = &self.function.graph;
+        let mut values = SmallVec::with_capacity(graph.len());
+        for (_, node) in graph.nodes() {
+            let value = match node {
+                Node::Read(read) => known(reads[read]),
+                Node::Number(bits) => known(f32::from_bits(bits)),
+                Node::Truth(value) => known(f32::from(value)),
+                Node::Apply(primitive, operands) => {
+                    apply(primitive, operands.map(|operand| values[operand.index()]))
+                }
+                Node::Written(_, value) => values[value.index()],
+            };
+            values.push(value);
+        }
+        values
+    }
 }
 
 /// The name, with a number where it is taken: derivatives have derivatives.
@@ -243,19 +268,8 @@ impl Op for CustomOp {
     }
 
     fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
-        let graph = &self.function.graph;
-        let mut values: SmallVec<[f32; 64]> = SmallVec::from_elem(0.0, graph.len());
-        for (id, node) in graph.nodes() {
-            values[id.index()] = match node {
-                Node::Read(read) => reads[read],
-                Node::Number(bits) => f32::from_bits(bits),
-                Node::Truth(value) => f32::from(value),
-                Node::Apply(primitive, operands) => {
-                    primitive.compute(storage, operands.map(|operand| values[operand.index()]))
-                }
-                Node::Written(_, value) => values[value.index()],
-            };
-        }
+        let apply = |primitive: Primitive, operands| primitive.compute(storage, operands);
+        let values = self.evaluate(reads, |value| value, apply);
         for (write, result) in writes.iter_mut().zip(&self.results) {
             *write = values[result.index()];
         }
@@ -264,5 +278,18 @@ impl Op for CustomOp {
     fn cpu(&self, storage: DType, block: Block) {
         let program = self.programs.of(&self.function.graph, &self.results, storage, block.outputs());
         program.run(storage, block);
+    }
+
+    fn is_exact(&self) -> bool {
+        self.arithmetic == Arithmetic::Exact
+    }
+
+    fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
+        let apply =
+            |primitive, operands: [Value; 3]| Value::apply(primitive, self.arithmetic, storage, &operands);
+        let values = self.evaluate(reads, Value::exact, apply);
+        for (write, result) in writes.iter_mut().zip(&self.results) {
+            *write = values[result.index()].enclosure;
+        }
     }
 }

@@ -21,6 +21,7 @@ use std::{
     ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Sub},
 };
 
+pub mod bounds;
 mod custom;
 mod derive;
 mod emit;

@@ -9,12 +9,15 @@ pub use crate::cpu::block::Block;
 use crate::{DType, Error};
 
 mod args;
+mod enclosure;
 pub mod modulo;
 pub mod spiky;
 mod traffic;
 
 pub use args::{Args, IntoArgs};
 pub(crate) use args::{Call, Given, Operands, Write, check, mask_words};
+pub use enclosure::{Enclosure, Reason};
+pub(crate) use enclosure::{above, below};
 pub use traffic::Traffic;
 
 /// The name of the upstream gradient, an operand of every op.
@@ -96,6 +99,22 @@ pub trait Op: Send + Sync {
     /// A block may lack operands that its [`outputs`](Block::outputs) do not need.
     fn cpu(&self, storage: DType, block: Block) {
         block.for_each(|reads, writes| self.reference(storage, reads, writes));
+    }
+
+    /// Whether every device gives the bits of [`reference`](Op::reference). The CPU path does in any case.
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    /// Where the outputs of one element may lie on a device: operands as those of [`reference`](Op::reference), and, as
+    /// there, not yet rounded to the storage type. Of an op that is exact, and unless told otherwise, at the reference.
+    fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
+        let mut values = [0.0; MAX_OUTPUTS];
+        let values = &mut values[..writes.len()];
+        self.reference(storage, reads, values);
+        for (write, value) in writes.iter_mut().zip(values) {
+            *write = Enclosure::Exact(*value);
+        }
     }
 }
 
@@ -309,11 +328,15 @@ impl Definition {
         used
     }
 
-    /// The numbers of the reads that a set of outputs needs; with `from_mask` the mask is one, where it is used at all.
+    /// The numbers of the reads that a set of outputs needs, of which there is one at least: what is the same everywhere still
+    /// has a length. With `from_mask` the mask is one, where it is used at all.
     pub fn reads_for(&self, outputs: Outputs, from_mask: bool) -> Vec<usize> {
         let used = self.used(outputs, from_mask);
         let reads = self.read_names().enumerate().take(self.upstream() + 1 + usize::from(from_mask));
-        reads.filter(|(_, name)| used.contains(name)).map(|(i, _)| i).collect()
+        let reads: Vec<usize> = reads.filter(|(_, name)| used.contains(name)).map(|(i, _)| i).collect();
+        let has_gradients = outputs.iter().any(|w| self.gradient_of(w).is_some());
+        let for_length = if has_gradients { self.upstream() } else { 0 };
+        if reads.is_empty() { vec![for_length] } else { reads }
     }
 
     /// The lets that a set of outputs needs.

@@ -1,5 +1,6 @@
-//! Comparing a device with the scalar reference, bit for bit, on many elements ([`verify`]) and in every way in which an op
-//! can be called ([`self_test`]); and gradients with central differences ([`gradient_check`]).
+//! Comparing a device with the scalar reference, on many elements ([`verify`]) and in every way in which an op can be called
+//! ([`self_test`]): bit for bit, and on a GPU, for an op that is not [exact](Op::is_exact), with the interval in which each
+//! output must lie ([`Op::enclose`]). And gradients with central differences ([`gradient_check`]).
 //!
 //! ```
 //! use elemgrad::{DType, Runner, modulo, op::Pass, verify::{Inputs, verify}};
@@ -18,32 +19,35 @@ mod gradient;
 #[cfg(not(target_arch = "wasm32"))]
 mod self_test;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 pub use gradient::{GradientComparison, GradientOptions, GradientReport, LeftOut, gradient_check};
 use rayon::prelude::*;
 #[cfg(not(target_arch = "wasm32"))]
 pub use self_test::{SelfTest, SelfTestCase, self_test};
+use smallvec::SmallVec;
 
 use crate::{
     Args, DType, Error, Op, Outputs, Runner, View,
     cpu::for_blocks,
     data::Data,
     host::Column,
-    op::{Definition, Pass, reference_block},
+    op::{Definition, Enclosure, MAX_INPUTS, Pass, reference_block},
 };
 
 /// Elements that are compared at a time: one window of a streamed call.
 const CHUNK: u64 = 1 << 20;
 /// Mismatches that a report shows in full.
 const SHOWN: usize = 10;
+/// Of so many elements one may be left out by a comparison that is to say something.
+const FOR_EACH_LEFT_OUT: u64 = 5;
 
 /// What to compare on.
 #[derive(Clone, Debug)]
 pub enum Inputs {
     /// Every input: all f32 for an op of one input; of the types of 2 bytes also all pairs for an op of two.
     Exhaustive,
-    /// [`Data::Mix`].
+    /// [`data`] for the op.
     Sample {
         /// How many elements.
         count: u64,
@@ -106,7 +110,7 @@ impl Inputs {
         }
     }
 
-    fn fill(&self, dtype: DType, first: u64, copies: usize, operands: &mut [Vec<f32>]) {
+    fn fill(&self, data: Data, dtype: DType, first: u64, copies: usize, operands: &mut [Vec<f32>]) {
         match self {
             Inputs::Exhaustive => {
                 let Some((upstream, inputs)) = operands.split_last_mut() else { return };
@@ -116,9 +120,9 @@ impl Inputs {
                     let mask = u32::MAX >> (32 - width);
                     input.par_iter_mut().enumerate().for_each(|(i, v)| *v = dtype.widen(element(i) & mask));
                 }
-                Data::Mix.fill(dtype, 1, first, std::slice::from_mut(upstream));
+                data.fill(dtype, 1, first, std::slice::from_mut(upstream));
             }
-            Inputs::Sample { seed, .. } => Data::Mix.fill(dtype, *seed, first, operands),
+            Inputs::Sample { seed, .. } => data.fill(dtype, *seed, first, operands),
             Inputs::Given(given) => {
                 for (operand, given) in operands.iter_mut().zip(given) {
                     for (copies, value) in operand.chunks_mut(copies).zip(&given[first as usize..]) {
@@ -128,6 +132,12 @@ impl Inputs {
             }
         }
     }
+}
+
+/// What an op is compared on: [`Data::Mix`], or [`Data::Moderate`] where it is not exact, since nothing is said of what it makes
+/// of NaN, of infinity and of what overflows.
+pub fn data(op: &dyn Op) -> Data {
+    if op.is_exact() { Data::Mix } else { Data::Moderate }
 }
 
 /// How many bits all inputs have.
@@ -154,6 +164,8 @@ pub struct Mismatch {
     pub expected: u32,
     /// The bits that the device said.
     pub actual: u32,
+    /// Where they may lie instead, on a GPU for an op that is not exact.
+    pub enclosure: Option<Enclosure>,
 }
 
 impl std::fmt::Display for Mismatch {
@@ -166,7 +178,11 @@ impl std::fmt::Display for Mismatch {
             let before = if i == 0 { ": " } else { " " };
             write!(f, "{before}{name} = {}", number(self.dtype.round(*value)))?;
         }
-        write!(f, ": {} is {}, expected {}", self.output, show(self.actual), show(self.expected))
+        write!(f, ": {} is {}, expected {}", self.output, show(self.actual), show(self.expected))?;
+        match self.enclosure {
+            Some(within @ Enclosure::Within(..)) => write!(f, " or {within}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -183,13 +199,24 @@ pub struct Report {
     pub checked: u64,
     /// Elements of which any output of any pass is wrong: an element counts once.
     pub mismatches: u64,
+    /// Elements of which an output of a pass was left out ([`Enclosure::LeftOut`]), the rest being compared: an element counts once.
+    pub left_out: u64,
     /// The first mismatches.
     pub first: Vec<Mismatch>,
 }
 
-/// Compares the passes with the reference on every element, on bits: every output, but for those that a pass does not write
+impl Report {
+    /// Whether enough was compared to say something: at most a fifth of the elements had to be left out.
+    pub fn is_conclusive(&self) -> bool {
+        self.left_out * FOR_EACH_LEFT_OUT <= self.checked
+    }
+}
+
+/// Compares the passes with the reference on every element: every output, but for those that a pass does not write
 /// unless told (`dx` of `mod`, which is an alias, its `q`, the mask of `spiky`) on every other chunk of elements, since the
 /// kernels with them and without them take turns. Given elements, and forward of an exhaustive check, are compared on both.
+///
+/// What counts is the bits. Of an op that is not exact a GPU's outputs need only lie where [`Op::enclose`] says.
 ///
 /// `progress` hears how many elements are done and may break off, which leaves [`Report::checked`] short of the count.
 ///
@@ -223,6 +250,7 @@ pub fn verify(
         device: runner.name().into(),
         checked: 0,
         mismatches: 0,
+        left_out: 0,
         first: Vec::new(),
     };
     for turn in 0.. {
@@ -230,16 +258,18 @@ pub fn verify(
         if len == 0 {
             break;
         }
-        let mut wrong = vec![false; len];
+        let mut found = vec![Found::default(); len];
         for &copies in inputs.copies() {
-            let chunk = Chunk::new(op, dtype, inputs, report.checked, len, copies);
+            let range = report.checked..report.checked + len as u64;
+            let chunk = Chunk::new(op, dtype, inputs, range, copies, runner.gpu().is_some());
             for &pass in passes {
                 for (outputs, from_mask) in outputs(definition, pass, inputs, count, turn) {
-                    chunk.compare(runner, outputs, from_mask, &mut wrong, &mut report)?;
+                    chunk.compare(runner, outputs, from_mask, &mut found, &mut report)?;
                 }
             }
         }
-        report.mismatches += wrong.iter().filter(|w| **w).count() as u64;
+        report.mismatches += found.iter().filter(|found| found.wrong).count() as u64;
+        report.left_out += found.iter().filter(|found| found.left_out).count() as u64;
         report.checked += len as u64;
         if progress(report.checked).is_break() {
             break;
@@ -283,6 +313,13 @@ fn outputs(
     sets.iter().map(|set| (*set, false)).chain(from_mask.then_some((all, true))).collect()
 }
 
+/// What was found of an element, in any pass.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    wrong: bool,
+    left_out: bool,
+}
+
 /// Operands and expected outputs of some elements.
 struct Chunk<'a> {
     op: &'a dyn Op,
@@ -291,15 +328,24 @@ struct Chunk<'a> {
     copies: usize,
     values: Vec<Vec<f32>>,
     reads: Vec<Column>,
-    expected: Vec<Column>,
+    expected: Expected,
 }
 
 impl<'a> Chunk<'a> {
-    fn new(op: &'a dyn Op, dtype: DType, inputs: &Inputs, first: u64, len: usize, copies: usize) -> Self {
-        let mut values = vec![vec![0.0; len * copies]; op.definition().upstream() + 1];
-        inputs.fill(dtype, first, copies, &mut values);
+    /// Elements of a range, each so many times.
+    fn new(
+        op: &'a dyn Op,
+        dtype: DType,
+        inputs: &Inputs,
+        range: Range<u64>,
+        copies: usize,
+        on_gpu: bool,
+    ) -> Self {
+        let len = (range.end - range.start) as usize * copies;
+        let mut values = vec![vec![0.0; len]; op.definition().upstream() + 1];
+        inputs.fill(data(op), dtype, range.start, copies, &mut values);
         let reads = values.iter().map(|v| Column::of(Some(dtype), v)).collect();
-        let expected = reference(op, dtype, &values, len * copies);
+        let expected = Expected::new(op, dtype, &values, len, on_gpu);
         Self { op, dtype, copies, values, reads, expected }
     }
 
@@ -308,25 +354,30 @@ impl<'a> Chunk<'a> {
         runner: &Runner,
         outputs: Outputs,
         from_mask: bool,
-        wrong: &mut [bool],
+        found: &mut [Found],
         report: &mut Report,
     ) -> Result<(), Error> {
         let definition = self.op.definition();
         let needed = definition.reads_for(outputs, from_mask);
+        // Where nothing is needed, the inputs still tell how much is wanted.
+        let given = |i: usize| needed.contains(&i) || needed.is_empty() && i < definition.upstream();
         let mut reads: Vec<Option<View>> =
-            (0..).zip(&self.reads).map(|(i, r)| needed.contains(&i).then(|| r.view())).collect();
-        reads.extend(definition.mask().filter(|_| from_mask).map(|w| Some(self.expected[w].view())));
+            (0..).zip(&self.reads).map(|(i, r)| given(i).then(|| r.view())).collect();
+        reads.extend(definition.mask().filter(|_| from_mask).map(|w| Some(self.expected.bits[w].view())));
         let mut actual: Vec<Option<Column>> = (0..)
-            .zip(&self.expected)
+            .zip(&self.expected.bits)
             .map(|(w, expected)| outputs.contains(w).then(|| unwritten(expected)))
             .collect();
         let writes = actual.iter_mut().map(|w| w.as_mut().map(Column::output)).collect();
         runner.run_here(Args { dtype: Some(self.dtype), ..Args::new(self.op, reads, writes) })?;
 
         for (w, actual) in actual.iter().enumerate() {
-            let (Some(actual), expected) = (actual, &self.expected[w]) else { continue };
-            for i in expected.differing(actual) {
-                let shown = std::mem::replace(&mut wrong[i / self.copies], true);
+            let Some(actual) = actual else { continue };
+            for i in self.expected.left_out(w) {
+                found[i / self.copies].left_out = true;
+            }
+            for i in self.expected.wrong(w, actual) {
+                let shown = std::mem::replace(&mut found[i / self.copies].wrong, true);
                 if !shown && report.first.len() < SHOWN {
                     let reads = definition.read_names().zip(&self.values);
                     report.first.push(Mismatch {
@@ -336,14 +387,68 @@ impl<'a> Chunk<'a> {
                         output: definition.write_name(w).to_owned(),
                         is_mask: definition.mask() == Some(w),
                         reads: reads.map(|(name, values)| (name.to_owned(), values[i])).collect(),
-                        expected: expected.bits(i),
+                        expected: self.expected.bits[w].bits(i),
                         actual: actual.bits(i),
+                        enclosure: self.expected.enclosure(w, i),
                     });
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What is expected of a device: the reference's bits, and where outputs may lie instead.
+pub(crate) struct Expected {
+    bits: Vec<Column>,
+    /// By element, then by output; none where the bits count.
+    enclosures: Vec<Enclosure>,
+}
+
+impl Expected {
+    pub(crate) fn new(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize, on_gpu: bool) -> Self {
+        let bits = reference(op, dtype, reads, len);
+        let by_bits = op.is_exact() || !on_gpu;
+        Self { bits, enclosures: if by_bits { Vec::new() } else { enclosures(op, dtype, reads, len) } }
+    }
+
+    fn enclosure(&self, w: usize, i: usize) -> Option<Enclosure> {
+        self.enclosures.get(i * self.bits.len() + w).copied()
+    }
+
+    /// The elements of output `w` of which nothing is said.
+    fn left_out(&self, w: usize) -> impl Iterator<Item = usize> {
+        let of_output = self.enclosures.iter().skip(w).step_by(self.bits.len()).enumerate();
+        of_output.filter(|(_, enclosure)| enclosure.is_left_out()).map(|(i, _)| i)
+    }
+
+    /// The elements of output `w` that are neither the reference's nor where they may lie.
+    pub(crate) fn wrong(&self, w: usize, actual: &Column) -> Vec<usize> {
+        let mut wrong = self.bits[w].differing(actual);
+        // Of a mask's last element the unused bits count, which no enclosure speaks of.
+        let same = |i| self.bits[w].bits(i) == actual.bits(i);
+        let allowed = |i| self.enclosure(w, i).is_some_and(|e| e.allows(actual.slice().get(i)));
+        wrong.retain(|i| same(*i) || !allowed(*i));
+        wrong
+    }
+}
+
+/// Where all outputs of each element may lie, once they are stored, on all cores; a read that is empty counts as zeros.
+fn enclosures(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize) -> Vec<Enclosure> {
+    let definition = op.definition();
+    let writes = definition.write_count();
+    let mut all = vec![Enclosure::Exact(0.0); len * writes];
+    all.par_chunks_mut(writes).enumerate().for_each(|(i, enclosures)| {
+        let reads: SmallVec<[f32; MAX_INPUTS + 1]> =
+            reads.iter().map(|read| read.get(i).copied().unwrap_or(0.0)).collect();
+        op.enclose(dtype, &reads, enclosures);
+        for (w, enclosure) in enclosures.iter_mut().enumerate() {
+            if definition.mask() != Some(w) {
+                *enclosure = enclosure.rounded(dtype);
+            }
+        }
+    });
+    all
 }
 
 /// Bit patterns that no output has unless it is written: what a device leaves alone counts as wrong.
@@ -367,4 +472,49 @@ pub(crate) fn reference(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usiz
     for_blocks(&slices, &mut targets, |block| reference_block(op, dtype, &block.reads, &mut block.writes));
     let kind = |w: usize| if definition.mask() == Some(w) { None } else { Some(dtype) };
     values.iter().enumerate().map(|(w, values)| Column::of(kind(w), values)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CustomOp, expr::Arithmetic};
+
+    /// What a GPU may give of an op that is not exact.
+    #[test]
+    fn enclosures_decide_on_a_gpu() -> Result<(), Error> {
+        let op = CustomOp::new("thirds", ["x"], |[x]| (x / 3.0).floor())?;
+        let reads = [vec![1.0, 3.0, f32::NAN], vec![1.0; 3]];
+        let expected = Expected::new(&op, DType::F32, &reads, 3, true);
+        assert_eq!(expected.left_out(0).collect::<Vec<_>>(), [1, 2], "at a jump, and of NaN");
+        assert_eq!(expected.left_out(1).count(), 0, "the gradient is 0");
+        let wrong = |values: &[f32]| expected.wrong(0, &Column::of(Some(DType::F32), values));
+        assert!(wrong(&[-0.0, 0.0, 5.0]).is_empty());
+        assert_eq!(wrong(&[1.0, 0.0, 5.0]), [0]);
+
+        for (op, on_gpu) in [(op.clone().with_arithmetic(Arithmetic::Exact)?, true), (op, false)] {
+            let expected = Expected::new(&op, DType::F32, &reads, 3, on_gpu);
+            assert_eq!(expected.left_out(0).count(), 0);
+            assert_eq!(expected.wrong(0, &Column::of(Some(DType::F32), &[-0.0, 1.0, f32::NAN])), [0]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_mismatch_shows_the_interval() {
+        let mismatch = Mismatch {
+            dtype: DType::F32,
+            element: 3,
+            pass: Pass::Forward,
+            output: "z".into(),
+            is_mask: false,
+            reads: vec![("x".into(), 1.0)],
+            expected: 0.5_f32.to_bits(),
+            actual: 0.75_f32.to_bits(),
+            enclosure: Some(Enclosure::Within(0.25, 0.625)),
+        };
+        assert_eq!(
+            mismatch.to_string(),
+            "element 3, forward: x = 1e0 (3f800000): z is 7.5e-1 (3f400000), expected 5e-1 (3f000000) or 2.5e-1 to 6.25e-1"
+        );
+    }
 }

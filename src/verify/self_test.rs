@@ -8,7 +8,7 @@ use crate::{
     data::Data,
     gpu::{Operand, timing::Timer},
     host::Column,
-    op::{Definition, Kind, Pass, mask_words},
+    op::{Definition, Enclosure, Kind, Pass, Reason, mask_words},
 };
 
 /// Lengths around the boundaries of a kernel: a vector, a workgroup, some workgroups, more than one row of blocks.
@@ -263,7 +263,7 @@ impl Way {
         let mut cases: Vec<_> =
             passes.iter().map(|pass| SelfTestCase::new(dtype, *pass, &self.name)).collect();
         for setting in &self.settings {
-            let call = Call::new(op, dtype, setting, self.adds)?;
+            let call = Call::new(runner, op, dtype, setting, self.adds)?;
             for case in &mut cases {
                 for outputs in sets(op.definition(), case.pass) {
                     let actual = call.on_host(runner, outputs, self.from_mask)?;
@@ -291,10 +291,18 @@ struct Call<'a> {
     reads: Vec<Column>,
     before: Vec<Column>,
     expected: Vec<Column>,
+    /// Of each output; none where the bits count.
+    enclosures: Vec<Vec<Enclosure>>,
 }
 
 impl<'a> Call<'a> {
-    fn new(op: &'a dyn Op, dtype: DType, setting: &'a Setting, adds: bool) -> Result<Self, Error> {
+    fn new(
+        runner: &Runner,
+        op: &'a dyn Op,
+        dtype: DType,
+        setting: &'a Setting,
+        adds: bool,
+    ) -> Result<Self, Error> {
         let definition = op.definition();
         let reach = |layout: &Layout| layout.extent().map_or(0, |(_, last)| last as usize + 1);
         let reads = drawn(setting.data, dtype, 1, &setting.reads.iter().map(reach).collect::<Vec<_>>());
@@ -309,9 +317,13 @@ impl<'a> Call<'a> {
                 *column = unwritten(column);
             }
         }
-        let mut call = Self { op, dtype, setting, adds, reads, before, expected: Vec::new() };
+        let (expected, enclosures) = (Vec::new(), Vec::new());
+        let mut call = Self { op, dtype, setting, adds, reads, before, expected, enclosures };
         let all = call.on_host(&Runner::reference(), definition.all_outputs(Pass::Fused), false)?;
         call.expected = all.into_iter().flatten().collect();
+        if runner.gpu().is_some() && !op.is_exact() {
+            call.enclosures = call.enclose();
+        }
         Ok(call)
     }
 
@@ -375,9 +387,50 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The elements of output `w` that do not agree with the reference: in any bit.
+    /// The elements of output `w` that are neither the reference's, to the bit, nor where they may lie.
     fn wrong(&self, w: usize, actual: &Column) -> Vec<usize> {
-        self.expected[w].differing(actual)
+        let mut wrong = self.expected[w].differing(actual);
+        if let Some(enclosures) = self.enclosures.get(w) {
+            wrong.retain(|i| {
+                // The unused bits of a mask's last word.
+                let unused = self.expected[w].bits(*i) == actual.bits(*i);
+                unused || !enclosures[*i].allows(actual.slice().get(*i))
+            });
+        }
+        wrong
+    }
+
+    /// Where the elements of each output may lie.
+    fn enclose(&self) -> Vec<Vec<Enclosure>> {
+        let definition = self.op.definition();
+        let count = definition.write_count();
+        let own = |w: usize| {
+            let shape =
+                definition.gradient_of(w).map_or(&self.setting.shape[..], |i| self.setting.reads[i].shape());
+            Layout::contiguous(shape)
+        };
+        let layouts: Vec<Layout> = (0..count).map(own).collect();
+        let lens = (0..count).map(|w| self.setting.output_len(definition, w));
+        let mut sums: Vec<Vec<Sum>> = lens.map(|len| vec![Sum::default(); len]).collect();
+        let mut enclosures = vec![Enclosure::Exact(0.0); count];
+        for element in 0..self.setting.len() {
+            let value =
+                |(layout, column): (&Layout, &Column)| column.slice().get(self.place(layout, element));
+            let reads: Vec<f32> = self.setting.reads.iter().zip(&self.reads).map(value).collect();
+            self.op.enclose(self.dtype, &reads, &mut enclosures);
+            for (w, enclosure) in enclosures.iter().enumerate() {
+                sums[w][self.place(&layouts[w], element)].add(*enclosure);
+            }
+        }
+        let finished = |(w, sums): (usize, Vec<Sum>)| {
+            let old = self.before[w].slice();
+            let finish = |(i, sum): (usize, Sum)| {
+                let sum = if self.is_added(w) { sum.over(old.get(i)) } else { sum.finish() };
+                if definition.mask() == Some(w) { sum } else { sum.rounded(self.dtype) }
+            };
+            sums.into_iter().enumerate().map(finish).collect()
+        };
+        sums.into_iter().enumerate().map(finished).collect()
     }
 
     fn mismatch(&self, pass: Pass, w: usize, element: usize, actual: &Column) -> Mismatch {
@@ -396,6 +449,7 @@ impl<'a> Call<'a> {
             reads: definition.read_names().map(str::to_owned).zip(values).collect(),
             expected: self.expected[w].bits(element),
             actual: actual.bits(element),
+            enclosure: self.enclosures.get(w).map(|of| of[element]),
         }
     }
 
@@ -408,6 +462,72 @@ impl<'a> Call<'a> {
             rest /= axis;
         }
         place as usize
+    }
+}
+
+/// Where the sum of some terms may lie.
+#[derive(Clone, Copy)]
+struct Sum {
+    terms: u32,
+    /// Of no term, and of one, as it is.
+    first: Enclosure,
+    low: f64,
+    high: f64,
+    size: f64,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self { terms: 0, first: Enclosure::Exact(0.0), low: 0.0, high: 0.0, size: 0.0 }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, term: Enclosure) {
+        let (low, high) = match term {
+            Enclosure::Exact(value) => (value.into(), value.into()),
+            Enclosure::Within(low, high) => (low, high),
+            Enclosure::LeftOut(_) => (f64::NAN, f64::NAN),
+        };
+        if self.terms == 0 || term.is_left_out() && !self.first.is_left_out() {
+            self.first = term;
+        }
+        self.terms += 1;
+        self.low += low;
+        self.high += high;
+        self.size += low.abs().max(high.abs());
+    }
+
+    /// The sum of the terms: a tree of so many levels rounds each term so often.
+    fn finish(self) -> Enclosure {
+        if self.terms < 2 || self.first.is_left_out() {
+            return self.first;
+        }
+        let levels = f64::from(self.terms).log2().ceil();
+        let slack = self.size * levels * f64::from(f32::EPSILON) + f64::from(f32::MIN_POSITIVE);
+        within(self.low - slack, self.high + slack)
+    }
+
+    /// The sum, added to what is there.
+    fn over(self, old: f32) -> Enclosure {
+        let (low, high) = match self.finish() {
+            Enclosure::Exact(value) => (value.into(), value.into()),
+            Enclosure::Within(low, high) => (low, high),
+            left_out @ Enclosure::LeftOut(_) => return left_out,
+        };
+        let [low, high] = [low, high].map(|v: f64| v + f64::from(old));
+        let slack = low.abs().max(high.abs()) * f64::from(f32::EPSILON) + f64::from(f32::MIN_POSITIVE);
+        within(low - slack, high + slack)
+    }
+}
+
+/// The interval, where its ends are numbers of f32.
+fn within(low: f64, high: f64) -> Enclosure {
+    let most = f64::from(f32::MAX);
+    if low >= -most && high <= most {
+        Enclosure::Within(low, high)
+    } else {
+        Enclosure::LeftOut(Reason::NotFinite)
     }
 }
 
@@ -428,7 +548,7 @@ fn in_place(runner: &Runner, op: &dyn Op, dtype: DType, pass: Pass) -> Result<Se
     let timer = Timer::new(kernels.device(), queue, &definition.name)?;
     for len in FEW_LENGTHS {
         let setting = Setting::contiguous(definition, &[len], Data::Mix);
-        let call = Call::new(op, dtype, &setting, false)?;
+        let call = Call::new(runner, op, dtype, &setting, false)?;
         for outputs in sets(definition, pass) {
             let inputs = definition.reads_for(outputs, false);
             for turn in 0..inputs.len().max(1) {

@@ -1,11 +1,11 @@
-//! `elemgrad verify`: a device against the scalar reference, bit for bit.
+//! `elemgrad verify`: a device against the scalar reference.
 
 use std::{fmt::Write as _, ops::ControlFlow};
 
 use elemgrad::{
     Choice, DType, Op, Runner,
     op::Pass,
-    verify::{Inputs, Mismatch, Report, verify},
+    verify::{Inputs, Mismatch, Report, data, verify},
 };
 use serde_json::json;
 
@@ -29,7 +29,7 @@ pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure
         if args.json {
             print::note(&details);
         } else {
-            print::out(&(summary(&report, inputs, &passes) + &details))?;
+            print::out(&(summary(&report, given.op(), inputs, &passes) + &details))?;
         }
         reports.push(report);
     }
@@ -122,22 +122,35 @@ fn row(report: &Report) -> serde_json::Value {
         "dtype": report.dtype.name(),
         "checked": report.checked,
         "mismatches": report.mismatches,
+        "left_out": report.left_out,
     })
 }
 
-fn summary(report: &Report, inputs: &Inputs, passes: &[Pass]) -> String {
+fn summary(report: &Report, op: &dyn Op, inputs: &Inputs, passes: &[Pass]) -> String {
     let passes = passes.iter().map(|pass| pass.name()).collect::<Vec<_>>().join(", ");
     let dtype = report.dtype.name();
     let which = match inputs {
         Inputs::Exhaustive => "all there are".to_owned(),
-        Inputs::Sample { seed, .. } => format!("a mix, seed {seed}"),
+        Inputs::Sample { seed, .. } => format!("{}, seed {seed}", data(op).name()),
         Inputs::Given(_) => "given".to_owned(),
     };
     let (checked, mismatches) = (print::count(report.checked), print::count(report.mismatches));
     format!(
-        "{} {dtype} on {}: {checked} inputs ({which}), {passes}: {mismatches} mismatches\n",
-        report.op, report.device
+        "{} {dtype} on {}: {checked} inputs ({which}), {passes}: {mismatches} mismatches{}\n",
+        report.op,
+        report.device,
+        left_out(report)
     )
+}
+
+/// How much was left out, where anything was.
+fn left_out(report: &Report) -> String {
+    if report.left_out == 0 {
+        return String::new();
+    }
+    let percent = report.left_out as f64 * 100.0 / report.checked as f64;
+    let verdict = if report.is_conclusive() { "" } else { ": too many to say much" };
+    format!(", left out: {} ({percent:.1} %){verdict}", print::count(report.left_out))
 }
 
 /// The first mismatches, each with a line that repeats it: the op by `arguments`.
@@ -212,6 +225,24 @@ mod tests {
         }
         assert!(counts("elemgrad verify mod --exhaustive").is_err());
         assert!(counts("elemgrad verify spiky --exhaustive --pairs 5").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_left_out_is_printed() -> Result<(), Box<dyn std::error::Error>> {
+        let inputs = Inputs::Sample { count: 1000, seed: 1 };
+        let mut report =
+            check(&Runner::cpu(), &elemgrad::modulo::Mod, DType::F32, &inputs, &[Pass::Forward])?;
+        let line = |report: &Report| summary(report, &elemgrad::modulo::Mod, &inputs, &[Pass::Forward]);
+        assert!(line(&report).ends_with("(mix, seed 1), forward: 0 mismatches\n"), "{}", line(&report));
+        report.left_out = 200;
+        assert!(line(&report).ends_with("0 mismatches, left out: 200 (20.0 %)\n"), "{}", line(&report));
+        report.left_out = 201;
+        assert!(
+            line(&report).ends_with("left out: 201 (20.1 %): too many to say much\n"),
+            "{}",
+            line(&report)
+        );
         Ok(())
     }
 

@@ -1,0 +1,592 @@
+//! Ops that nobody thought of: random expressions, on the CPU against the reference and on every adapter against both, bit for bit
+//! in exact arithmetic and within their enclosures in native arithmetic.
+
+mod common;
+
+use std::{fmt::Write as _, ops::ControlFlow, process::ExitCode};
+
+use common::{Draw, adapters::trials};
+use elemgrad::{
+    CustomOp, DType, Error, Op, Runner,
+    expr::{
+        Arithmetic, Condition, Expr,
+        Primitive::{
+            self, Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max,
+            Min, Mul, Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc,
+            TruncMod,
+        },
+        Type,
+    },
+    op::{Block, Definition, Enclosure, Pass},
+    verify::{Inputs, Report, data, verify},
+    wgpu,
+};
+use libtest_mimic::{Arguments, Trial};
+
+/// How many ops there are of each arithmetic: as many as `ELEMGRAD_RANDOM_OPS` says, or 50.
+fn ops() -> u64 {
+    std::env::var("ELEMGRAD_RANDOM_OPS").ok().and_then(|count| count.parse().ok()).unwrap_or(50)
+}
+
+/// Elements that are compared, in calls of several lengths.
+const ELEMENTS: u64 = 1 << 13;
+
+type Case = fn(&wgpu::Adapter) -> Result<(), String>;
+
+const CASES: [(&str, Case); 3] = [
+    ("native_ops", |a| on(a, Arithmetic::Native)),
+    ("exact_ops", |a| on(a, Arithmetic::Exact)),
+    ("wrong_multiplication_is_seen", wrong_multiplication_is_seen),
+];
+
+type Check = fn() -> Result<(), String>;
+
+const WITHOUT_ADAPTERS: [(&str, Check); 4] = [
+    ("cpu: all_ops", cpu),
+    ("cpu: references_are_in_their_enclosures", references_are_in_their_enclosures),
+    ("all_building_blocks_occur", all_building_blocks_occur),
+    ("both_front_ends_agree", both_front_ends_agree),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut all = trials(|name, adapter| {
+        let trial = |(case, run): (&str, Case)| {
+            let adapter = adapter.clone();
+            Trial::test(format!("{name}: {case}"), move || Ok(run(&adapter)?))
+        };
+        CASES.map(trial).into()
+    });
+    all.extend(WITHOUT_ADAPTERS.map(|(name, run)| Trial::test(name, move || Ok(run()?))));
+    libtest_mimic::run(&arguments, all).exit_code()
+}
+
+// The trials.
+
+fn on(adapter: &wgpu::Adapter, arithmetic: Arithmetic) -> Result<(), String> {
+    check_all(&pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?, arithmetic)
+}
+
+fn cpu() -> Result<(), String> {
+    [Arithmetic::Native, Arithmetic::Exact].iter().try_for_each(|a| check_all(&Runner::cpu(), *a))
+}
+
+/// Compares all ops of an arithmetic; of native ones at most a fifth of the elements may be left out.
+fn check_all(runner: &Runner, arithmetic: Arithmetic) -> Result<(), String> {
+    let (mut checked, mut left_out) = (0, 0);
+    for (number, recipe) in (0..).zip(recipes(arithmetic)) {
+        let from_text = number % 2 == 1;
+        let op = if from_text { recipe.build_from_text(arithmetic) } else { recipe.build(arithmetic) };
+        let op = op.map_err(text)?;
+        let report = check(runner, &op, dtype(number), number)
+            .map_err(|error| format!("{error}, of\n{}", recipe.wgsl()))?;
+        if let Some(mismatch) = report.first.first() {
+            return Err(format!("{}: {mismatch}\nof\n{}", report.device, recipe.wgsl()));
+        }
+        (checked, left_out) = (checked + report.checked, left_out + report.left_out);
+    }
+    println!("{}: {left_out} of {checked} left out in {} arithmetic", runner.name(), arithmetic.name());
+    if left_out * 5 <= checked { Ok(()) } else { Err(format!("{left_out} of {checked} were left out")) }
+}
+
+fn check(runner: &Runner, op: &dyn Op, dtype: DType, seed: u64) -> Result<Report, String> {
+    let inputs = Inputs::Sample { count: ELEMENTS, seed };
+    verify(runner, op, dtype, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(())).map_err(text)
+}
+
+/// By turns.
+fn dtype(number: u64) -> DType {
+    DType::ALL[number as usize % DType::ALL.len()]
+}
+
+/// What IEEE arithmetic gives is one of the things that a device may give.
+fn references_are_in_their_enclosures() -> Result<(), String> {
+    for (number, recipe) in (0..).zip(recipes(Arithmetic::Native)) {
+        let op = recipe.build(Arithmetic::Native).map_err(text)?;
+        let (definition, dtype) = (op.definition(), dtype(number));
+        let mut columns = vec![vec![0.0; 500]; definition.upstream() + 1];
+        data(&op).fill(dtype, number, 0, &mut columns);
+        for i in 0..500 {
+            let reads: Vec<f32> = columns.iter().map(|column| column[i]).collect();
+            let mut values = vec![0.0; definition.write_count()];
+            let mut enclosures = vec![Enclosure::Exact(0.0); values.len()];
+            op.reference(dtype, &reads, &mut values);
+            op.enclose(dtype, &reads, &mut enclosures);
+            for (w, (value, enclosure)) in values.iter().zip(enclosures).enumerate() {
+                if !enclosure.allows(*value) {
+                    let output = definition.write_name(w);
+                    return Err(format!(
+                        "{output} is {value:e}, not {enclosure}, of {reads:?} in\n{}",
+                        recipe.wgsl()
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An op whose definition is not its own.
+struct Redefined(CustomOp, Definition);
+
+impl Op for Redefined {
+    fn definition(&self) -> &Definition {
+        &self.1
+    }
+
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        self.0.reference(storage, reads, writes);
+    }
+
+    fn cpu(&self, storage: DType, block: Block) {
+        self.0.cpu(storage, block);
+    }
+
+    fn is_exact(&self) -> bool {
+        self.0.is_exact()
+    }
+
+    fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
+        self.0.enclose(storage, reads, writes);
+    }
+}
+
+/// A product that is off by 8 ULP, alone and on its way into other building blocks.
+fn wrong_multiplication_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
+    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    let alone = CustomOp::new("product", ["x", "y"], |[x, y]| x * y);
+    let inside = CustomOp::new("inside", ["x", "y"], |[x, y]| ((x * y + 1.0) * x).max(y) / 3.0);
+    for op in [alone, inside] {
+        let op = op.map_err(text)?;
+        let right = op.definition().clone();
+        let off = |source: &str| {
+            source.replace("(bitcast<f32>(a) * bitcast<f32>(b))", "(bitcast<f32>(a) * bitcast<f32>(b)) + 8u")
+        };
+        let functions: Vec<_> = right.functions.iter().map(|source| off(source).into()).collect();
+        if functions == right.functions {
+            return Err("there is nothing to make wrong".into());
+        }
+        for (functions, is_wrong) in [(right.functions.clone(), false), (functions, true)] {
+            let op = Redefined(op.clone(), Definition { functions, ..right.clone() });
+            let report = check(&runner, &op, DType::F32, 1)?;
+            if is_wrong != (report.mismatches * 2 > report.checked) || !is_wrong && report.mismatches > 0 {
+                return Err(format!("{}: {} of {} mismatch", op.1.name, report.mismatches, report.checked));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A building block that is never drawn is never compared.
+fn all_building_blocks_occur() -> Result<(), String> {
+    for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
+        let recipes = recipes(arithmetic);
+        for primitive in Primitive::ALL {
+            let is_it = |step: &Step| matches!(step, Step::Apply(applied, _) if *applied == primitive);
+            let count = recipes.iter().filter(|recipe| recipe.steps.iter().any(is_it)).count();
+            let wanted = arithmetic == Arithmetic::Native || primitive.has_exact_form();
+            if wanted != (count > 0) {
+                return Err(format!("{} is in {count} {} ops", primitive.name(), arithmetic.name()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An op and its text are one.
+fn both_front_ends_agree() -> Result<(), String> {
+    let outputs = |op: &CustomOp| {
+        let outputs = op.definition().outputs.iter();
+        outputs.map(|o| (o.name.clone(), o.expression.clone(), o.formula.clone())).collect::<Vec<_>>()
+    };
+    for recipe in [Arithmetic::Native, Arithmetic::Exact].into_iter().flat_map(recipes) {
+        let op = recipe.build(Arithmetic::Native).map_err(text)?;
+        let same = recipe.build_from_text(Arithmetic::Native).map_err(text)?;
+        let (a, b) = (op.definition(), same.definition());
+        if (&a.inputs, &a.lets, outputs(&op)) != (&b.inputs, &b.lets, outputs(&same)) {
+            return Err(format!("not the same:\n{}", recipe.wgsl()));
+        }
+    }
+    Ok(())
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+// Random ops.
+
+fn recipes(arithmetic: Arithmetic) -> Vec<Recipe> {
+    (0..ops()).map(|seed| Recipe::draw(arithmetic, seed)).collect()
+}
+
+/// An expression: steps, of which the last is the value.
+struct Recipe {
+    seed: u64,
+    inputs: usize,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Input(usize),
+    Number(f32),
+    /// A building block of earlier steps.
+    Apply(Primitive, Vec<usize>),
+}
+
+const INPUTS: [&str; 8] = ["x", "y", "a", "b", "c", "p", "q", "w"];
+
+impl Recipe {
+    fn draw(arithmetic: Arithmetic, seed: u64) -> Self {
+        let mut draw = Draw::new(seed << 1 | u64::from(arithmetic == Arithmetic::Exact));
+        let inputs = draw.pick(&[1, 1, 2, 2, 2, 3, 3, 4, 4, 8]);
+        let target = inputs + 2 + draw.below(16);
+        let mut cook =
+            Cook { draw, exact: arithmetic == Arithmetic::Exact, steps: Vec::new(), sizes: Vec::new() };
+        (0..inputs).for_each(|input| cook.push(Step::Input(input), LARGEST_INPUT));
+        while cook.steps.len() < target {
+            cook.idiom();
+        }
+        cook.join();
+        Self { seed, inputs, steps: without_unused(cook.steps) }
+    }
+
+    fn build(&self, arithmetic: Arithmetic) -> Result<CustomOp, Error> {
+        let op = match self.inputs {
+            1 => self.build_of::<1>(),
+            2 => self.build_of::<2>(),
+            3 => self.build_of::<3>(),
+            4 => self.build_of::<4>(),
+            _ => self.build_of::<8>(),
+        };
+        op?.with_arithmetic(arithmetic)
+    }
+
+    fn build_from_text(&self, arithmetic: Arithmetic) -> Result<CustomOp, Error> {
+        CustomOp::from_wgsl(self.name(), &self.wgsl())?.with_arithmetic(arithmetic)
+    }
+
+    fn name(&self) -> String {
+        format!("random_{}", self.seed)
+    }
+
+    fn build_of<const N: usize>(&self) -> Result<CustomOp, Error> {
+        let names = std::array::from_fn(|i| INPUTS[i]);
+        CustomOp::new::<N>(self.name(), names, |inputs| self.value(&inputs))
+    }
+
+    fn value<'g>(&self, inputs: &[Expr<'g>]) -> Expr<'g> {
+        let mut values: Vec<Value> = Vec::new();
+        for step in &self.steps {
+            let value = match step {
+                Step::Input(input) => Value::Number(inputs[*input]),
+                Step::Number(number) => Value::Constant(*number),
+                Step::Apply(primitive, operands) => {
+                    apply(*primitive, &operands.iter().map(|o| values[*o]).collect::<Vec<_>>())
+                }
+            };
+            values.push(value);
+        }
+        values.last().and_then(|value| value.number()).unwrap_or(inputs[0])
+    }
+
+    /// The same op in WGSL.
+    fn wgsl(&self) -> String {
+        let inputs: Vec<_> = INPUTS[..self.inputs].iter().map(|name| format!("{name}: f32")).collect();
+        let mut text = format!("fn forward({}) -> f32 {{\n", inputs.join(", "));
+        let mut names: Vec<String> = Vec::new();
+        for (i, step) in self.steps.iter().enumerate() {
+            names.push(match step {
+                Step::Input(input) => INPUTS[*input].to_owned(),
+                Step::Number(number) => format!("{number:?}f"),
+                Step::Apply(primitive, operands) => {
+                    let operands: Vec<_> = operands.iter().map(|o| &*names[*o]).collect();
+                    let _ = writeln!(text, "    let v{i} = {};", in_wgsl(*primitive, &operands));
+                    format!("v{i}")
+                }
+            });
+        }
+        text + &format!("    return {};\n}}\n", names.last().map_or("x", |name| name))
+    }
+}
+
+/// The steps of which the last is made, and all inputs: a front end may not see the others.
+fn without_unused(steps: Vec<Step>) -> Vec<Step> {
+    let mut used: Vec<bool> = steps.iter().map(|step| matches!(step, Step::Input(_))).collect();
+    used[steps.len() - 1] = true;
+    for (i, step) in steps.iter().enumerate().rev() {
+        if let (true, Step::Apply(_, operands)) = (used[i], step) {
+            for operand in operands {
+                used[*operand] = true;
+            }
+        }
+    }
+    let place = |i: usize| used[..i].iter().filter(|used| **used).count();
+    let moved = |step: Step| match step {
+        Step::Apply(primitive, operands) => Step::Apply(primitive, operands.into_iter().map(place).collect()),
+        step => step,
+    };
+    steps.into_iter().enumerate().filter(|(i, _)| used[*i]).map(|(_, step)| moved(step)).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Value<'g> {
+    Number(Expr<'g>),
+    Constant(f32),
+    Truth(Condition<'g>),
+}
+
+impl<'g> Value<'g> {
+    fn number(self) -> Option<Expr<'g>> {
+        if let Self::Number(number) = self { Some(number) } else { None }
+    }
+
+    fn truth(self) -> Option<Condition<'g>> {
+        if let Self::Truth(truth) = self { Some(truth) } else { None }
+    }
+}
+
+/// A building block of operands of the right types, constants not being the first number.
+fn apply<'g>(primitive: Primitive, operands: &[Value<'g>]) -> Value<'g> {
+    // The last operand, an expression or a constant.
+    macro_rules! last {
+        ($last:ident => $value:expr) => {
+            match operands[operands.len() - 1] {
+                Value::Constant($last) => $value,
+                other => {
+                    let $last = other.number().expect("a number");
+                    $value
+                }
+            }
+        };
+    }
+    let truth = |i: usize| operands[i].truth().expect("a truth value");
+    if matches!(primitive, Not | And | Or) {
+        return Value::Truth(match primitive {
+            Not => !truth(0),
+            And => truth(0) & truth(1),
+            _ => truth(0) | truth(1),
+        });
+    }
+    let a = operands[usize::from(primitive == Select)].number().expect("an expression");
+    Value::Number(match primitive {
+        Lt => return Value::Truth(last!(b => a.lt(b))),
+        Le => return Value::Truth(last!(b => a.le(b))),
+        Eq => return Value::Truth(last!(b => a.eq(b))),
+        Select => last!(b => truth(0).select(a, b)),
+        Add => last!(b => a + b),
+        Sub => last!(b => a - b),
+        Mul => last!(b => a * b),
+        Div => last!(b => a / b),
+        Min => last!(b => a.min(b)),
+        Max => last!(b => a.max(b)),
+        FloorMod => last!(b => a.floor_mod(b)),
+        FloorQuotient => last!(b => a.floor_quotient(b)),
+        TruncMod => last!(b => a.trunc_mod(b)),
+        Pow => last!(b => a.pow(b)),
+        Neg => -a,
+        Abs => a.abs(),
+        Floor => a.floor(),
+        Ceil => a.ceil(),
+        Round => a.round(),
+        Trunc => a.trunc(),
+        Sqrt => a.sqrt(),
+        Exp => a.exp(),
+        Log => a.log(),
+        Sin => a.sin(),
+        Cos => a.cos(),
+        Tanh => a.tanh(),
+        _ => a.round_to_storage(),
+    })
+}
+
+fn in_wgsl(primitive: Primitive, operands: &[&str]) -> String {
+    let infix = |operator: &str| format!("{} {operator} {}", operands[0], operands[1]);
+    match primitive {
+        Add => infix("+"),
+        Sub => infix("-"),
+        Mul => infix("*"),
+        Div => infix("/"),
+        TruncMod => infix("%"),
+        Lt => infix("<"),
+        Le => infix("<="),
+        Eq => infix("=="),
+        And => infix("&&"),
+        Or => infix("||"),
+        Not => format!("!{}", operands[0]),
+        Neg => format!("-({})", operands[0]),
+        Select => format!("select({}, {}, {})", operands[2], operands[1], operands[0]),
+        _ => format!("{}({})", primitive.name(), operands.join(", ")),
+    }
+}
+
+/// Of [`elemgrad::data::Data::Moderate`], which native ops are compared on.
+const LARGEST_INPUT: f64 = 16.0;
+/// Where products and sums stop growing: f16 has room for it.
+const LARGEST: f64 = 1e4;
+
+/// Steps under way, with how large each can be for moderate inputs: domains are kept to, so that little is left out.
+struct Cook {
+    draw: Draw,
+    exact: bool,
+    steps: Vec<Step>,
+    sizes: Vec<f64>,
+}
+
+impl Cook {
+    fn push(&mut self, step: Step, size: f64) {
+        self.steps.push(step);
+        self.sizes.push(size);
+    }
+
+    fn apply(&mut self, primitive: Primitive, operands: &[usize], size: f64) -> usize {
+        self.push(Step::Apply(primitive, operands.to_vec()), size);
+        self.steps.len() - 1
+    }
+
+    fn constant(&mut self, value: f32) -> usize {
+        let step = Step::Number(value);
+        self.steps.iter().position(|known| *known == step).unwrap_or_else(|| {
+            self.push(step, value.abs().into());
+            self.steps.len() - 1
+        })
+    }
+
+    /// An earlier step of a type, rather a late one: operands are shared, and chains get long. It is no constant, of which a
+    /// front end may make another.
+    fn any(&mut self, ty: Type) -> Option<usize> {
+        let of_type = |step: &Step| match step {
+            Step::Apply(primitive, _) => primitive.gives() == ty,
+            Step::Input(_) => ty == Type::Number,
+            Step::Number(_) => false,
+        };
+        let known: Vec<usize> = (0..self.steps.len()).filter(|i| of_type(&self.steps[*i])).collect();
+        let count = known.len().max(1);
+        known.get(self.draw.below(count).max(self.draw.below(count))).copied()
+    }
+
+    fn number(&mut self) -> usize {
+        self.any(Type::Number).unwrap_or(0)
+    }
+
+    /// A second operand.
+    fn other(&mut self) -> usize {
+        if self.draw.one_in(4) {
+            let value = self.draw.pick(&[0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, -0.75, -2.5]);
+            return self.constant(value);
+        }
+        self.number()
+    }
+
+    /// `abs(a) + least`.
+    fn away_from_0(&mut self, least: f32) -> usize {
+        let a = self.number();
+        let (size, least) = (self.sizes[a], self.constant(least));
+        let magnitude = self.apply(Abs, &[a], size);
+        self.apply(Add, &[magnitude, least], size + 1.0)
+    }
+
+    fn condition(&mut self) -> usize {
+        if self.draw.one_in(4) {
+            let (c, d) = (self.condition(), self.condition());
+            let not = self.apply(Not, &[d], 1.0);
+            let joined = self.draw.pick(&[And, Or]);
+            return self.apply(joined, &[c, not], 1.0);
+        }
+        let earlier = if self.draw.one_in(2) { self.any(Type::Truth) } else { None };
+        earlier.unwrap_or_else(|| {
+            let (a, b) = (self.number(), self.other());
+            let comparison = self.draw.pick(&[Lt, Le, Lt, Le, Eq]);
+            self.apply(comparison, &[a, b], 1.0)
+        })
+    }
+
+    /// A few steps that belong together.
+    fn idiom(&mut self) {
+        const EXACT: [Primitive; 20] = [
+            Add,
+            Sub,
+            Mul,
+            Mul,
+            Div,
+            Neg,
+            Abs,
+            Min,
+            Max,
+            Floor,
+            Ceil,
+            Round,
+            Trunc,
+            FloorMod,
+            FloorQuotient,
+            TruncMod,
+            Sqrt,
+            RoundToStorage,
+            Select,
+            Select,
+        ];
+        const NATIVE: [Primitive; 9] = [Exp, Log, Sin, Cos, Tanh, Pow, Exp, Tanh, Add];
+        let primitive =
+            if self.exact || self.draw.one_in(2) { self.draw.pick(&EXACT) } else { self.draw.pick(&NATIVE) };
+        let (a, b) = (self.number(), self.other());
+        let [p, q] = [self.sizes[a], self.sizes[b]];
+        match primitive {
+            Mul if p * q > LARGEST => self.apply(Min, &[a, b], p.max(q)),
+            Add | Sub if p + q > LARGEST => self.apply(Max, &[a, b], p.max(q)),
+            Add | Sub => self.apply(primitive, &[a, b], p + q),
+            Mul => self.apply(Mul, &[a, b], p * q),
+            Min | Max => self.apply(primitive, &[a, b], p.max(q)),
+            Div | FloorMod | FloorQuotient | TruncMod => {
+                let divisor = if self.draw.one_in(2) { self.constant(1.5) } else { self.away_from_0(0.75) };
+                let size = if matches!(primitive, FloorMod | TruncMod) {
+                    p.min(self.sizes[divisor])
+                } else {
+                    2.0 * p
+                };
+                self.apply(primitive, &[a, divisor], size)
+            }
+            Sqrt | Log => {
+                let inside = self.away_from_0(0.5);
+                let size = self.sizes[inside].sqrt();
+                self.apply(primitive, &[inside], size)
+            }
+            Exp => {
+                let most = self.constant(3.0);
+                let bounded = self.apply(Min, &[a, most], p);
+                self.apply(Exp, &[bounded], 21.0)
+            }
+            Pow => {
+                let (base, exponent) = (self.away_from_0(0.25), self.draw.pick(&[0.5, 1.5, -0.75]));
+                let (size, exponent) = (self.sizes[base].powf(1.5).max(4.0), self.constant(exponent));
+                self.apply(Pow, &[base, exponent], size)
+            }
+            Sin | Cos | Tanh => self.apply(primitive, &[a], 1.0),
+            Select => {
+                let condition = self.condition();
+                self.apply(Select, &[condition, a, b], p.max(q))
+            }
+            _ => self.apply(primitive, &[a], p + 1.0),
+        };
+    }
+
+    /// Makes one number of all numbers that nothing uses.
+    fn join(&mut self) {
+        let is_used = |i: usize| {
+            self.steps.iter().any(|s| matches!(s, Step::Apply(_, operands) if operands.contains(&i)))
+        };
+        let is_number = |step: &Step| match step {
+            Step::Apply(primitive, _) => primitive.gives() == Type::Number,
+            Step::Input(_) => true,
+            Step::Number(_) => false,
+        };
+        let unused: Vec<usize> =
+            (0..self.steps.len()).filter(|i| !is_used(*i) && is_number(&self.steps[*i])).collect();
+        let sum = unused.into_iter().reduce(|sum, next| self.apply(Add, &[sum, next], LARGEST));
+        // The last step is the value.
+        let last = sum.unwrap_or(0);
+        if last + 1 != self.steps.len() {
+            self.apply(Neg, &[last], LARGEST);
+        }
+    }
+}
