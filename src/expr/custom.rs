@@ -72,11 +72,11 @@ impl CustomOp {
         z: impl for<'g> FnOnce(&[Expr<'g>]) -> Result<Id, Error>,
     ) -> Result<Self, Error> {
         let count = inputs.len();
+        let graph = RefCell::new(Graph::new(count + 1));
+        let z = z(&reads(&graph, count))?;
         if count == 0 {
             return Err(Error::Arity { op: name, what: "inputs", got: 0, need: 1 });
         }
-        let graph = RefCell::new(Graph::new(count + 1));
-        let z = z(&reads(&graph, count))?;
         let mut graph = graph.into_inner();
         let dz = graph.read(count);
         let gradients = gradients(&mut graph, z, dz, count);
