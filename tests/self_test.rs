@@ -10,7 +10,7 @@ use common::adapters::trials;
 use elemgrad::{
     CustomOp, DType, Error, Op, Runner,
     expr::Arithmetic,
-    op::{BUILT_IN, Block, Definition, OutputDefinition, Pass},
+    op::{BUILT_IN, Block, Definition, Enclosure, OutputDefinition, Pass},
     verify::{SelfTest, SelfTestCase, self_test},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -24,9 +24,10 @@ const ON_THE_CPU: [(&str, Check); 4] = [
     ("wrong_cpu_paths_are_seen", wrong_cpu_paths_are_seen),
 ];
 
-const ON_ADAPTERS: [(&str, Check); 3] = [
+const ON_ADAPTERS: [(&str, Check); 4] = [
     ("built_in_ops_pass", built_in_ops_pass),
     ("custom_ops_pass", custom_ops_pass),
+    ("native_ops_pass", native_ops_pass),
     ("wrong_wgsl_is_seen", wrong_wgsl_is_seen),
 ];
 
@@ -109,6 +110,38 @@ fn native_ops() -> Result<Vec<CustomOp>, Error> {
 
 fn custom_ops_pass(runner: &Runner) -> Result<(), Error> {
     exact_ops()?.iter().try_for_each(|op| assert_passes(runner, op).map(drop))
+}
+
+/// On a GPU within their enclosures, sums of gradients too; a product that is off is not.
+fn native_ops_pass(runner: &Runner) -> Result<(), Error> {
+    let ops = native_ops()?;
+    ops[..2].iter().try_for_each(|op| assert_passes(runner, op).map(drop))?;
+    let wrong = Off(CustomOp::new("off", ["x", "y"], |[x, y]| x * y)?);
+    let report = self_test(runner, &wrong)?;
+    let seen = report.failures().filter(|case| case.dtype == DType::F32).count();
+    assert!(seen > 10, "{report}");
+    Ok(())
+}
+
+/// An op whose reference and bounds are of a number that is a little less than what its kernels give.
+struct Off(CustomOp);
+
+impl Op for Off {
+    fn definition(&self) -> &Definition {
+        self.0.definition()
+    }
+
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        self.0.reference(storage, &[reads[0] * 0.99999, reads[1], reads[2]], writes);
+    }
+
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
+        self.0.enclose(storage, &[reads[0] * 0.99999, reads[1], reads[2]], writes);
+    }
 }
 
 fn more_custom_ops_pass(runner: &Runner) -> Result<(), Error> {

@@ -1,23 +1,5 @@
-//! Derivatives: reverse mode for gradients, forward mode for tangents, from one table of partial derivatives.
-//!
-//! | building block | what passes, for the upstream gradient `g` |
-//! |---|---|
-//! | `a + b`, `a - b`, `-a` | `g`, `g`; `g`, `-g`; `-g` |
-//! | `a * b` | `g * b`, `g * a` |
-//! | `a / b` | `g / b`, `-(g / b) * z` |
-//! | `abs(a)` | `g` where `a > 0`, `-g` where `a < 0`, 0 at 0 and NaN |
-//! | `min(a, b)`, `max(a, b)` | `g` to the one that is taken, half of it to each where they are equal, none where one is NaN |
-//! | `floor`, `ceil`, `round`, `trunc`, `floor_quotient`, comparisons, `and`, `or`, `not` | 0 |
-//! | `round_to_storage(a)` | `g` |
-//! | `floor_mod(a, b)` | `g`, `g * -floor_quotient(a, b)` |
-//! | `trunc_mod(a, b)` | `g`, `g * -trunc(a / b)` |
-//! | `sqrt(a)` | `g / 2 / z` |
-//! | `exp(a)`, `log(a)` | `g * z`, `g / a` |
-//! | `sin(a)`, `cos(a)`, `tanh(a)` | `g * cos(a)`, `-(g * sin(a))`, `g * (1 - z * z)` |
-//! | `pow(a, b)` | `g * (b * pow(a, b - 1))`; `g * (z * log(a))` where `a > 0`, else 0 |
-//! | `select(c, a, b)` | `g` to the branch that is taken, `+0` to the other, whatever is computed there |
-//!
-//! `g` times 1 is `g`, bit for bit, and a sum of one term is that term.
+//! Derivatives: reverse mode for gradients, forward mode for tangents, from one table of partial derivatives, that of the
+//! documentation of [`expr`](super).
 
 use std::sync::Arc;
 

@@ -15,6 +15,30 @@
 //! ```
 //!
 //! An expression is over f32: what is loaded is widened, and `z` and the gradients are rounded once, when they are stored.
+//! Its [building blocks](Primitive) are the methods and operators of [`Expr`] and [`Condition`]. What they give on a device
+//! is IEEE's in [exact arithmetic](Arithmetic::Exact), and within [bounds] in native arithmetic; on the CPU it is IEEE's in
+//! both, and `exp`, `log`, `sin`, `cos`, `tanh` and `pow` are those of Rust's standard library.
+//!
+//! # Derivatives
+//!
+//! | building block | what passes, for the upstream gradient `g` |
+//! |---|---|
+//! | `a + b`, `a - b`, `-a` | `g`, `g`; `g`, `-g`; `-g` |
+//! | `a * b` | `g * b`, `g * a` |
+//! | `a / b` | `g / b`, `-(g / b) * z` |
+//! | `abs(a)` | `g` where `a > 0`, `-g` where `a < 0`, 0 at 0 and NaN |
+//! | `min(a, b)`, `max(a, b)` | `g` to the one that is taken, half of it to each where they are equal, none where one is NaN |
+//! | `floor`, `ceil`, `round`, `trunc`, `floor_quotient`, comparisons, `and`, `or`, `not` | 0 |
+//! | `round_to_storage(a)` | `g` |
+//! | `floor_mod(a, b)` | `g`, `g * -floor_quotient(a, b)` |
+//! | `trunc_mod(a, b)` | `g`, `g * -trunc(a / b)` |
+//! | `sqrt(a)` | `g / 2 / z` |
+//! | `exp(a)`, `log(a)` | `g * z`, `g / a` |
+//! | `sin(a)`, `cos(a)`, `tanh(a)` | `g * cos(a)`, `-(g * sin(a))`, `g * (1 - z * z)` |
+//! | `pow(a, b)` | `g * (b * pow(a, b - 1))`; `g * (z * log(a))` where `a > 0`, else 0 |
+//! | `select(c, a, b)` | `g` to the branch that is taken, `+0` to the other, whatever is computed there |
+//!
+//! `g` times 1 is `g`, bit for bit, and a sum of one term is that term.
 
 use std::{
     cell::RefCell,
@@ -44,7 +68,7 @@ use graph::{Graph, Id};
 /// How a device computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
-    /// With its own floats, fast and nearly right: within bounds that are stated for each building block. The mods are exact.
+    /// With its own floats, fast and nearly right: within [bounds] that are stated for each building block. The mods are exact.
     #[default]
     Native,
     /// By integer operations: the same bits on every device and on the CPU.
@@ -108,6 +132,14 @@ mod sealed {
 impl<'g> Expr<'g> {
     fn new(graph: &'g RefCell<Graph>, id: Id) -> Self {
         Self { graph, id }
+    }
+
+    /// A constant beside this number, for where a number of Rust does not tell which expression it is part of:
+    /// `x.constant(2.0).pow(x)`.
+    #[must_use]
+    pub fn constant(self, value: f32) -> Self {
+        let id = sealed::Operand::id(value, self.graph);
+        Self { id, ..self }
     }
 
     fn unary(self, primitive: Primitive) -> Self {

@@ -300,7 +300,7 @@ fn declarations(bindings: &[Binding], params: &[String]) -> String {
 }
 
 /// The most bytes of an op's WGSL.
-pub(crate) const MAX_BYTES: usize = 64 << 10;
+pub(crate) const MAX_BYTES: usize = 256 << 10;
 /// The most operators and brackets within each other: naga recurses over them, and a stack that overflows aborts the
 /// process. Compiled without optimization it takes 8 KiB for each, and a thread has 2 MiB.
 const MAX_DEPTH: usize = 128;
