@@ -31,9 +31,10 @@ fn main() -> ExitCode {
         };
         vec![trial(("rebuilt", rebuilt_on)), trial(("few_bindings", few_bindings))]
     });
-    let on_cpu: [(&str, OnCpu); 5] = [
+    let on_cpu: [(&str, OnCpu); 6] = [
         ("rebuilt", rebuilt),
         ("composed", composed),
+        ("programs", programs),
         ("scalars", scalars),
         ("names", names),
         ("limits", limits),
@@ -165,6 +166,29 @@ fn composed() -> Result<(), Failed> {
     // And the gradient is differentiated as it is written: of dz * (x + z), where z is flat.
     let second = runner.backward(&step.derivative("x")?, &[&[2.0_f32], &[7.0]], &[1.0])?;
     assert_eq!(second, [[7.0], [3.0]]);
+    Ok(())
+}
+
+/// What the CPU path makes of an expression has the reference's bits, in every storage type: divisions that share their
+/// work, and gradients that round on their way.
+fn programs() -> Result<(), Failed> {
+    let ops = [
+        CustomOp::new("own", ["x", "y"], |[x, y]| x.floor_mod(y) * -x.floor_quotient(y))?,
+        CustomOp::new("one", ["x"], |[x]| (x.floor_quotient(1.0) + x.floor_mod(1.0)) * x)?,
+        CustomOp::new("both", ["x", "y"], |[x, y]| x.floor_quotient(y) * x.floor_mod(y) - x.floor_mod(y))?,
+        CustomOp::new("cut", ["x", "y"], |[x, y]| {
+            x.le(0.5).select(y, 2.0) + x.floor_mod(1.0).le(0.25).select(y, x)
+        })?,
+        CustomOp::new("rounds", ["x"], |[x]| x.round_to_storage())?
+            .with_gradient("x", |[x], _, dz| (dz * x).round_to_storage())?,
+        CustomOp::new("remainder", ["x"], |[x]| x)?.with_gradient("x", |[x], _, dz| dz.floor_mod(x))?,
+        CustomOp::new("sign", ["x"], |[x]| x.round_to_storage().lt(0.0).select(-1.0, 1.0))?,
+    ];
+    for op in ops {
+        DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 16))?;
+        let report = elemgrad::verify::self_test(&Runner::cpu(), &op)?;
+        assert!(report.passed(), "{report}");
+    }
     Ok(())
 }
 

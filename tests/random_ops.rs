@@ -84,18 +84,10 @@ fn check_all(runner: &Runner, arithmetic: Arithmetic) -> Result<(), String> {
         if let Some(mismatch) = report.first.first() {
             return Err(format!("{}: {mismatch}\nof\n{}", report.device, recipe.wgsl()));
         }
-        if !report.is_conclusive() {
-            return Err(format!(
-                "{} of {} were left out of\n{}",
-                report.left_out,
-                report.checked,
-                recipe.wgsl()
-            ));
-        }
         (checked, left_out) = (checked + report.checked, left_out + report.left_out);
     }
     println!("{}: {left_out} of {checked} left out in {} arithmetic", runner.name(), arithmetic.name());
-    Ok(())
+    if left_out * 5 <= checked { Ok(()) } else { Err(format!("{left_out} of {checked} were left out")) }
 }
 
 fn check(runner: &Runner, op: &dyn Op, dtype: DType, seed: u64) -> Result<Report, String> {
@@ -522,7 +514,9 @@ impl Cook {
         }
         let earlier = if self.draw.one_in(2) { self.any(Type::Truth) } else { None };
         earlier.unwrap_or_else(|| {
-            let (a, b) = (self.number(), self.other());
+            let (a, other) = (self.number(), self.other());
+            // Of a number with itself bounds say nothing.
+            let b = if a == other { self.constant(0.5) } else { other };
             let comparison = self.draw.pick(&[Lt, Le, Lt, Le, Eq]);
             self.apply(comparison, &[a, b], 1.0)
         })

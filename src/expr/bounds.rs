@@ -101,6 +101,8 @@ impl Value {
         let sum = |sum: Sum| Self { sum, ..Self::of(sum.enclosure(plain.enclosure)) };
         let product = |product: Product| Self { product, ..Self::of(product.enclosure(plain.enclosure)) };
         match primitive {
+            // No operation at all.
+            RoundToStorage if storage == DType::F32 => a,
             Select => truth(a.enclosure).map_or(plain, |condition| if condition { b } else { c }),
             Neg => Self { sum: a.sum.negated(), product: a.product.negated(), ..plain },
             Add => sum(a.sum.plus(b.sum)),

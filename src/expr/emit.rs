@@ -88,7 +88,7 @@ pub(super) fn definition(
         let formula = formula(function, *id, inputs);
         outputs.push(match gate(function, *id) {
             Some(gate) if Some(gate) == mask => OutputDefinition::gradient(input, UPSTREAM, formula).gated(),
-            _ => OutputDefinition::gradient(input, text.stored(*id), formula),
+            _ => OutputDefinition::gradient(input, text.of(*id), formula),
         });
     }
     outputs.extend(mask.map(|id| OutputDefinition::mask(MASK, formula(function, id, inputs))));
@@ -127,9 +127,10 @@ fn check_names(op: &str, inputs: &[String]) -> Result<(), Error> {
         |got: &str, need: &str| Error::Name { op: op.to_owned(), got: got.to_owned(), need: need.to_owned() };
     for (i, input) in inputs.iter().enumerate() {
         let letters = input.starts_with(|c: char| c.is_ascii_alphabetic())
-            && input.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            && input.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !input.contains("__");
         if !letters {
-            return Err(error(input, "a letter, then letters, digits and underscores"));
+            return Err(error(input, "a letter, then letters, digits and single underscores"));
         }
         let gradient = |other: &String| format!("d{other}") == *input;
         if inputs[..i].contains(input)
@@ -173,7 +174,7 @@ fn declared(source: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What stands in the function of one element beside the calls of nodes.
-const WGSL: [&str; 7] = ["u32", "f32", "i32", "bool", "select", "bitcast", "Outputs"];
+const WGSL: [&str; 8] = ["u32", "f32", "i32", "bool", "select", "bitcast", "Outputs", "sums"];
 
 /// Writes nodes as the lets of a definition.
 struct Emitter<'a> {
@@ -269,14 +270,17 @@ impl<'a> Emitter<'a> {
         let (value, constant) = rounded_comparison(&self.function.graph, primitive, operands)?;
         let mut all = Vec::new();
         for storage in DType::ALL {
-            all.push(format!("{:#010x}u", most(primitive, storage, constant)?.to_bits()));
+            // A device's floats may take what is subnormal for zero.
+            let device = |most: &f32| self.arithmetic == Arithmetic::Exact || !most.is_subnormal();
+            let most = most(primitive, storage, constant).filter(device)?;
+            all.push(format!("{:#010x}u", most.to_bits()));
         }
         let most = format!("storage_pick({})", all.join(", "));
         let library = if self.arithmetic == Arithmetic::Exact { "f32" } else { "native" };
         Some(Self::call(library, Primitive::Le, &[self.of(value), most]))
     }
 
-    /// What is stored of a result, which rounds it.
+    /// What is stored of `z`, which rounds it; a gradient may be added to what is there before.
     fn stored(&mut self, id: Id) -> String {
         match unrounded(&self.function.graph, id) {
             Unrounded::Value(id) => self.of(id),

@@ -60,6 +60,8 @@ pub(crate) struct Graph {
     nodes: Vec<Node>,
     known: HashMap<Node, Id>,
     calls: Vec<Call>,
+    /// How many nodes there can be.
+    most: usize,
     /// What went wrong first; nodes made since mean nothing.
     failed: Option<Failure>,
 }
@@ -76,11 +78,16 @@ pub(crate) enum Failure {
 impl Graph {
     /// A graph that reads `reads` operands.
     pub(crate) fn new(reads: usize) -> Self {
-        let mut graph = Self::default();
+        let mut graph = Self { most: MAX_NODES, ..Self::default() };
         for read in 0..reads {
             graph.push(Node::Read(read));
         }
         graph
+    }
+
+    /// A graph with room for more nodes than an op has.
+    pub(crate) fn roomy() -> Self {
+        Self { most: u16::MAX.into(), ..Self::default() }
     }
 
     pub(crate) fn node(&self, id: Id) -> Node {
@@ -164,7 +171,7 @@ impl Graph {
         if let Some(id) = self.known.get(&node) {
             return *id;
         }
-        if self.nodes.len() >= MAX_NODES {
+        if self.nodes.len() >= self.most {
             self.fail(Failure::TooLarge);
             // Any node: a graph that failed is not used.
             return Id::FIRST;

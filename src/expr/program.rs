@@ -122,7 +122,14 @@ impl Program {
     fn new(graph: &Graph, results: &[Id], storage: DType, outputs: Outputs) -> Self {
         let writes: Vec<usize> = outputs.iter().filter(|w| *w < results.len()).collect();
         let wanted: Vec<Id> = writes.iter().map(|w| results[*w]).collect();
-        let (graph, wanted) = specialised(graph, &wanted, storage);
+        let (mut graph, mut wanted) = specialised(graph, &wanted, storage);
+        // Of the outputs only z is stored as it is: gradients may be added to what is there first, in f32.
+        if let (Some(0), Some(z)) = (writes.first(), wanted.first_mut()) {
+            *z = match unrounded(&graph, *z) {
+                Unrounded::Value(id) => id,
+                Unrounded::Select(operands) => graph.apply(Primitive::Select, &operands),
+            };
+        }
         let mut planner = Planner::new(&graph, &wanted);
         for (id, node) in graph.nodes() {
             planner.node(id, node);
@@ -158,7 +165,7 @@ fn padded<const N: usize>(numbers: &[usize]) -> [usize; N] {
 /// The graph that gives the same results in a storage type, with less rounding to it.
 fn specialised(graph: &Graph, results: &[Id], storage: DType) -> (Graph, Vec<Id>) {
     use Primitive::{Le, RoundToStorage};
-    let mut special = Graph::default();
+    let mut special = Graph::roomy();
     let mut here: Vec<Id> = Vec::with_capacity(graph.len());
     for (_, node) in graph.nodes() {
         let of = |id: Id| here[id.index()];
@@ -184,14 +191,8 @@ fn specialised(graph: &Graph, results: &[Id], storage: DType) -> (Graph, Vec<Id>
         };
         here.push(id);
     }
-    let unrounded = |id: &Id| {
-        let id = here[id.index()];
-        match unrounded(&special, id) {
-            Unrounded::Value(id) => id,
-            Unrounded::Select(operands) => special.apply(Primitive::Select, &operands),
-        }
-    };
-    let results = results.iter().map(unrounded).collect();
+    let here = |id: &Id| here[id.index()];
+    let results = results.iter().map(here).collect();
     (special, results)
 }
 
@@ -313,20 +314,21 @@ impl<'a> Planner<'a> {
     }
 
     fn step(&mut self, id: Id, primitive: Primitive, operands: [Id; 3]) {
-        let (mut work, mut inputs) = self.work(primitive, operands);
-        let mut out = self.out(id);
-        if let Some((other, other_inputs)) = self.same_division(primitive, operands) {
-            // One division gives both.
-            let second = self.out(other);
-            let (remainder, beside) =
-                if primitive == Primitive::FloorMod { (out, second) } else { (second, out) };
-            let rate = other_inputs.len() > 2;
-            (out, work) = (remainder, if rate { Work::DivisionRate(beside) } else { Work::Division(beside) });
-            self.take(other_inputs.clone(), work, out);
-            inputs.into_iter().for_each(|operand| self.release(operand));
-            return;
-        }
-        self.take(std::mem::take(&mut inputs), work, out);
+        let (work, inputs) = self.work(primitive, operands);
+        // Before this node has a place: its other result may be made of it, and is then not ready.
+        let Some((other, other_inputs)) = self.same_division(primitive, operands) else {
+            let out = self.out(id);
+            self.push(&inputs, work, out);
+            return inputs.into_iter().for_each(|operand| self.release(operand));
+        };
+        // One division gives both; what each was counted to need is needed no more.
+        let (out, second) = (self.out(id), self.out(other));
+        let (remainder, beside) =
+            if primitive == Primitive::FloorMod { (out, second) } else { (second, out) };
+        let rate = other_inputs.len() > 2;
+        let work = if rate { Work::DivisionRate(beside) } else { Work::Division(beside) };
+        self.push(&other_inputs, work, remainder);
+        self.operands(other).into_iter().chain(inputs).for_each(|operand| self.release(operand));
     }
 
     /// The other result of a division that is still to come, and what its step reads.
@@ -357,12 +359,10 @@ impl<'a> Planner<'a> {
         Some((id, SmallVec::from_slice(&[operands[0], operands[1], g])))
     }
 
-    /// Adds a step, after which its operands are needed once less.
-    fn take(&mut self, inputs: SmallVec<[Id; OPERANDS]>, work: Work, out: Place) {
+    fn push(&mut self, inputs: &[Id], work: Work, out: Place) {
         let mut operands = [Place::Read(0); OPERANDS];
         inputs.iter().zip(&mut operands).for_each(|(id, place)| *place = self.place(*id));
         self.steps.push(Step { work, operands, out });
-        inputs.into_iter().for_each(|operand| self.release(operand));
     }
 
     /// A place for what a step gives: the write, where it is one.

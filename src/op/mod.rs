@@ -3,7 +3,7 @@
 //! An op has inputs (`x`, `y`), an output `z`, an upstream gradient `dz`, and a gradient for each input (`dx`, `dy`).
 //! Everything else (kernels, CPU path, checks, benches, plots) is derived from its [`Definition`] and its scalar twin.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 pub use crate::cpu::block::Block;
 use crate::{DType, Error};
@@ -315,13 +315,13 @@ impl Definition {
     }
 
     /// Everything that a set of outputs uses: reads and lets. With `from_mask` the mask is read, not computed.
-    fn used(&self, outputs: Outputs, from_mask: bool) -> Vec<&str> {
+    fn used(&self, outputs: Outputs, from_mask: bool) -> HashSet<&str> {
         let wanted = || outputs.iter().map(|w| &self.outputs[w]);
-        let mut used: Vec<&str> = wanted().flat_map(|o| identifiers(&o.expression)).collect();
+        let mut used: HashSet<&str> = wanted().flat_map(|o| identifiers(&o.expression)).collect();
         used.extend(self.mask_name().filter(|_| wanted().any(|o| o.gated)));
         let mask = self.mask_name().filter(|_| from_mask);
         for (name, expression) in self.lets.iter().rev() {
-            if used.contains(&&**name) && mask != Some(&**name) {
+            if used.contains(&**name) && mask != Some(&**name) {
                 used.extend(identifiers(expression));
             }
         }

@@ -116,7 +116,7 @@ pub fn params(kernel: &Kernel) -> Vec<String> {
 fn memory(kernel: &Kernel, operand: usize) -> String {
     let slot = kernel.slots.iter().find(|slot| slot.operands.contains(&operand));
     let names = slot.into_iter().flat_map(|s| &s.operands).map(|&i| kernel.operands[i].name.as_str());
-    format!("buffer_{}", names.collect::<Vec<_>>().join("_"))
+    format!("buffer_{}", names.collect::<Vec<_>>().join("__"))
 }
 
 /// Whether an operand of 16 bits is neither widened nor rounded: an input that the kernel only copies, or its copy.
@@ -300,7 +300,7 @@ fn declarations(bindings: &[Binding], params: &[String]) -> String {
 }
 
 /// The most bytes of an op's WGSL.
-pub(crate) const MAX_BYTES: usize = 256 << 10;
+pub(crate) const MAX_BYTES: usize = 64 << 10;
 /// The most operators and brackets within each other: naga recurses over them, and a stack that overflows aborts the
 /// process. Compiled without optimization it takes 8 KiB for each, and a thread has 2 MiB.
 const MAX_DEPTH: usize = 128;
