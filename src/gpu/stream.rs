@@ -130,11 +130,7 @@ impl Streamer {
         if outputs.is_empty() {
             return Ok(());
         }
-        let mut reads = job.call.reads_for(definition, outputs);
-        if reads.is_empty() {
-            // Constants need no input, but a window needs one for its length.
-            reads.extend((0..=definition.upstream()).find(|i| job.reads[*i].is_some()));
-        }
+        let reads = job.call.reads_for(definition, outputs);
         let len = job.call.len() as usize;
         let limits = plan::Limits::from(&self.kernels.device().limits());
         let window = plan::stream_window(len, reads.len() + outputs.iter().count(), &limits);

@@ -36,7 +36,16 @@ pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure
     if args.json {
         print::json(&reports.iter().map(row).collect())?;
     }
-    if reports.iter().any(|report| report.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
+    if reports.iter().any(|report| report.mismatches > 0) {
+        return Err(Failure::Mismatch);
+    }
+    // What was not compared is no success.
+    match reports.iter().find(|report| !report.is_conclusive()) {
+        Some(report) => {
+            Err(Failure::OnTheWay(format!("{}: too much was left out to say that it is right", report.op)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Compares with a progress bar, and stops on a signal.
@@ -123,6 +132,7 @@ fn row(report: &Report) -> serde_json::Value {
         "checked": report.checked,
         "mismatches": report.mismatches,
         "left_out": report.left_out,
+        "conclusive": report.is_conclusive(),
     })
 }
 
