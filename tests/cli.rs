@@ -720,7 +720,11 @@ fn verify_reports_as_json() {
         let report = json(&["verify", "--json", "--device", device, "--pairs", "5000"]);
         let rows = report.as_array().unwrap();
         for (row, op) in rows.iter().zip(["spiky", "mod"]) {
-            assert_eq!(keys(row), ["device", "op", "dtype", "checked", "mismatches", "left_out"]);
+            assert_eq!(
+                keys(row),
+                ["device", "op", "dtype", "checked", "mismatches", "left_out", "conclusive"]
+            );
+            assert_eq!(row["conclusive"], true);
             assert_eq!((&row["op"], &row["dtype"]), (&op.into(), &"f32".into()));
             assert_eq!((&row["checked"], &row["mismatches"]), (&5000.into(), &0.into()));
             assert_eq!(row["device"], device.to_lowercase());
