@@ -101,9 +101,10 @@ async function mismatches(kernel, pipeline) {
   return wrong;
 }
 
-// A kernel whose operands are all among the vectors, inputs `read`, and a binding for each operand.
+// A kernel of an op with vectors, its operands all among them, inputs `read`, and a binding for each operand.
 function apart(kernel) {
-  const known = kernel.operands.every(([name]) => name in vectors[kernel.dtype][kernel.op]);
+  const columns = vectors[kernel.dtype][kernel.op] ?? {};
+  const known = kernel.operands.every(([name]) => name in columns);
   if (kernel.access === "other" || !known) return false;
   const kinds = kernel.operands.map(([name]) => (isOutput(name) ? "read_write" : "read"));
   return kernel.bindings.join() === ["uniform", ...kinds].join();
