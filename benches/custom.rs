@@ -20,6 +20,9 @@ fn main() -> Result<(), Error> {
     let quick = arguments.iter().any(|a| a == "--quick");
     let given =
         arguments.iter().position(|a| a == "--elements").and_then(|i| arguments.get(i + 1)?.parse().ok());
+    // cargo adds `--bench`.
+    let filter = arguments.iter().skip(1).find(|a| a.parse::<usize>().is_err() && !a.starts_with('-'));
+    let filter = filter.map_or("", String::as_str);
     let elements = given.unwrap_or(if quick { 1 << 16 } else { 1 << 24 });
     let turns = if quick { 3 } else { 21 };
     println!("{:50} {:>12} {:>12} {:>8}", "op, of building blocks", "built-in, ms", "custom, ms", "ratio");
@@ -49,7 +52,10 @@ fn main() -> Result<(), Error> {
                             arithmetic.name(),
                             runner.name(),
                         ];
-                        compare(&name.join(" "), &runner, [&case(built_in), &case(&custom)], turns)?;
+                        let name = name.join(" ");
+                        if name.contains(filter) {
+                            compare(&name, &runner, [&case(built_in), &case(&custom)], turns)?;
+                        }
                     }
                 }
             }

@@ -53,3 +53,10 @@ pub(crate) fn floor<V: Vectors>(v: f32) -> f32 {
     let nearest = if size < ALIGN { ((size + ALIGN) - ALIGN).copysign(v) } else { v };
     if nearest > v { nearest - 1.0 } else { nearest }
 }
+
+/// One of two, both of which are loaded: a choice of where to load from would be compiled to a gather.
+#[inline(always)]
+pub(crate) fn pick(condition: bool, accept: f32, reject: f32) -> f32 {
+    let accepted = u32::from(condition).wrapping_neg();
+    f32::from_bits(accept.to_bits() & accepted | reject.to_bits() & !accepted)
+}

@@ -16,8 +16,12 @@ use crate::{
         simd::Vectors,
         storage::{Aligned, F16, LANES, Storage, Wide, round_bf16},
     },
-    numeric::{canonical, floor, sum},
-    op::{Block, MAX_INPUTS, MAX_OUTPUTS, modulo::floor_mod_lanes},
+    numeric::{canonical, floor, pick, sum},
+    op::{
+        Block, MAX_INPUTS, MAX_OUTPUTS,
+        modulo::{self, floor_mod_lanes},
+        spiky::Cut,
+    },
 };
 
 /// Sets every lane: no closure, which might not be compiled for the vectors at hand.
@@ -116,6 +120,7 @@ pub(super) struct Program {
     constants: Vec<f32>,
     registers: usize,
     steps: Vec<Step>,
+    whole: Option<Whole>,
 }
 
 impl Program {
@@ -137,10 +142,20 @@ impl Program {
         let copies = (0..).zip(&wanted).filter(|(w, id)| !planner.sets(**id, *w));
         let copies = copies.map(|(w, id)| (planner.place(*id), w)).collect();
         let Planner { reads, constants, registers, steps, .. } = planner;
-        Self { reads, writes, copies, constants, registers, steps }
+        let program = Self { reads, writes, copies, constants, registers, steps, whole: None };
+        let whole = program.as_cut().or_else(|| program.as_division());
+        Self { whole, ..program }
     }
 
     pub(super) fn run(&self, storage: DType, block: Block) {
+        match self.whole {
+            None => self.run_steps(storage, block),
+            Some(Whole::Cut(cut, reads, [z, dx])) => cut.on_lanes(block, reads, [z, dx, None]),
+            Some(Whole::Division(reads, [z, dx, dy])) => modulo::on_lanes(block, reads, [z, dx, dy, None]),
+        }
+    }
+
+    fn run_steps(&self, storage: DType, block: Block) {
         let constants = self.constants.iter().map(|value| Aligned([*value; LANES]));
         let mut registers: Vec<_> = constants.collect();
         registers.resize(self.registers, Aligned([0.0; LANES]));
@@ -150,6 +165,77 @@ impl Program {
         } else {
             block.lanes::<MOST_READS, MAX_OUTPUTS>(padded(&self.reads), padded(&self.writes), &mut lanes);
         }
+    }
+}
+
+/// A program whose steps are what one loop of a built-in op does, its lanes in vectors throughout: by the numbers of the
+/// op's reads and writes.
+#[derive(Clone, Copy, Debug)]
+enum Whole {
+    /// Of `x` and the upstream gradient, `z` and `dx`.
+    Cut(Cut, [usize; 2], [Option<usize>; 2]),
+    /// Of `x`, `y` and the upstream gradient, `z`, `dx` and `dy`.
+    Division([usize; 3], [Option<usize>; 3]),
+}
+
+impl Program {
+    /// Cuts of one read by its own fraction: of itself, of another read, or both.
+    fn as_cut(&self) -> Option<Whole> {
+        let mut found: Option<(Cut, usize)> = None;
+        let (mut upstream, mut outs) = (usize::MAX, [None; 2]);
+        for Step { work, operands, out } in &self.steps {
+            let (cut, i) = match *work {
+                Work::CutFraction { most, other } => (Cut { most, other }, 0),
+                Work::CutByFraction { most, other } => (Cut { most, other }, 1),
+                _ => return None,
+            };
+            let x = self.read(operands[0])?;
+            if i == 1 {
+                upstream = self.read(operands[1])?;
+            }
+            if *found.get_or_insert((cut, x)) != (cut, x) || outs[i].replace(self.write(*out)?).is_some() {
+                return None;
+            }
+        }
+        let (cut, x) = found.filter(|_| self.copies.is_empty())?;
+        Some(Whole::Cut(cut, [x, upstream], outs))
+    }
+
+    /// One division of two reads, and at most a copy of the third.
+    fn as_division(&self) -> Option<Whole> {
+        let [Step { work, operands: [x, y, g, _], out }] = &self.steps[..] else { return None };
+        let (z, dy) = match *work {
+            Work::Apply(Primitive::FloorMod) => (Some(*out), None),
+            Work::Rate => (None, Some(*out)),
+            Work::DivisionRate(rate) => (Some(*out), Some(rate)),
+            _ => return None,
+        };
+        let copied = match &self.copies[..] {
+            [] => None,
+            [copy] => Some(*copy),
+            _ => return None,
+        };
+        let upstream = match (dy, copied) {
+            (Some(_), Some((from, _))) if self.read(*g) != self.read(from) => return None,
+            (Some(_), _) => self.read(*g)?,
+            (None, Some((from, _))) => self.read(from)?,
+            (None, None) => usize::MAX,
+        };
+        let written = |place: Option<Place>| place.map_or(Some(None), |place| self.write(place).map(Some));
+        let dx = copied.map(|(_, write)| self.writes[write]);
+        Some(Whole::Division([self.read(*x)?, self.read(*y)?, upstream], [written(z)?, dx, written(dy)?]))
+    }
+
+    /// The op's read that is in a place.
+    fn read(&self, place: Place) -> Option<usize> {
+        let Place::Read(read) = place else { return None };
+        Some(self.reads[read])
+    }
+
+    /// The op's write that is in a place.
+    fn write(&self, place: Place) -> Option<usize> {
+        let Place::Write(write) = place else { return None };
+        Some(self.writes[write])
     }
 }
 
@@ -516,13 +602,6 @@ fn work<V: Vectors>(
         }
     }
     None
-}
-
-/// One of two, both of which are loaded: a choice of where to load from would be compiled to a gather.
-#[inline(always)]
-fn pick(condition: bool, accept: f32, reject: f32) -> f32 {
-    let accepted = u32::from(condition).wrapping_neg();
-    f32::from_bits(accept.to_bits() & accepted | reject.to_bits() & !accepted)
 }
 
 #[inline(always)]

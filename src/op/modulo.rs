@@ -68,21 +68,21 @@ impl Op for Mod {
     }
 
     fn cpu(&self, _storage: DType, block: Block) {
-        let [x, y, upstream] = [0, 1, 2];
-        let [z, dx, dy, q] = [0, 1, 2, 3];
-        match block.outputs() {
-            Outputs::Z => block.lanes([x, y], [z], &mut OnLanes),
-            DX => block.lanes([upstream], [dx], &mut OnLanes),
-            DY => block.lanes([x, y, upstream], [dy], &mut OnLanes),
-            Z_DY => block.lanes([x, y, upstream], [z, dy], &mut OnLanes),
-            _ => block.lanes([x, y, upstream], [z, dx, dy, q], &mut OnLanes),
-        }
+        let wanted = block.outputs();
+        on_lanes(block, [0, 1, 2], [0, 1, 2, 3].map(|w| wanted.contains(w).then_some(w)));
     }
 }
 
-const DX: Outputs = Outputs::gradient(0);
-const DY: Outputs = Outputs::gradient(1);
-const Z_DY: Outputs = Outputs::Z.and(DY);
+/// The wanted ones of `z`, `dx`, `dy` and `Q`, by the numbers of `x`, `y` and the upstream gradient.
+pub(crate) fn on_lanes(block: Block, [x, y, upstream]: [usize; 3], writes: [Option<usize>; 4]) {
+    match writes {
+        [Some(z), None, None, None] => block.lanes([x, y], [z], &mut OnLanes),
+        [None, Some(dx), None, None] => block.lanes([upstream], [dx], &mut OnLanes),
+        [None, None, Some(dy), None] => block.lanes([x, y, upstream], [dy], &mut OnLanes),
+        [Some(z), None, Some(dy), None] => block.lanes([x, y, upstream], [z, dy], &mut OnLanes),
+        _ => block.lanes([x, y, upstream], writes.map(|w| w.unwrap_or(usize::MAX)), &mut OnLanes),
+    }
+}
 
 /// `mod(x, y)`: `x - y * floor(x / y)`, rounded once.
 pub fn forward(x: f32, y: f32) -> f32 {

@@ -21,7 +21,7 @@ use crate::{
         simd::Vectors,
         storage::{Aligned, LANES, Wide},
     },
-    numeric::floor,
+    numeric::{floor, pick},
 };
 
 /// The op `spiky`, for calls that take any [`Op`].
@@ -63,20 +63,11 @@ impl Op for Spiky {
     }
 
     fn cpu(&self, storage: DType, block: Block) {
-        let mut lanes = OnLanes { most: most(storage) };
-        let [x, upstream] = [0, 1];
-        let [z, dx, mask] = [0, 1, 2];
-        match block.outputs() {
-            Outputs::Z => block.lanes([x], [z], &mut lanes),
-            DX => block.lanes([x, upstream], [dx], &mut lanes),
-            Z_DX => block.lanes([x, upstream], [z, dx], &mut lanes),
-            _ => block.lanes([x, upstream], [z, dx, mask], &mut lanes),
-        }
+        let wanted = block.outputs();
+        let cut = Cut { most: most(storage), other: 0.0 };
+        cut.on_lanes(block, [0, 1], [0, 1, 2].map(|w| wanted.contains(w).then_some(w)));
     }
 }
-
-const DX: Outputs = Outputs::gradient(0);
-const Z_DX: Outputs = Outputs::Z.and(DX);
 
 /// Every `r` up to here rounds to 0.5 or less: half a unit above 0.5 is a tie, and 0.5 is the even neighbour.
 fn most(storage: DType) -> f32 {
@@ -87,41 +78,55 @@ fn most(storage: DType) -> f32 {
     }
 }
 
-struct OnLanes {
+/// What is done with `r = x - floor(x)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cut {
     /// The largest `r` that is not cut off.
-    most: f32,
+    pub(crate) most: f32,
+    /// What is in the place of what is cut off.
+    pub(crate) other: f32,
 }
 
-impl OnLanes {
+impl Cut {
+    /// The wanted ones of `z`, `dx` and the mask, by the numbers of `x` and the upstream gradient.
+    pub(crate) fn on_lanes(mut self, block: Block, [x, upstream]: [usize; 2], writes: [Option<usize>; 3]) {
+        match writes {
+            [Some(z), None, None] => block.lanes([x], [z], &mut self),
+            [None, Some(dx), None] => block.lanes([x, upstream], [dx], &mut self),
+            [Some(z), Some(dx), None] => block.lanes([x, upstream], [z, dx], &mut self),
+            _ => block.lanes([x, upstream], writes.map(|w| w.unwrap_or(usize::MAX)), &mut self),
+        }
+    }
+
     /// `r`, and whether it is not cut off.
     #[inline(always)]
-    fn kept<V: Vectors>(&self, x: f32) -> (f32, bool) {
+    fn kept<V: Vectors>(self, x: f32) -> (f32, bool) {
         // The floor is exact, so the difference rounds once; it is NaN where x is NaN or infinite, and compares false.
         let r = x - floor::<V>(x);
         (r, r <= self.most)
     }
 }
 
-impl Lanes<1, 1> for OnLanes {
+impl Lanes<1, 1> for Cut {
     #[inline(always)]
     fn lanes<V: Vectors>(&mut self, _: V, [x]: [&Wide; 1], [Aligned(z)]: &mut [Aligned<Wide>; 1]) {
-        for (z, x) in z.iter_mut().zip(x) {
-            let (r, kept) = self.kept::<V>(*x);
-            *z = if kept { r } else { 0.0 };
+        for i in 0..LANES {
+            let (r, kept) = self.kept::<V>(x[i]);
+            z[i] = pick(kept, r, self.other);
         }
     }
 }
 
-impl Lanes<2, 1> for OnLanes {
+impl Lanes<2, 1> for Cut {
     #[inline(always)]
     fn lanes<V: Vectors>(&mut self, _: V, [x, upstream]: [&Wide; 2], [Aligned(dx)]: &mut [Aligned<Wide>; 1]) {
-        for (i, dx) in dx.iter_mut().enumerate() {
-            *dx = if self.kept::<V>(x[i]).1 { upstream[i] } else { 0.0 };
+        for i in 0..LANES {
+            dx[i] = pick(self.kept::<V>(x[i]).1, upstream[i], self.other);
         }
     }
 }
 
-impl Lanes<2, 2> for OnLanes {
+impl Lanes<2, 2> for Cut {
     #[inline(always)]
     fn lanes<V: Vectors>(
         &mut self,
@@ -131,12 +136,12 @@ impl Lanes<2, 2> for OnLanes {
     ) {
         for i in 0..LANES {
             let (r, kept) = self.kept::<V>(x[i]);
-            (z[i], dx[i]) = if kept { (r, upstream[i]) } else { (0.0, 0.0) };
+            (z[i], dx[i]) = (pick(kept, r, self.other), pick(kept, upstream[i], self.other));
         }
     }
 }
 
-impl Lanes<2, 3> for OnLanes {
+impl Lanes<2, 3> for Cut {
     #[inline(always)]
     fn lanes<V: Vectors>(
         &mut self,
@@ -146,7 +151,8 @@ impl Lanes<2, 3> for OnLanes {
     ) {
         for i in 0..LANES {
             let (r, kept) = self.kept::<V>(x[i]);
-            (z[i], dx[i], mask[i]) = if kept { (r, upstream[i], 1.0) } else { (0.0, 0.0, 0.0) };
+            (z[i], dx[i]) = (pick(kept, r, self.other), pick(kept, upstream[i], self.other));
+            mask[i] = pick(kept, 1.0, 0.0);
         }
     }
 }
