@@ -34,6 +34,18 @@ pub enum Error {
         /// The building block.
         block: &'static str,
     },
+    /// An op has more of something than an op can have.
+    #[error("{op}: has {got} {what}, an op has {most} at most")]
+    TooLarge {
+        /// The op.
+        op: String,
+        /// What was counted: inputs, nodes of its expression.
+        what: &'static str,
+        /// How many it has: of nodes, at least.
+        got: usize,
+        /// How many an op can have.
+        most: usize,
+    },
     /// No output was asked for.
     #[error("{op}: no output is wanted: give at least one output to write")]
     NothingWanted {

@@ -1070,8 +1070,11 @@ fn wgsl_that_cannot_be_had_is_refused() {
     refuses(&["verify", "--wgsl", "no.wgsl"], &["no.wgsl: cannot be read"]);
     refuses(&["verify", "--wgsl", &dir.text("")], &["cannot be read"]);
     refuses(&["verify", "--expr", "exp(x)", "--arithmetic", "exact"], &["expr: exp has no exact form"]);
-    refuses(&["verify", "--expr", "mask"], &["expr: the name 'mask'"]);
-    refuses(&["verify", "--expr", "a+b+c+d+e+f+g+h+i"], &["expr: got 9 inputs, needs 8"]);
+    refuses(&["verify", "--expr", "mask"], &["--expr:1:1: the name 'mask'"]);
+    refuses(
+        &["verify", "--expr", "a+b+c+d+e+f+g+h+i"],
+        &["--expr:1:1: the op has 9 inputs, an op has 8 at most"],
+    );
     refuses(&["verify", "--expr", "x", "--bits", "x=0"], &["--bits of expr", "x, dz"]);
     refuses(&["verify", "--expr", "x+y+z1", "--exhaustive"], &["expr has 96 bits"]);
     refuses(&["bench", "--expr", "x * x", "--extra", "mask"], &["no op", "mask"]);

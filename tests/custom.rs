@@ -256,18 +256,22 @@ fn limits() -> Result<(), Failed> {
         CustomOp::new("chain", ["x"], |[x]| (0..links).fold(x, |sum, i| (sum * x + i as f32).sqrt()))
     };
     let error = chain(MAX_NODES).err();
-    assert!(matches!(error, Some(Error::Arity { need: MAX_NODES, .. })), "{error:?}");
+    assert!(matches!(error, Some(Error::TooLarge { most: MAX_NODES, .. })), "{error:?}");
     let op = chain(300)?;
     assert_eq!(Runner::cpu().forward(&op, &[&[1.0_f32]])?.len(), 1);
     let none = CustomOp::from_expression("none", "1.0");
     assert!(matches!(&none, Err(Error::Arity { .. } | Error::Wgsl { .. })), "{none:?}");
     let nine = CustomOp::from_expression("nine", "a + b + c + d + e + f + g + h + i");
-    assert!(matches!(nine, Err(Error::Arity { .. })), "{nine:?}");
+    assert!(matches!(nine, Err(Error::Wgsl { .. })), "{nine:?}");
     let square = CustomOp::from_expression("square", "x * x")?;
     let wrong = CustomOp::new("wrong", ["x", "y"], |[x, y]| square.call([x, y]));
     assert!(matches!(&wrong, Err(Error::Arity { op, got: 2, need: 1, .. }) if op == "square"), "{wrong:?}");
     let inexact = CustomOp::from_expression("e", "exp(x)")?.with_arithmetic(Arithmetic::Exact);
     assert!(matches!(inexact, Err(Error::Inexact { block: "exp", .. })), "{inexact:?}");
     assert_eq!(op.definition().all_outputs(Pass::Fused), Outputs::Z | Outputs::gradient(0));
+    for name in ["", "two\nlines", "two\u{2028}lines"] {
+        let error = CustomOp::new(name, ["x"], |[x]| x).err();
+        assert!(matches!(error, Some(Error::Name { .. })), "{name}: {error:?}");
+    }
     Ok(())
 }

@@ -395,15 +395,25 @@ fn errors_of_declarations() {
             "expected `;`, found the end of the text",
         ),
         ("fn forward(x: f32) -> f32 { return x; }\nfn unused() -> f32 { return true; }", 2, 1, "return"),
+        // What no op can have.
+        (
+            "// dz\nfn forward(x: f32,\n dz: f32) -> f32 { return dz; }",
+            3,
+            2,
+            "the name 'dz' is not a name that no",
+        ),
+        (
+            "\nfn forward(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32, g: f32, h: f32, i: f32) -> f32 { return i; }",
+            2,
+            4,
+            "9 inputs, an op has 8 at most",
+        ),
     ];
     for (text, line, column, message) in mistakes {
         let found = error(CustomOp::from_wgsl("op", text));
         assert!(found.2.contains(message), "{text}: {found:?}");
         assert_eq!((found.0, found.1), (line, column), "{text}: {found:?}");
     }
-    // What no op can be named.
-    let text = "fn forward(dz: f32) -> f32 { return dz; }";
-    assert!(matches!(CustomOp::from_wgsl("op", text), Err(Error::Name { .. })));
 }
 
 #[test]
@@ -414,6 +424,8 @@ fn errors_of_expressions_are_in_the_expression() {
         ("x) + (y", 1, 2, "expected `;`, found \")\""),
         ("x; } fn g() {", 1, 2, "an expression has no `;`"),
         ("1.0", 1, 1, "an op needs an input"),
+        ("x + old_y", 1, 5, "the name 'old_y' is not"),
+        ("a+b+c+d+e+f+g+h+i", 1, 1, "9 inputs, an op has 8 at most"),
         ("", 1, 1, "an op needs an input"),
         ("x + let", 1, 5, "`let`"),
         ("x < 2", 1, 1, "bool is returned"),

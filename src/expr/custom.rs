@@ -54,26 +54,27 @@ impl CustomOp {
     /// An op of inputs of these names.
     ///
     /// # Errors
-    /// [`Error::Name`] for names that WGSL or an op cannot have; [`Error::Arity`] for more than [`MAX_INPUTS`] inputs or
-    /// [`MAX_NODES`](super::MAX_NODES) nodes, and for calls of ops with another number of arguments than they have.
+    /// [`Error::Name`] for names that WGSL or an op cannot have; [`Error::TooLarge`] for more than [`MAX_INPUTS`] inputs or
+    /// [`MAX_NODES`](super::MAX_NODES) nodes; [`Error::Arity`] for no inputs, and for calls of ops with another number of
+    /// arguments than they have.
     pub fn new<const N: usize>(
         name: impl Into<String>,
         inputs: [&str; N],
         z: impl for<'g> FnOnce([Expr<'g>; N]) -> Expr<'g>,
     ) -> Result<Self, Error> {
         let inputs = inputs.map(str::to_owned);
-        Self::build(name.into(), &inputs, |reads| Ok(z(std::array::from_fn(|i| reads[i])).id))
+        Self::build(name.into(), &inputs, |reads| Ok(z(std::array::from_fn(|i| reads[i]))))
     }
 
     /// An op of inputs whose number is not known beforehand.
     pub(crate) fn build(
         name: String,
         inputs: &[String],
-        z: impl for<'g> FnOnce(&[Expr<'g>]) -> Result<Id, Error>,
+        z: impl for<'g> FnOnce(&[Expr<'g>]) -> Result<Expr<'g>, Error>,
     ) -> Result<Self, Error> {
         let count = inputs.len();
         let graph = RefCell::new(Graph::new(count + 1));
-        let z = z(&reads(&graph, count))?;
+        let z = z(&reads(&graph, count))?.id;
         if count == 0 {
             return Err(Error::Arity { op: name, what: "inputs", got: 0, need: 1 });
         }
@@ -92,7 +93,7 @@ impl CustomOp {
         arithmetic: Arithmetic,
     ) -> Result<Self, Error> {
         if inputs.len() > MAX_INPUTS {
-            return Err(Error::Arity { op: name, what: "inputs", got: inputs.len(), need: MAX_INPUTS });
+            return Err(Error::TooLarge { op: name, what: "inputs", got: inputs.len(), most: MAX_INPUTS });
         }
         function.graph.check(&name)?;
         let definition = definition(name, inputs, &function, arithmetic)?;
@@ -115,13 +116,13 @@ impl CustomOp {
         if got != need {
             return Err(Error::Arity { op: self.name(), what: "inputs of a gradient", got, need });
         }
-        self.with_gradient_of(input, |reads, z, dz| Ok(gradient(std::array::from_fn(|i| reads[i]), z, dz).id))
+        self.with_gradient_of(input, |reads, z, dz| Ok(gradient(std::array::from_fn(|i| reads[i]), z, dz)))
     }
 
     pub(crate) fn with_gradient_of(
         mut self,
         input: &str,
-        gradient: impl for<'g> FnOnce(&[Expr<'g>], Expr<'g>, Expr<'g>) -> Result<Id, Error>,
+        gradient: impl for<'g> FnOnce(&[Expr<'g>], Expr<'g>, Expr<'g>) -> Result<Expr<'g>, Error>,
     ) -> Result<Self, Error> {
         let Some(place) = self.inputs().iter().position(|name| name == input) else {
             return Err(Error::Name {
@@ -135,7 +136,7 @@ impl CustomOp {
         let graph = RefCell::new(function.graph);
         let reads = reads(&graph, function.inputs + 1);
         let (inputs_of, dz) = reads.split_at(function.inputs);
-        function.gradients[place] = gradient(inputs_of, Expr::new(&graph, function.z), dz[0])?;
+        function.gradients[place] = gradient(inputs_of, Expr::new(&graph, function.z), dz[0])?.id;
         function.graph = graph.into_inner();
         function.written = true;
         self.written[place] = true;
@@ -192,7 +193,8 @@ impl CustomOp {
         self.related(format!("{}_d_{input}", self.name()), &inputs, derivative(&self.function, place))
     }
 
-    /// The directional derivative as an op: its inputs are those of this op and a tangent for each, named `x_tangent`.
+    /// The directional derivative as an op: its inputs are those of this op and a tangent for each, named
+    /// `tangent_x`.
     ///
     /// A gradient that is written is taken to be linear in the upstream gradient, as a gradient is: then what it gives for
     /// a tangent in the place of that is the tangent's part.
@@ -202,7 +204,7 @@ impl CustomOp {
     pub fn jvp(&self) -> Result<Self, Error> {
         let mut inputs = self.inputs();
         for name in self.inputs() {
-            inputs.push(free_name(&format!("{name}_tangent"), &inputs));
+            inputs.push(free_name(&format!("tangent_{name}"), &inputs));
         }
         self.related(format!("{}_jvp", self.name()), &inputs, directional(&self.function))
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     DType, Error,
     op::{Definition, OutputDefinition, Text, UPSTREAM, identifiers},
+    shader::tokens::LINE_BREAKS,
 };
 
 macro_rules! files {
@@ -68,7 +69,7 @@ pub(super) fn definition(
     let graph = &function.graph;
     let results = || std::iter::once(function.z).chain(function.gradients.iter().copied());
     let used = graph.used(results().chain(mask));
-    let mut text = Emitter::new(function, arithmetic, inputs);
+    let mut text = Emitter::new(function, &used, arithmetic, inputs);
     let mut files_used = vec!["f32"];
     for (id, node) in graph.nodes().filter(|(id, _)| used[id.index()]) {
         if let Node::Apply(primitive, _) = node {
@@ -125,6 +126,9 @@ pub(super) fn mask(function: &Function) -> Option<Id> {
 fn check_names(op: &str, inputs: &[String]) -> Result<(), Error> {
     let error =
         |got: &str, need: &str| Error::Name { op: op.to_owned(), got: got.to_owned(), need: need.to_owned() };
+    if op.is_empty() || op.contains(|c: char| c.is_control() || LINE_BREAKS.contains(&c)) {
+        return Err(error(op, "on one line"));
+    }
     for (i, input) in inputs.iter().enumerate() {
         let letters = input.starts_with(|c: char| c.is_ascii_alphabetic())
             && input.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -179,6 +183,8 @@ const WGSL: [&str; 8] = ["u32", "f32", "i32", "bool", "select", "bitcast", "Outp
 /// Writes nodes as the lets of a definition.
 struct Emitter<'a> {
     function: &'a Function,
+    /// What its results are computed from.
+    used: &'a [bool],
     arithmetic: Arithmetic,
     inputs: &'a [String],
     /// What lets begin with: no input's name does.
@@ -191,13 +197,13 @@ struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    fn new(function: &'a Function, arithmetic: Arithmetic, inputs: &'a [String]) -> Self {
+    fn new(function: &'a Function, used: &'a [bool], arithmetic: Arithmetic, inputs: &'a [String]) -> Self {
         let mut prefix = String::from("v");
         while inputs.iter().any(|input| input.starts_with(&prefix)) {
             prefix.push('v');
         }
         let (texts, divisions, lets) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { function, arithmetic, inputs, prefix, texts, divisions, lets }
+        Self { function, used, arithmetic, inputs, prefix, texts, divisions, lets }
     }
 
     /// What stands for a node.
@@ -312,8 +318,6 @@ impl<'a> Emitter<'a> {
         use Primitive::{FloorMod, RoundToStorage};
         let graph = &self.function.graph;
         let remainder = graph.find(Node::Apply(FloorMod, [a, b, Id::FIRST]));
-        let results = || std::iter::once(self.function.z).chain(self.function.gradients.iter().copied());
-        let used = graph.used(results());
         let rounds = |node: Node| match node {
             Node::Apply(RoundToStorage, _) => true,
             Node::Apply(primitive, operands) => {
@@ -332,7 +336,7 @@ impl<'a> Emitter<'a> {
         };
         stored(a)
             && stored(b)
-            && graph.nodes().filter(|(id, _)| used[id.index()]).all(|(_, node)| rounds(node))
+            && graph.nodes().filter(|(id, _)| self.used[id.index()]).all(|(_, node)| rounds(node))
     }
 
     /// What `floor_mod` passes to its divisor, `g * -floor_quotient(x, y)`: quotients are small integers as a rule, and

@@ -154,12 +154,9 @@ impl Graph {
         let op = op.to_owned();
         match &self.failed {
             None => Ok(()),
-            Some(Failure::TooLarge) => Err(Error::Arity {
-                op,
-                what: "nodes in its graph, or more",
-                got: MAX_NODES + 1,
-                need: MAX_NODES,
-            }),
+            Some(Failure::TooLarge) => {
+                Err(Error::TooLarge { op, what: "nodes or more", got: MAX_NODES + 1, most: MAX_NODES })
+            }
             Some(Failure::Arity { op: called, got, need }) => {
                 Err(Error::Arity { op: called.clone(), what: "arguments", got: *got, need: *need })
             }

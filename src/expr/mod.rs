@@ -62,6 +62,8 @@ mod wgsl;
 pub use custom::CustomOp;
 pub use graph::MAX_NODES;
 pub use primitive::{Primitive, Type};
+#[cfg(not(target_arch = "wasm32"))]
+pub use wgsl::MAX_TEXT;
 
 use graph::{Graph, Id};
 
@@ -86,6 +88,17 @@ impl Arithmetic {
 }
 
 /// A number of an expression: an input, a constant, or what was computed from such.
+///
+/// `+ - * /` take two of them, or one and an `f32`. Nothing of an expression becomes part of another but by
+/// [`CustomOp::call`]:
+///
+/// ```compile_fail
+/// # use elemgrad::CustomOp;
+/// CustomOp::new("outer", ["x"], |[x]| {
+///     let inner = CustomOp::new("inner", ["t"], |[t]| t + x);
+///     x
+/// });
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Expr<'g> {
     graph: &'g RefCell<Graph>,

@@ -84,7 +84,9 @@ fn build(graph: &mut Graph, steps: &[Step]) -> Id {
 fn op(steps: &[Step]) -> Result<CustomOp, Error> {
     let inputs = ["x", "y", "w"].map(str::to_owned).to_vec();
     CustomOp::build("drawn".into(), &inputs, |reads: &[Expr]| {
-        Ok(build(&mut reads[0].graph.borrow_mut(), steps))
+        let graph = reads[0].graph;
+        let id = build(&mut graph.borrow_mut(), steps);
+        Ok(Expr::new(graph, id))
     })
 }
 

@@ -299,8 +299,8 @@ fn declarations(bindings: &[Binding], params: &[String]) -> String {
     text
 }
 
-/// The most bytes of an op's WGSL.
-pub(crate) const MAX_BYTES: usize = 64 << 10;
+/// The most bytes of an op's WGSL: more than an expression of the most nodes has.
+const MAX_BYTES: usize = 1 << 20;
 /// The most operators and brackets within each other: naga recurses over them, and a stack that overflows aborts the
 /// process. Compiled without optimization it takes 8 KiB for each, and a thread has 2 MiB.
 const MAX_DEPTH: usize = 128;
@@ -336,4 +336,29 @@ pub fn check(op: &str, source: &str) -> Result<(), Error> {
         .validate(&module)
         .map_err(|e| failed(e.emit_to_string(source)))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CustomOp, expr::MAX_TEXT, op::Pass};
+
+    /// The largest op is given to a compiler, though its WGSL is longer than any text of a user.
+    #[test]
+    fn an_op_of_the_most_nodes_compiles() -> Result<(), Error> {
+        let large =
+            |links| CustomOp::new("large", ["x", "y"], |[x, y]| (0..links).fold(x, |sum, _| sum + x - y));
+        assert!(matches!(large(1100), Err(Error::TooLarge { .. })));
+        let op = large(1000)?;
+        let kernel = Kernel::contiguous(
+            op.definition(),
+            op.definition().all_outputs(Pass::Fused),
+            DType::F32,
+            Access::Vec4,
+        );
+        let source = compose(&op, &kernel).source;
+        assert!(source.len() > MAX_TEXT);
+        check_size(op.definition())?;
+        check("large", &source)
+    }
 }

@@ -6,16 +6,13 @@ use std::{
     path::Path,
 };
 
-use elemgrad::{CustomOp, Error, Op, op::BUILT_IN};
+use elemgrad::{CustomOp, Error, Op, expr::MAX_TEXT, op::BUILT_IN};
 
 use crate::{
     cli::{BuiltIn, OpArgs},
     failure::Failure,
     print::quoted,
 };
-
-/// The most bytes of a text that are compiled.
-const MAX_TEXT: u64 = 64 << 10;
 
 /// An op, and how it was given.
 pub(crate) struct Given {
@@ -116,9 +113,9 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
 fn text(path: &Path) -> Result<String, Failure> {
     let failed = |problem: String| Failure::Usage(format!("{}: {problem}", path.display()));
     let mut bytes = Vec::new();
-    let len = open(path).and_then(|file| file.take(MAX_TEXT + 1).read_to_end(&mut bytes));
+    let len = open(path).and_then(|file| file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes));
     let len = len.map_err(|e| failed(format!("cannot be read: {e}")))?;
-    if len as u64 > MAX_TEXT {
+    if len > MAX_TEXT {
         return Err(failed(format!("has more than the {MAX_TEXT} bytes that are compiled")));
     }
     String::from_utf8(bytes).map_err(|_| failed("is no text: WGSL is UTF-8".into()))

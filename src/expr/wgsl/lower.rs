@@ -21,7 +21,7 @@ use crate::{
     Error,
     expr::{
         Condition, Expr, Type,
-        graph::{Graph, Id, MAX_NODES, Node},
+        graph::{Graph, MAX_NODES, Node},
     },
 };
 
@@ -126,17 +126,18 @@ impl<'a> Lowering<'a> {
     }
 
     /// The value of a function of numbers.
-    pub(super) fn call(&self, name: &str, arguments: &[Expr<'_>]) -> Result<Id, Error> {
+    pub(super) fn call<'g>(&self, name: &str, arguments: &[Expr<'g>]) -> Result<Expr<'g>, Error> {
         let refused = |Refusal(span, message)| self.source.error_at(span, message);
         let (Some(function), Some(first)) = (self.find(name), arguments.first()) else {
             return Err(self.source.error(self.source.function(name), "an op needs an input"));
         };
-        let mut run = Run { module: self.module, graph: first.graph, steps: 0, calls: 0 };
+        let graph = first.graph;
+        let mut run = Run { module: self.module, graph, steps: 0, calls: 0 };
         let arguments: Vec<_> = arguments.iter().copied().map(Number).collect();
         match run.function(function, &arguments).map_err(refused)? {
-            Number(value) => Ok(value.id),
+            Number(value) => Ok(value),
             // Its type has been compared with what it returns.
-            Truth(condition) => Ok(condition.id),
+            Truth(condition) => Ok(Expr::new(graph, condition.id)),
         }
     }
 

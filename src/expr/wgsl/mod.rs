@@ -20,6 +20,8 @@ use builtins::DECLARATIONS;
 use lower::Lowering;
 use source::Source;
 
+pub use source::MAX_TEXT;
+
 /// The stack of the thread that compiles a text: several times what the deepest text that is let through takes, without
 /// optimization too.
 const STACK: usize = 32 << 20;
@@ -71,7 +73,7 @@ impl CustomOp {
     /// | `floor_mod(x, y)`, `floor_quotient(x, y)`, `trunc_mod(x, y)`, `round_to_storage(x)`, `spiky(x)` | not of WGSL: as the methods of [`Expr`](super::Expr) |
     /// | everything else: loops, `switch`, integers, vectors, arrays, structs, bindings, attributes, pointers, derivatives, textures | an error, with line and column |
     ///
-    /// A text has at most 64 KiB and is at most 1000 operators and brackets deep. It is compiled on a thread of its own,
+    /// A text has at most [`MAX_TEXT`](super::MAX_TEXT) bytes and is at most 1000 operators and brackets deep. It is compiled on a thread of its own,
     /// whose stack is large enough for that. There is no compiler for it on wasm, and so not this function.
     ///
     /// # Errors
@@ -153,12 +155,14 @@ fn compile(source: &Source) -> Result<CustomOp, Error> {
 fn lower(source: &Source, module: &Module) -> Result<CustomOp, Error> {
     let lowering = Lowering { source, module };
     let inputs = lowering.inputs()?;
-    let mut op = CustomOp::build(source.op.into(), &inputs, |reads| lowering.call("forward", reads))?;
+    let op = CustomOp::build(source.op.into(), &inputs, |reads| lowering.call("forward", reads));
+    let mut op = op.map_err(|error| source.placed(error))?;
     for (gradient, input) in lowering.gradients(&inputs)? {
-        op = op.with_gradient_of(input, |reads, z, dz| {
+        let with_gradient = op.with_gradient_of(input, |reads, z, dz| {
             let arguments: Vec<_> = reads.iter().copied().chain([z, dz]).collect();
             lowering.call(gradient, &arguments)
-        })?;
+        });
+        op = with_gradient.map_err(|error| source.placed(error))?;
     }
     Ok(op)
 }

@@ -5,11 +5,11 @@ use wgpu::naga::{Span, WithSpan, front::wgsl::ParseError, valid::ValidationError
 use super::builtins;
 use crate::{
     Error,
-    shader::{
-        MAX_BYTES,
-        tokens::{depths, words},
-    },
+    shader::tokens::{depths, words},
 };
+
+/// The most bytes of a WGSL text that is to be an op.
+pub const MAX_TEXT: usize = 64 << 10;
 
 /// The most operators and brackets within each other. naga takes 8 KiB of stack for each, compiled without optimization.
 const MAX_DEPTH: usize = 1000;
@@ -39,8 +39,8 @@ impl<'a> Source<'a> {
 
     pub(super) fn check_size(&self) -> Result<(), Error> {
         let bytes = self.text.len();
-        if bytes > MAX_BYTES {
-            let message = format!("the text has {bytes} bytes, of which {MAX_BYTES} are compiled");
+        if bytes > MAX_TEXT {
+            let message = format!("the text has {bytes} bytes, of which {MAX_TEXT} are compiled");
             return Err(self.error(self.start, message));
         }
         Ok(())
@@ -84,6 +84,22 @@ impl<'a> Source<'a> {
         let pairs = words(&self.full).zip(words(&self.full).skip(1));
         let mut declared = pairs.filter(|((_, before), (_, word))| *before == "fn" && *word == name);
         declared.next().map_or(self.start, |(_, (at, _))| at)
+    }
+
+    /// An error of the whole op, at what it is of.
+    pub(super) fn placed(&self, error: Error) -> Error {
+        match error {
+            Error::Name { got, need, .. } => {
+                let mut named = words(&self.full).filter(|(at, word)| *at >= self.start && *word == got);
+                let at = named.next().map_or_else(|| self.function("forward"), |(at, _)| at);
+                self.error(at, format!("the name '{got}' is not {need}"))
+            }
+            Error::TooLarge { what, got, most, .. } => {
+                let message = format!("the op has {got} {what}, an op has {most} at most");
+                self.error(self.function("forward"), message)
+            }
+            other => other,
+        }
     }
 
     pub(super) fn parse_error(&self, error: &ParseError) -> Error {
