@@ -34,5 +34,30 @@ for dtype in f16 bf16; do
         step "verify-$op-$dtype" verify "$op" --dtype "$dtype" --exhaustive
     done
 done
+# The building blocks in exact arithmetic, and the built-in ops made of them.
+for block in abs floor ceil round trunc sqrt spiky; do
+    step "verify-exact-$block" verify --expr "$block(x)" --arithmetic exact --exhaustive
+done
+step verify-exact-sum verify --expr 'x + y' --arithmetic exact --pairs 1000000000
+step verify-exact-difference verify --expr 'x - y' --arithmetic exact --pairs 1000000000
+step verify-exact-product verify --expr 'x * y' --arithmetic exact --pairs 1000000000
+step verify-exact-quotient verify --expr 'x / y' --arithmetic exact --pairs 1000000000
+step verify-exact-less verify --expr 'select(x, y, x < y || x == -y)' --arithmetic exact --pairs 1000000000
+for block in min max floor_mod floor_quotient trunc_mod; do
+    step "verify-exact-$block" verify --expr "$block(x, y)" --arithmetic exact --pairs 1000000000
+done
+# What native arithmetic gives lies where it must.
+for block in sqrt log; do
+    step "verify-native-$block" verify --expr "$block(abs(x))" --pairs 100000000
+done
+for block in exp sin cos tanh; do
+    step "verify-native-$block" verify --expr "$block(x)" --pairs 100000000
+done
+step verify-native-pow verify --expr 'pow(abs(x), y)' --pairs 100000000
+step verify-native-arithmetic verify --expr '(x * y + 1.0) / (abs(x) + 2.0) - y' --pairs 100000000
+for arithmetic in native exact; do
+    step "bench-spiky-$arithmetic" bench --expr 'spiky(x)' --arithmetic "$arithmetic" --elements "$elements" --dtype all
+    step "bench-mod-$arithmetic" bench --expr 'floor_mod(x, y)' --arithmetic "$arithmetic" --elements "$elements" --dtype all
+done
 echo "exit $worst"
 exit "$worst"

@@ -98,7 +98,7 @@ fn time(group: &mut BenchmarkGroup<WallTime>, runner: &Runner, case: &Case) {
             let mut prepared = Prepared::new(runner, case).expect("a device that works");
             assert_eq!(
                 prepared.mismatches().expect("a device that works"),
-                0,
+                Some(0),
                 "the reference says otherwise"
             );
             RefCell::new(prepared)

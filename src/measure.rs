@@ -231,8 +231,8 @@ pub struct Measurement {
     pub copy_bytes_per_second: f64,
     /// Whether a GPU's own clock gave the figures.
     pub timestamps: bool,
-    /// Elements of any output that are not the reference's, to the bit.
-    pub mismatches: u64,
+    /// Elements of any output that are not what they must be: [`Prepared::mismatches`]. None where nothing was compared.
+    pub mismatches: Option<u64>,
 }
 
 impl Measurement {
@@ -371,12 +371,13 @@ impl<'a> Prepared<'a> {
     }
 
     /// How many elements of the outputs of one call are not the reference's, to the bit, or, on a GPU for an op that is not
-    /// [exact](Op::is_exact), not where they must lie; of such an op's sums and added gradients nothing is said. It is to be
-    /// the first call, since gradients may be added to what is there.
+    /// [exact](Op::is_exact), not where they must lie. It is to be the first call, since gradients may be added to what is
+    /// there. None where nothing is compared: broadcasts and extras of such an op on a GPU, which
+    /// [`self_test`](crate::verify::self_test) compares.
     ///
     /// # Errors
     /// What the device reports.
-    pub fn mismatches(&mut self) -> Result<u64, Error> {
+    pub fn mismatches(&mut self) -> Result<Option<u64>, Error> {
         self.calls(1)?;
         let got = match &self.place {
             Place::Cpu { results, .. } => results.clone(),
@@ -440,7 +441,7 @@ impl<'a> Call<'a> {
 
     /// How many elements of the outputs of the first call are wrong: by the reference; many of a GPU's, which would take
     /// long, by the CPU path, whose bits are compared with it elsewhere.
-    fn wrong(&self, got: &[Option<Column>], on_gpu: bool) -> Result<u64, Error> {
+    fn wrong(&self, got: &[Option<Column>], on_gpu: bool) -> Result<Option<u64>, Error> {
         const MANY: u64 = 1 << 22;
         let case = self.case;
         let got = || got.iter().enumerate().filter_map(|(w, column)| Some((w, column.as_ref()?)));
@@ -450,17 +451,17 @@ impl<'a> Call<'a> {
                 values.map(|read| read.as_ref().map_or_else(Vec::new, |(column, _)| column.values()));
             let (values, len) = (values.collect::<Vec<_>>(), case.len() as usize);
             let expected = Expected::new(case.op, case.dtype, &values, len, on_gpu);
-            return Ok(got().map(|(w, column)| expected.wrong(w, column).len() as u64).sum());
+            return Ok(Some(got().map(|(w, column)| expected.wrong(w, column).len() as u64).sum()));
         }
         if on_gpu && !case.op.is_exact() {
-            return Ok(0);
+            return Ok(None);
         }
         let runner = if on_gpu && case.len() > MANY { Runner::cpu() } else { Runner::reference() };
         let mut expected = self.before.clone();
         self.run(&runner, &mut expected)?;
         let differing =
             |(w, column): (usize, &Column)| expected[w].as_ref().map_or(0, |e| e.differing(column).len());
-        Ok(got().map(differing).sum::<usize>() as u64)
+        Ok(Some(got().map(differing).sum::<usize>() as u64))
     }
 
     fn args<'b, O>(&'b self, writes: Vec<Option<O>>) -> Args<'b, View<'b>, O> {

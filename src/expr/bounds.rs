@@ -11,8 +11,8 @@
 //! | a sum of `n` > 2 terms | `n` - 1 ULP of twice the sum of their magnitudes | where that does not overflow |
 //! | a product of more factors or divisors than 2 | 2^-23 relative for each product, 2.5 times that for each quotient | where no partial product overflows |
 //! | `sqrt(a)` | that of `1 / r`, for an `r` within 2 ULP of `1 / sqrt(a)` | `a` from 2^-126 |
-//! | `exp(a)` | 3 + 2 `abs(a)` ULP | everywhere |
-//! | `log(a)` | 2^-21 absolute for `a` from 0.5 to 2, 3 ULP elsewhere | `a` from 2^-126 |
+//! | `exp(a)` | 4 + 2 `abs(a)` ULP | everywhere |
+//! | `log(a)` | 2^-21 absolute for `a` from 0.5 to 2, 5 ULP elsewhere | `a` from 2^-126 |
 //! | `pow(a, b)` | that of `exp2(b * log2(a))`; `exp2` and `log2` have the bounds of `exp` and `log` | `a` from 2^-126 |
 //! | `sin(a)`, `cos(a)` | 2^-11 + 2^-20 + `abs(a)` 2^-22 absolute, and in \[-1, 1\] | `abs(a)` to 8192; beyond, in \[-1, 1\] |
 //! | `tanh(a)` | 10^-5 absolute | everywhere |
@@ -28,7 +28,9 @@
 //!   come to less than 2^-30: 2^-20 covers it. Where the rounding of `a / (2 pi)` decides on `k`, `r` is outside of \[-pi, pi\], by
 //!   less than `abs(a)` 2^-22, and is moved to its end.
 //! - `tanh` has the worse of 10^-5 and the error of `sinh(a) / cosh(a)` by `exp`. From 10 on the argument is 10, and up to there the
-//!   second is below 2 (3 + 2 `abs(a)`) + 7 ULP of 1, the first: it is never the worse.
+//!   second is below 2 (4 + 2 `abs(a)`) + 7 ULP of 1, the first: it is never the worse.
+//! - WGSL says 3 + 2 `abs(a)` ULP for `exp` and 3 ULP for `log`. Devices miss that: of 4 x 10^7 numbers llvmpipe (LLVM 15) by up to
+//!   0.41 and 0.21 ULP, SwiftShader by up to 0.29 and 1.06. So there is more here.
 //! - A device may reorder sums and products of more than two (and some do: Mesa's compilers collect the constants of a sum), of which
 //!   WGSL says no more. A partial sum is never larger than all magnitudes together; a product's relative errors add up in any order.
 //!   What is exact in every order stays so: sums of small multiples of a unit, products of few bits.
@@ -253,7 +255,9 @@ impl Sum {
 
     /// Where it lies, `plain` being where it does in the order that is written.
     fn enclosure(self, plain: Enclosure) -> Enclosure {
-        if self.terms == 2.0 || self.size <= self.unit * (1_u64 << 24) as f64 {
+        // A multiple of less may be subnormal, and lost on its way.
+        let unit = if self.unit < TINY { 0.0 } else { self.unit };
+        if self.terms == 2.0 || self.size <= unit * (1_u64 << 24) as f64 {
             return plain;
         }
         // The roundings add to the size, but not so much as to get beyond twice of it.
@@ -497,7 +501,7 @@ impl Interval {
     }
 
     fn exponential(self, f: fn(f64) -> f64) -> Self {
-        Self { low: f(self.low), high: f(self.high) }.slack(SLACK).ulps(3.0 + 2.0 * self.size())
+        Self { low: f(self.low), high: f(self.high) }.slack(SLACK).ulps(4.0 + 2.0 * self.size())
     }
 
     fn logarithm(self, f: fn(f64) -> f64) -> Result<Self, Reason> {
@@ -505,7 +509,7 @@ impl Interval {
             return Err(Reason::NoBound);
         }
         let value = Self { low: f(self.low), high: f(self.high) }.slack(SLACK);
-        let [inside, outside] = [value.widened((-21.0_f64).exp2()), value.ulps(3.0)];
+        let [inside, outside] = [value.widened((-21.0_f64).exp2()), value.ulps(5.0)];
         Ok(match (self.low >= 0.5 && self.high <= 2.0, self.high < 0.5 || self.low > 2.0) {
             (true, _) => inside,
             (_, true) => outside,
@@ -631,8 +635,8 @@ mod tests {
             [1.25, 1.25],
             "at a power of two the ULP is that below"
         );
-        assert_eq!(errors(exact(Exp, &[0.25]), 0.25_f64.exp(), ulp(0)), [3.5, 3.5]);
-        assert_eq!(errors(exact(Log, &[20.0]), 20_f64.ln(), ulp(1)), [3.0, 3.0]);
+        assert_eq!(errors(exact(Exp, &[0.25]), 0.25_f64.exp(), ulp(0)), [4.5, 4.5]);
+        assert_eq!(errors(exact(Log, &[20.0]), 20_f64.ln(), ulp(1)), [5.0, 5.0]);
         assert_eq!(errors(exact(Log, &[1.0]), 0.0, (-21_f64).exp2()), [1.0, 1.0]);
         assert_eq!(errors(exact(Tanh, &[-0.5]), (-0.5_f64).tanh(), 1e-5), [1.0, 1.0]);
         let [below, above] = errors(exact(Sqrt, &[2.25]), 1.5, ulp(0));
@@ -640,7 +644,7 @@ mod tests {
         let [below, above] = errors(exact(Sin, &[1.0]), 1_f64.sin(), (-11_f64).exp2());
         assert!((1.0..1.01).contains(&below) && (1.0..1.01).contains(&above), "{below} {above}");
         let [below, above] = errors(exact(Pow, &[2.5, 3.0]), 15.625, ulp(3));
-        // 2^4, an exponent that is off by 3 + 0.5 ULP of 4 (4 ln 2 ULP of 8 each), and 3 + 2 * 4 ULP of exp2.
+        // 2^4, an exponent that is off by 5 + 0.5 ULP of 4 (4 ln 2 ULP of 8 each), and 4 + 2 * 4 ULP of exp2.
         assert!((11.0..50.0).contains(&below) && (11.0..50.0).contains(&above), "{below} {above}");
         assert_eq!(ends(exact(Cos, &[1e30])), [-1.0, 1.0]);
     }

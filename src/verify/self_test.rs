@@ -527,6 +527,10 @@ impl Sum {
         }
         let levels = f64::from(self.terms).log2().ceil();
         let slack = self.size * levels * f64::from(f32::EPSILON) + f64::from(f32::MIN_POSITIVE);
+        // In some order a partial sum is as large as all of them.
+        if self.size + slack > f64::from(f32::MAX) {
+            return Enclosure::LeftOut(Reason::NotFinite);
+        }
         within(self.low - slack, self.high + slack)
     }
 

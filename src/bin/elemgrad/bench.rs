@@ -38,12 +38,16 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
     } else {
         print::out(&table(&rows))?;
     }
-    for (case, m) in rows.iter().filter(|(_, m)| m.mismatches > 0) {
-        let wrong = print::count(m.mismatches);
+    let wrong = || rows.iter().filter_map(|(case, m)| Some((case, m.mismatches.filter(|count| *count > 0)?)));
+    for (case, _) in rows.iter().filter(|(_, m)| m.mismatches.is_none()) {
+        print::note(&format!("{}: the results were not compared\n", names(case).join(" ")));
+    }
+    for (case, count) in wrong() {
+        let wrong = print::count(count);
         print::note(&format!("{}: {wrong} elements are not those of the reference\n", names(case).join(" ")));
     }
     measured?;
-    if rows.iter().any(|(_, m)| m.mismatches > 0) { Err(Failure::Mismatch) } else { Ok(()) }
+    if wrong().next().is_some() { Err(Failure::Mismatch) } else { Ok(()) }
 }
 
 fn measure_all<'a>(runner: &Runner, cases: Vec<Case<'a>>, rows: &mut Vec<Row<'a>>) -> Result<(), Failure> {
