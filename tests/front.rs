@@ -396,12 +396,7 @@ fn errors_of_declarations() {
         ),
         ("fn forward(x: f32) -> f32 { return x; }\nfn unused() -> f32 { return true; }", 2, 1, "return"),
         // What no op can have.
-        (
-            "// dz\nfn forward(x: f32,\n dz: f32) -> f32 { return dz; }",
-            3,
-            2,
-            "the name 'dz' is not a name that no",
-        ),
+        ("// dz\nfn forward(x: f32,\n dz: f32) -> f32 { return dz; }", 3, 2, "the name 'dz' is not free"),
         (
             "\nfn forward(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32, g: f32, h: f32, i: f32) -> f32 { return i; }",
             2,

@@ -141,10 +141,10 @@ fn check_names(op: &str, inputs: &[String]) -> Result<(), Error> {
             || [UPSTREAM, "z", MASK].contains(&&**input)
             || inputs.iter().any(gradient)
         {
-            return Err(error(input, "a name that no other operand has"));
+            return Err(error(input, "free: another operand has it"));
         }
         if is_reserved(input) {
-            return Err(error(input, "a name that means nothing in WGSL and in the shaders"));
+            return Err(error(input, "free: it means something in WGSL or in the shaders"));
         }
     }
     Ok(())
