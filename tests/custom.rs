@@ -156,7 +156,7 @@ fn composed() -> Result<(), Failed> {
 
     let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
         .with_gradient("x", |[x], z, dz| dz * (x + z))?;
-    assert!(step.is_written(0));
+    assert!(step.is_written("x"));
     let outer = CustomOp::new("outer", ["a", "b"], |[a, b]| step.call([a * b]) * 3.0 + a)?;
     let gradients = runner.backward(&outer, &[&[2.0_f32], &[5.0]], &[1.0])?;
     // 3 * (10 + 1) passes the step.

@@ -16,7 +16,7 @@ fn f32_div(a: u32, b: u32) -> u32 {
 
 // a / b * 2^30 with a sticky lowest bit, in [2^29, 2^31), for a and b in [2^23, 2^24).
 fn significand_quotient(a: u32, b: u32) -> u32 {
-    // a and b as floats in [1, 2), and 2^14 / b: what estimates both steps (numerics: case 1). Their quotients are below
+    // a and b as floats in [1, 2), and 2^14 / b: what estimates both steps (case 1). Their quotients are below
     // 2^15, so that they may be off by 2^-16 of themselves.
     let scale = 16384.0 / bitcast<f32>(b + 0x3f000000u);
     let first = division_step(a << 14u, b, bitcast<f32>(a + 0x3f000000u) * scale);

@@ -7,7 +7,7 @@ struct DivisionStep {
 }
 
 // `shifted` is the dividend in wrapping arithmetic, `divisor` is below 2^30, the quotient is below 2^20, and `ratio` is
-// the quotient as a float, within 7 ULP: an estimate (numerics: case 1). The addition leaves its floor, or one more or
+// the quotient as a float, within 7 ULP: an estimate (case 1). The addition leaves its floor, or one more or
 // less, in the low bits, whichever neighbour of the sum it is rounded to. The remainder's true value fits in 32 bits, so
 // it survives the wrap, and it says which way to repair.
 fn division_step(shifted: u32, divisor: u32, ratio: f32) -> DivisionStep {

@@ -1,4 +1,7 @@
 // f32 as bits: what an IEEE number is made of, in u32 arithmetic that every device does alike.
+//
+// Floats take part in two cases, since a device may divide, round and flush as WGSL lets it. Case 1: an estimate, which
+// integers repair. Case 2: operands and results are exact, and zero or normal, so that there is nothing to choose.
 
 const F32_SIGN: u32 = 0x80000000u;
 const F32_MAGNITUDE: u32 = 0x7fffffffu;

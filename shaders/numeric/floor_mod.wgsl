@@ -59,7 +59,7 @@ fn f32_floor_mod_wide(x: u32, y: u32) -> F32FloorMod {
     let wide = n >> 29u;
     let shift = wide + 5u;
     let kept = (n + wide * 16u + 15u + ((n >> shift) & 1u)) >> shift;
-    // `kept` is at most 2^24, so its conversion is exact, and so is the scaling (numerics: case 2).
+    // `kept` is at most 2^24, so its conversion is exact, and so is the scaling (case 2).
     let z = bitcast<u32>(f32(kept) * bitcast<f32>((ey + wide - 24u) << 23u));
     let q = select(step.q, 0u, below) + u32(borrow);
     return F32FloorMod(select(z, ux, below && !differ) | (y & F32_SIGN), select(0u, F32_SIGN, differ), q);
@@ -77,11 +77,11 @@ fn f32_floor_mod_narrow(x: u32, y: u32) -> F32FloorMod {
     let fx = bitcast<f32>(ux);
     let fy = bitcast<f32>(uy);
     let below = ux < uy;
-    // The floor of the quotient or one more or less, but 0 below |y| (numerics: case 1), as a float.
+    // The floor of the quotient or one more or less, but 0 below |y| (case 1), as a float.
     let integer = bitcast<u32>(fx * (1.0 / fy) + 8388607.5);
     let estimate = bitcast<f32>(select(max(integer, 0x4b000000u), 0x4b000000u, below)) - 8388608.0;
     // All that follows are multiples of the unit of y, with at most 24 bits and as large as it: exact, contracted or not
-    // (numerics: case 2). Below |y| nothing changes x but a device that flushes what is subnormal.
+    // (case 2). Below |y| nothing changes x but a device that flushes what is subnormal.
     let rest = fx - estimate * fy;
     let over = rest >= fy;
     let under = rest < 0.0;
@@ -104,7 +104,7 @@ fn f32_floor_mod_narrow_rare(x: u32, y: u32) -> F32FloorMod {
 
 // floor(x/y) as an f32, from f32_floor_mod_wide.
 fn f32_floor_quotient(m: F32FloorMod) -> u32 {
-    // An integer below 2^21: its conversion is exact (numerics: case 2).
+    // An integer below 2^21: its conversion is exact (case 2).
     return m.sign | select(m.q, bitcast<u32>(f32(m.q)), m.q < Q_INTEGERS);
 }
 

@@ -16,7 +16,7 @@ fn f32_fraction(x: u32) -> u32 {
     // Where x is negative it is taken from 1, unless x is an integer.
     let nonzero = select(fraction, magnitude, small) != 0u;
     let r = select(fraction, select(0u, 0x1000000u - fraction, nonzero), negative);
-    // r is at most 2^24, so its conversion is exact, and 2^-24 scales it by the exponent alone (numerics: case 2).
+    // r is at most 2^24, so its conversion is exact, and 2^-24 scales it by the exponent alone (case 2).
     let scaled = bitcast<u32>(f32(r) * 5.9604644775390625e-8);
     // A positive x below 0.5 is its own fraction.
     return select(select(scaled, x, small && !negative), F32_NAN, magnitude >= F32_INF);

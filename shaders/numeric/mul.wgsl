@@ -17,7 +17,7 @@ fn f32_mul(a: u32, b: u32) -> u32 {
 // a * b / 2^17 with a sticky lowest bit, in [2^29, 2^31), for a and b in [2^23, 2^24).
 fn significand_product(a: u32, b: u32) -> u32 {
     // a and b as floats in [2^10, 2^11): the product is in [2^20, 2^22), in units of 2^26, and the addition leaves it,
-    // rounded, in the low bits: an estimate (numerics: case 1). Integers find what it misses, in wrapping arithmetic; that
+    // rounded, in the low bits: an estimate (case 1). Integers find what it misses, in wrapping arithmetic; that
     // survives the wrap while it is below 2^31, up to an estimate that is off by 31.
     let estimate = bitcast<f32>(a + 0x44000000u) * bitcast<f32>(b + 0x44000000u) + 8388608.0;
     let top = bitcast<u32>(estimate) - 0x4b000000u;

@@ -8,7 +8,7 @@ fn f32_sqrt(v: u32) -> u32 {
     let p = f32_unpack(v);
     let odd = u32(p.e) & 1u;
     // v is n * 4^k with n in [2^46, 2^48), of which wrapping arithmetic has the low half. The root of n, in [2^23, 2^24), is
-    // estimated from n / 2^46 in [1, 4) (numerics: case 1).
+    // estimated from n / 2^46 in [1, 4) (case 1).
     let n = p.m << (24u - odd);
     let f = bitcast<f32>((p.m & F32_FRACTION) | ((128u - odd) << 23u));
     let inverse = inverseSqrt(f);

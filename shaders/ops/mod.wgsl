@@ -5,7 +5,7 @@ fn mod_dy(m: F32FloorMod, dz: u32) -> u32 {
     let ug = dz & F32_MAGNITUDE;
     if (STORAGE_DIGITS <= 11u) {
         // Here q is the bits of a float. Up to 2^13 or 2^16, times a zero or a normal number of the storage type, it has at
-        // most 24 bits, and the product is zero or normal: exact (numerics: case 2).
+        // most 24 bits, and the product is zero or normal: exact (case 2).
         if (m.q > ((151u - STORAGE_DIGITS) << 23u) || (ug - F32_HIDDEN >= 233u << 23u && ug != 0u)) {
             return f32_mul_rare(dz, f32_neg(m.q | m.sign));
         }

@@ -21,7 +21,7 @@ fn spiky(x: u32) -> Spiky {
     let counted = select(fraction, select(nonzero, 0x800000u, tie), small);
     let r = select(counted, (0u - counted) & 0xffffffu, negative);
     let mask = r <= 0x800000u && e < 255u;
-    // r is below 2^24, so its conversion is exact, and 2^-24 scales it by the exponent alone (numerics: case 2).
+    // r is below 2^24, so its conversion is exact, and 2^-24 scales it by the exponent alone (case 2).
     let scaled = bitcast<u32>(f32(r) * 5.9604644775390625e-8);
     // A positive x below 0.5 is its own r.
     return Spiky(select(0u, select(scaled, x, small && !negative), mask), mask);

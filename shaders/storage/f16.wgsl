@@ -18,7 +18,7 @@ fn storage_widen(h: u32) -> u32 {
     let magnitude = h & 0x7fffu;
     let normal = (magnitude << 13u) + select(F16_BIAS, 2u * F16_BIAS, magnitude >= F16_INF);
     // 2^-14 and the fraction, minus 2^-14. Both are in [2^-14, 2^-13) and multiples of 2^-24, so the difference is exact,
-    // and 0 or at least 2^-24: nothing is subnormal (numerics: case 2). A zero's sign is what the device likes.
+    // and 0 or at least 2^-24: nothing is subnormal (case 2). A zero's sign is what the device likes.
     let above = (magnitude << 13u) + (F16_LEAST_EXPONENT << 23u);
     let subnormal = bitcast<u32>(bitcast<f32>(above) - 0x1p-14f);
     return ((h << 16u) & F32_SIGN) | (select(normal, subnormal, magnitude < 0x400u) & F32_MAGNITUDE);
@@ -29,7 +29,7 @@ fn storage_round(v: u32) -> u32 {
     let magnitude = v & F32_MAGNITUDE;
     let small = magnitude < F16_LEAST_EXPONENT << 23u;
     // Below 2^-14 the common case is a multiple of 2^-24, an f16: sums and integer multiples of f16 are. Then the sum with
-    // 0.5 is exact, and so is the way back; of anything else the way back, a multiple, is something else (numerics: case 2,
+    // 0.5 is exact, and so is the way back; of anything else the way back, a multiple, is something else (case 2,
     // and what is not exact is discarded).
     let units = bitcast<f32>(magnitude) + 0.5;
     let back = bitcast<u32>(bitcast<f32>(min(bitcast<u32>(units), F32_ONE)) - 0.5) & F32_MAGNITUDE;

@@ -105,6 +105,16 @@ impl CustomOp {
 
     /// The same op with a gradient that you write: from the inputs, `z` and the upstream gradient, in which it is linear.
     ///
+    /// ```
+    /// # use elemgrad::{CustomOp, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// // Of rounding to integers as if it were not there: a straight-through estimator.
+    /// let quantized = CustomOp::new("quantized", ["x"], |[x]| x.round())?.with_gradient("x", |[_], _, dz| dz)?;
+    /// assert_eq!(Runner::cpu().fused(&quantized, &[&[1.7]], &[0.5])?, (vec![2.0], vec![vec![0.5]]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Name`] where no input has the name, and as [`new`](CustomOp::new).
     pub fn with_gradient<const N: usize>(
@@ -145,6 +155,18 @@ impl CustomOp {
 
     /// The same op in an arithmetic; [`Arithmetic::Native`] unless it is told.
     ///
+    /// ```
+    /// use elemgrad::{CustomOp, Error, expr::Arithmetic};
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let ratio = CustomOp::new("ratio", ["x", "y"], |[x, y]| x / y)?.with_arithmetic(Arithmetic::Exact)?;
+    /// assert_eq!(ratio.arithmetic(), Arithmetic::Exact);
+    /// let wave = CustomOp::new("wave", ["x"], |[x]| x.sin())?.with_arithmetic(Arithmetic::Exact);
+    /// assert!(matches!(wave, Err(Error::Inexact { block: "sin", .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Inexact`] for exact arithmetic where the op has a building block without an exact form.
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Result<Self, Error> {
@@ -158,11 +180,21 @@ impl CustomOp {
     }
 
     /// Whether the gradient of an input is written, not derived.
-    pub fn is_written(&self, input: usize) -> bool {
-        self.written.get(input).copied().unwrap_or(false)
+    pub fn is_written(&self, input: &str) -> bool {
+        self.definition.inputs.iter().zip(&self.written).any(|(name, written)| name == input && *written)
     }
 
     /// The op's value in another expression, with its gradients.
+    ///
+    /// ```
+    /// # use elemgrad::{CustomOp, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let modulo = CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?;
+    /// let wrapped = CustomOp::new("wrapped", ["x", "y"], |[x, y]| modulo.call([x, y]).spiky() * 2.0)?;
+    /// assert_eq!(Runner::cpu().forward(&wrapped, &[&[3.25], &[1.5]])?, [0.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn call<'g, const N: usize>(&self, arguments: [Expr<'g>; N]) -> Expr<'g> {
         // Without arguments there is no graph to be part of, and no op is without inputs.
         const { assert!(N > 0) };
@@ -177,6 +209,18 @@ impl CustomOp {
 
     /// The gradient with respect to an input as an op, which has gradients again: its inputs are those of this op and the
     /// upstream gradient, named `upstream`, or `upstream_2` where that is taken.
+    ///
+    /// ```
+    /// # use elemgrad::{CustomOp, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let slope = CustomOp::new("cube", ["x"], |[x]| x * x * x)?.derivative("x")?;
+    /// // 3 x^2, and how that changes with x: 6 x.
+    /// let inputs: [&[f32]; 2] = [&[2.0], &[1.0]];
+    /// assert_eq!(Runner::cpu().forward(&slope, &inputs)?, [12.0]);
+    /// assert_eq!(Runner::cpu().backward(&slope, &inputs, &[1.0])?[0], [12.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Name`] where no input has the name; as [`new`](CustomOp::new) where it is too large or has too many inputs.
@@ -198,6 +242,16 @@ impl CustomOp {
     ///
     /// A gradient that is written is taken to be linear in the upstream gradient, as a gradient is: then what it gives for
     /// a tangent in the place of that is the tangent's part.
+    ///
+    /// ```
+    /// # use elemgrad::{CustomOp, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let along = CustomOp::new("product", ["x", "y"], |[x, y]| x * y)?.jvp()?;
+    /// // At (2, 3) along (1, 10): 3 + 20.
+    /// assert_eq!(Runner::cpu().forward(&along, &[&[2.0], &[3.0], &[1.0], &[10.0]])?, [23.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`new`](CustomOp::new): with more than four inputs it has too many.

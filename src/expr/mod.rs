@@ -105,7 +105,17 @@ pub struct Expr<'g> {
     id: Id,
 }
 
-/// A truth value of an expression.
+/// A truth value of an expression: comparisons give it, `&`, `|` and `!` combine it, and [`select`](Condition::select)
+/// makes it a number.
+///
+/// ```
+/// # use elemgrad::{CustomOp, Runner};
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// let window = CustomOp::new("window", ["x"], |[x]| (x.ge(-1.0) & x.le(1.0)).select(x, 0.0))?;
+/// assert_eq!(Runner::cpu().forward(&window, &[&[-2.0, 0.5, f32::NAN]])?, [0.0, 0.5, 0.0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Condition<'g> {
     graph: &'g RefCell<Graph>,

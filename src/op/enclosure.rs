@@ -3,6 +3,20 @@
 use crate::DType;
 
 /// What a device may give for an output of one element.
+///
+/// ```
+/// use elemgrad::{CustomOp, DType, Op, op::Enclosure};
+///
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// let op = CustomOp::new("root", ["x"], |[x]| x.sqrt())?;
+/// let mut outputs = [Enclosure::Exact(0.0); 2];
+/// op.enclose(DType::F32, &[2.0, 1.0], &mut outputs);
+/// assert!(outputs[0].allows(2_f32.sqrt()) && !outputs[0].allows(1.414));
+/// op.enclose(DType::F32, &[-2.0, 1.0], &mut outputs);
+/// assert!(outputs[0].is_left_out());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Enclosure {
     /// These bits.
