@@ -2,12 +2,15 @@
 //!
 //! `ELEMGRAD_FUZZ` is how many (20,000 unless it is told), `ELEMGRAD_FUZZ_SEED` the first seed. An input follows from its seed.
 
+mod common;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
+use common::Draw;
 use elemgrad::{CustomOp, DType, Error, Op};
 use rayon::prelude::*;
 
@@ -160,29 +163,8 @@ const WORDS: [&str; 104] = [
     "\u{feff}",
 ];
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut v = self.0;
-        v = (v ^ v >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        v = (v ^ v >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        v ^ v >> 31
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
-}
-
 /// An expression that means something, of numbers or of truth values.
-fn expression(random: &mut Random, depth: usize, truth: bool) -> String {
+fn expression(random: &mut Draw, depth: usize, truth: bool) -> String {
     const ONE: [&str; 12] = [
         "abs",
         "floor",
@@ -198,47 +180,47 @@ fn expression(random: &mut Random, depth: usize, truth: bool) -> String {
         "saturate",
     ];
     const TWO: [&str; 7] = ["min", "max", "pow", "step", "floor_mod", "floor_quotient", "trunc_mod"];
-    let of = |random: &mut Random, truth| expression(random, depth.saturating_sub(1), truth);
+    let of = |random: &mut Draw, truth| expression(random, depth.saturating_sub(1), truth);
     let leaf = depth == 0;
     match (truth, if leaf { 0 } else { 1 + random.below(6) }) {
-        (true, 0) => random.one(&["true", "false", "(x < 1)", "(x == x)"]).into(),
+        (true, 0) => random.pick(&["true", "false", "(x < 1)", "(x == x)"]).into(),
         (true, 1) => format!("!{}", of(random, true)),
         (true, 2) => format!(
             "({} {} {})",
             of(random, true),
-            random.one(&["&&", "||", "==", "!=", "&"]),
+            random.pick(&["&&", "||", "==", "!=", "&"]),
             of(random, true)
         ),
         (true, _) => {
             format!(
                 "({} {} {})",
                 of(random, false),
-                random.one(&["<", "<=", ">", ">=", "==", "!="]),
+                random.pick(&["<", "<=", ">", ">=", "==", "!="]),
                 of(random, false)
             )
         }
-        (false, 0) => random.one(&["x", "x", "v", "1", "0.5", "-2.0", "1e-3"]).into(),
+        (false, 0) => random.pick(&["x", "x", "v", "1", "0.5", "-2.0", "1e-3"]).into(),
         (false, 1) => format!("(-{})", of(random, false)),
-        (false, 2) => format!("{}({})", random.one(&ONE), of(random, false)),
-        (false, 3) => format!("{}({}, {})", random.one(&TWO), of(random, false), of(random, false)),
+        (false, 2) => format!("{}({})", random.pick(&ONE), of(random, false)),
+        (false, 3) => format!("{}({}, {})", random.pick(&TWO), of(random, false), of(random, false)),
         (false, 4) => format!("select({}, {}, {})", of(random, false), of(random, false), of(random, true)),
         (false, _) => format!(
             "({} {} {})",
             of(random, false),
-            random.one(&["+", "-", "*", "/", "%"]),
+            random.pick(&["+", "-", "*", "/", "%"]),
             of(random, false)
         ),
     }
 }
 
 /// Statements that mean something.
-fn statements(random: &mut Random, depth: usize) -> String {
+fn statements(random: &mut Draw, depth: usize) -> String {
     (0..=random.below(3)).map(|_| statement(random, depth)).collect()
 }
 
-fn statement(random: &mut Random, depth: usize) -> String {
+fn statement(random: &mut Draw, depth: usize) -> String {
     match random.below(if depth == 0 { 2 } else { 5 }) {
-        0 => format!("v {} {}; ", random.one(&["=", "+=", "*=", "-="]), expression(random, 2, false)),
+        0 => format!("v {} {}; ", random.pick(&["=", "+=", "*=", "-="]), expression(random, 2, false)),
         1 => format!("w = {}; ", expression(random, 2, true)),
         2 => format!("if {} {{ return {}; }} ", expression(random, 1, true), expression(random, 2, false)),
         3 => format!("{{ {} }} ", statements(random, depth - 1)),
@@ -251,9 +233,9 @@ fn statement(random: &mut Random, depth: usize) -> String {
 }
 
 /// A text that is most likely understood.
-fn valid(random: &mut Random) -> String {
+fn valid(random: &mut Draw) -> String {
     match random.below(4) {
-        0 => random.one(&CORPUS).into(),
+        0 => random.pick(&CORPUS).into(),
         1 => {
             let value = expression(random, 4, false);
             format!("const v = 2.0; fn forward(x: f32) -> f32 {{ return {value}; }}")
@@ -283,7 +265,7 @@ fn starts(text: &str) -> Vec<usize> {
 }
 
 /// Some words of a text, next to each other.
-fn range(random: &mut Random, text: &str, longest: usize) -> std::ops::Range<usize> {
+fn range(random: &mut Draw, text: &str, longest: usize) -> std::ops::Range<usize> {
     let starts = starts(text);
     let first = random.below(starts.len() + 1);
     let last = first + random.below(longest + 1);
@@ -292,13 +274,13 @@ fn range(random: &mut Random, text: &str, longest: usize) -> std::ops::Range<usi
 }
 
 /// The text with something changed in it.
-fn spoiled(random: &mut Random, mut text: String) -> String {
+fn spoiled(random: &mut Draw, mut text: String) -> String {
     let place = range(random, &text, 0);
     let words = range(random, &text, 6);
     match random.below(11) {
         0 => {
             let mut bytes = text.into_bytes();
-            let at = random.below(bytes.len());
+            let at = random.below(bytes.len().max(1));
             if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 1 << random.below(8);
             }
@@ -309,8 +291,8 @@ fn spoiled(random: &mut Random, mut text: String) -> String {
             let again = text[words].to_owned();
             text.insert_str(place.start, &again);
         }
-        4 | 5 => text.insert_str(place.start, &format!(" {} ", random.one(&WORDS))),
-        6 | 7 => text.replace_range(range(random, &text, 1), random.one(&WORDS)),
+        4 | 5 => text.insert_str(place.start, &format!(" {} ", random.pick(&WORDS))),
+        6 | 7 => text.replace_range(range(random, &text, 1), random.pick(&WORDS)),
         8 => {
             // Two words change places.
             let (a, b) = (words, range(random, &text, 2));
@@ -332,7 +314,7 @@ fn spoiled(random: &mut Random, mut text: String) -> String {
 }
 
 /// The text with something in it that is long or deep.
-fn stretched(random: &mut Random, mut text: String) -> String {
+fn stretched(random: &mut Draw, mut text: String) -> String {
     const OPEN: [&str; 16] = [
         "(",
         "{",
@@ -374,13 +356,13 @@ fn stretched(random: &mut Random, mut text: String) -> String {
     let (place, words) = (range(random, &text, 0).start, range(random, &text, 12));
     let link = match random.below(3) {
         0 => {
-            let (open, close) = (random.one(&OPEN), random.one(&CLOSE));
+            let (open, close) = (random.pick(&OPEN), random.pick(&CLOSE));
             let fits = count.min(LARGEST / (open.len() + close.len()));
             text.insert_str(words.end, &close.repeat(fits));
             text.insert_str(words.start, &open.repeat(fits));
             return text;
         }
-        1 => random.one(&LINKS).to_owned(),
+        1 => random.pick(&LINKS).to_owned(),
         _ => text[words].to_owned(),
     };
     text.insert_str(place, &link.repeat(count.min(LARGEST / link.len().max(1))));
@@ -394,7 +376,7 @@ fn is_expression(seed: u64) -> bool {
 
 /// The input of a seed.
 fn input(seed: u64) -> String {
-    let mut random = Random(seed);
+    let mut random = Draw::new(seed);
     let mut text = if is_expression(seed) { expression(&mut random, 4, false) } else { valid(&mut random) };
     for _ in 0..[0, 0, 1, 1, 2, 5][random.below(6)] {
         text = spoiled(&mut random, text);
