@@ -1,32 +1,37 @@
 //! The built-in ops beside the same ops of building blocks, in turns: `cargo bench --bench custom`.
 //!
-//! Devices are those of `cargo bench --bench ops`; `--quick` is few elements and turns, `--elements N` as many as you say.
+//! Devices are those of `cargo bench --bench ops`; `--quick` is few elements and turns, `--elements N` as many as you say,
+//! `--limit 1.1` a failure where a ratio is above, and a word what the names of cases must have in them.
 
-use std::time::Duration;
+mod common;
 
+use std::{process::ExitCode, time::Duration};
+
+use common::devices;
 use elemgrad::{
     CustomOp, DType, Error, Op, Runner,
     data::Data,
     expr::Arithmetic,
-    gpu::device,
     measure::{Case, Extra, Prepared, Shapes},
     modulo::Mod,
     op::Pass,
     spiky::Spiky,
 };
 
-fn main() -> Result<(), Error> {
-    let arguments: Vec<String> = std::env::args().collect();
+fn main() -> Result<ExitCode, Error> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = arguments.iter().any(|a| a == "--quick");
-    let given =
-        arguments.iter().position(|a| a == "--elements").and_then(|i| arguments.get(i + 1)?.parse().ok());
+    let number = |name: &str| -> Option<f64> {
+        arguments.iter().position(|a| a == name).and_then(|i| arguments.get(i + 1)?.parse().ok())
+    };
     // cargo adds `--bench`.
-    let filter = arguments.iter().skip(1).find(|a| a.parse::<usize>().is_err() && !a.starts_with('-'));
+    let filter = arguments.iter().find(|a| a.parse::<f64>().is_err() && !a.starts_with('-'));
     let filter = filter.map_or("", String::as_str);
-    let elements = given.unwrap_or(if quick { 1 << 16 } else { 1 << 24 });
+    let elements = number("--elements").map_or(if quick { 1 << 16 } else { 1 << 24 }, |n| n as u64);
     let turns = if quick { 3 } else { 21 };
+    let mut worst = 0.0_f64;
     println!("{:50} {:>12} {:>12} {:>8}", "op, of building blocks", "built-in, ms", "custom, ms", "ratio");
-    for runner in devices() {
+    for (_, runner) in devices() {
         for (built_in, custom) in pairs()? {
             for dtype in DType::ALL {
                 for pass in Pass::ALL {
@@ -54,14 +59,20 @@ fn main() -> Result<(), Error> {
                         ];
                         let name = name.join(" ");
                         if name.contains(filter) {
-                            compare(&name, &runner, [&case(built_in), &case(&custom)], turns)?;
+                            let cases = [&case(built_in), &case(&custom)];
+                            worst = worst.max(compare(&name, &runner, cases, turns)?);
                         }
                     }
                 }
             }
         }
     }
-    Ok(())
+    Ok(if number("--limit").is_some_and(|limit| worst > limit) {
+        eprintln!("a ratio of {worst:.2} is above the limit");
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn pairs() -> Result<[(&'static dyn Op, CustomOp); 2], Error> {
@@ -69,7 +80,8 @@ fn pairs() -> Result<[(&'static dyn Op, CustomOp); 2], Error> {
     Ok([(&Spiky, spiky), (&Mod, CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?)])
 }
 
-fn compare(name: &str, runner: &Runner, cases: [&Case; 2], turns: usize) -> Result<(), Error> {
+/// The custom op's median time over the built-in op's.
+fn compare(name: &str, runner: &Runner, cases: [&Case; 2], turns: usize) -> Result<f64, Error> {
     let mut prepared = [Prepared::new(runner, cases[0])?, Prepared::new(runner, cases[1])?];
     let mut times = [const { Vec::new() }; 2];
     for turn in 0..=turns {
@@ -85,20 +97,7 @@ fn compare(name: &str, runner: &Runner, cases: [&Case; 2], turns: usize) -> Resu
         times.sort_unstable();
         times[times.len() / 2].as_secs_f64() * 1e3
     });
-    println!("{name:50} {built_in:12.3} {custom:12.3} {:8.2}", custom / built_in);
-    Ok(())
-}
-
-fn devices() -> Vec<Runner> {
-    let software = std::env::var_os("ELEMGRAD_BENCH_SOFTWARE").is_some();
-    let mut runners = vec![Runner::cpu()];
-    for adapter in pollster::block_on(device::adapters()) {
-        if software || !device::is_software(&adapter.get_info()) {
-            match pollster::block_on(Runner::on_adapter(&adapter)) {
-                Ok(runner) => runners.push(runner),
-                Err(error) => eprintln!("left out: {error}"),
-            }
-        }
-    }
-    runners
+    let ratio = custom / built_in;
+    println!("{name:50} {built_in:12.3} {custom:12.3} {ratio:8.2}");
+    Ok(ratio)
 }

@@ -6,11 +6,14 @@
 //! own clock where it has one. Every case is compared with the reference before it is timed. What a call costs besides is
 //! `cargo bench --bench overhead`.
 
+mod common;
+
 use std::{
     cell::{OnceCell, RefCell},
     time::Duration,
 };
 
+use common::devices;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
     measurement::WallTime,
@@ -18,7 +21,6 @@ use criterion::{
 use elemgrad::{
     DType, Runner,
     data::Data,
-    gpu::device,
     measure::{Case, Extra, Prepared, Shapes},
     op::{BUILT_IN, Pass},
 };
@@ -73,21 +75,6 @@ fn cases() -> Vec<Case<'static>> {
         }
     }
     cases
-}
-
-fn devices() -> Vec<(String, Runner)> {
-    let software = std::env::var_os("ELEMGRAD_BENCH_SOFTWARE").is_some();
-    let mut devices = vec![("cpu".to_owned(), Runner::cpu())];
-    for adapter in pollster::block_on(device::adapters()) {
-        let info = adapter.get_info();
-        if software || !device::is_software(&info) {
-            match pollster::block_on(Runner::on_adapter(&adapter)) {
-                Ok(runner) => devices.push((format!("{} {}", info.name, info.backend), runner)),
-                Err(error) => eprintln!("left out: {error}"),
-            }
-        }
-    }
-    devices
 }
 
 fn time(group: &mut BenchmarkGroup<WallTime>, runner: &Runner, case: &Case) {
