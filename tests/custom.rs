@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             let adapter = adapter.clone();
             Trial::test(format!("{name}: {case}"), move || run(&adapter))
         };
-        vec![trial(("rebuilt", rebuilt_on)), trial(("few_bindings", few_bindings))]
+        vec![trial(("rebuilt", rebuilt_on)), trial(("few_bindings", few_bindings)), trial(("zeros", zeros))]
     });
     let on_cpu: [(&str, OnCpu); 6] = [
         ("rebuilt", rebuilt),
@@ -179,6 +179,21 @@ fn programs() -> Result<(), Failed> {
         CustomOp::new("cut", ["x", "y"], |[x, y]| {
             x.le(0.5).select(y, 2.0) + x.floor_mod(1.0).le(0.25).select(y, x)
         })?,
+        // Like spiky, and not.
+        CustomOp::new("negative", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), -0.0))?,
+        CustomOp::new("leaky", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.25))?,
+        CustomOp::new("edges", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.0))?
+            .with_gradient("x", |[x], _, dz| x.floor_mod(1.0).le(0.75).select(dz, 0.0))?,
+        CustomOp::new("inputs", ["x", "y"], |[x, y]| {
+            x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.0) + y
+        })?
+        .with_gradient("x", |[x, y], _, dz| y.floor_mod(1.0).le(0.5).select(dz, 0.0) + x)?,
+        spiky()?
+            .with_gradient("x", |[x], _, _| x.floor_mod(1.0).round_to_storage().le(0.5).select(x, 0.0))?,
+        // Like mod, and not.
+        modulo()?.with_gradient("x", |[_, y], _, _| y)?,
+        modulo()?.with_gradient("y", |[x, y], _, dz| dz * -y.floor_quotient(x))?,
+        modulo()?.with_gradient("y", |[x, y], _, _| x * -x.floor_quotient(y))?,
         CustomOp::new("rounds", ["x"], |[x]| x.round_to_storage())?
             .with_gradient("x", |[x], _, dz| (dz * x).round_to_storage())?,
         CustomOp::new("remainder", ["x"], |[x]| x)?.with_gradient("x", |[x], _, dz| dz.floor_mod(x))?,
@@ -188,6 +203,31 @@ fn programs() -> Result<(), Failed> {
         DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 16))?;
         let report = elemgrad::verify::self_test(&Runner::cpu(), &op)?;
         assert!(report.passed(), "{report}");
+    }
+    Ok(())
+}
+
+/// What native arithmetic says at 0, where a device's own functions say nothing.
+fn zeros(adapter: &wgpu::Adapter) -> Result<(), Failed> {
+    let pow = CustomOp::from_expression("power", "pow(x, y)")?;
+    let root = CustomOp::from_expression("root", "sqrt(max(x, 0.0))")?;
+    let (x, y) = ([0.0, 0.0, 3.0, 0.0, 1e-40], [0.0, 1.0, 0.0, 2.0, 0.0]);
+    for runner in [Runner::cpu(), pollster::block_on(Runner::on_adapter(adapter))?] {
+        let (z, gradients) = runner.fused(&pow, &[&x, &y], &[1.0; 5])?;
+        assert_eq!(
+            (&z[..], &gradients[0][..]),
+            (&[1.0, 0.0, 1.0, 0.0, 1.0][..], &[0.0, 1.0, 0.0, 0.0, 0.0][..])
+        );
+        assert_eq!(runner.forward(&root, &[&[0.0, -1.0, 4.0]])?, [0.0, 0.0, 2.0]);
+    }
+    // And so there is little to leave out.
+    let runner = pollster::block_on(Runner::on_adapter(adapter))?;
+    for expression in ["sqrt(max(x, 0.0))", "pow(max(x, 0.0), 2.0)"] {
+        let op = CustomOp::from_expression("op", expression)?;
+        let inputs = Inputs::Sample { count: 10_000, seed: 1 };
+        let report =
+            verify(&runner, &op, DType::F32, &inputs, &[Pass::Forward], &mut |_| ControlFlow::Continue(()))?;
+        assert_eq!((report.mismatches, report.is_conclusive()), (0, true), "{expression}: {report:?}");
     }
     Ok(())
 }

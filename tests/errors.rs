@@ -639,7 +639,7 @@ fn a_shader_that_does_not_compile() {
         (String::new(), "-".repeat(5000) + "x", "deep"),
         (branches(2000), "f(x)".into(), "deep"),
         (branches(2000).replace("else", "/* } */ else"), "f(x)".into(), "deep"),
-        (format!("// {}\n", "long ".repeat(20_000)), "x".into(), "bytes"),
+        (format!("// {}\n", "long ".repeat(220_000)), "x".into(), "bytes"),
     ] {
         let op = Broken::new(&[text.leak()], z.leak());
         let error = noop.kernels.compile(&op, Outputs::Z, DType::F32).expect_err("too much");

@@ -378,10 +378,12 @@ fn is_expression(seed: u64) -> bool {
 fn input(seed: u64) -> String {
     let mut random = Draw::new(seed);
     let mut text = if is_expression(seed) { expression(&mut random, 4, false) } else { valid(&mut random) };
-    for _ in 0..[0, 0, 1, 1, 2, 5][random.below(6)] {
+    let stretches = random.below(8) == 0;
+    // Each is changed at least once.
+    for _ in usize::from(stretches)..=[0, 0, 0, 0, 1, 4][random.below(6)] {
         text = spoiled(&mut random, text);
     }
-    if random.below(8) == 0 {
+    if stretches {
         text = stretched(&mut random, text);
     }
     text.truncate(text.floor_char_boundary(LARGEST));

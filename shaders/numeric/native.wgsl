@@ -42,7 +42,8 @@ fn native_trunc(a: u32) -> u32 {
 }
 
 fn native_sqrt(a: u32) -> u32 {
-    return bitcast<u32>(sqrt(bitcast<f32>(a)));
+    // WGSL takes it from 1 / sqrt(a), which may be what it likes at 0.
+    return select(bitcast<u32>(sqrt(bitcast<f32>(a))), a, (a & F32_MAGNITUDE) == 0u);
 }
 
 fn native_exp(a: u32) -> u32 {
@@ -74,8 +75,12 @@ fn native_tanh(a: u32) -> u32 {
     return bitcast<u32>(tanh(clamp(bitcast<f32>(a), -10.0, 10.0)));
 }
 
+// WGSL takes it from a logarithm, which 0 has not, times b.
 fn native_pow(a: u32, b: u32) -> u32 {
-    return bitcast<u32>(pow(bitcast<f32>(a), bitcast<f32>(b)));
+    let power = bitcast<u32>(pow(bitcast<f32>(a), bitcast<f32>(b)));
+    let of_zero = select(0u, F32_INF, b > F32_SIGN);
+    let finite_log = select(power, of_zero, (a & F32_MAGNITUDE) == 0u);
+    return select(finite_log, F32_ONE, (b & F32_MAGNITUDE) == 0u);
 }
 
 fn native_lt(a: u32, b: u32) -> bool {

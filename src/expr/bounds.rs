@@ -10,10 +10,10 @@
 //! | `a / b` | 2.5 ULP | `abs(b)` from 2^-126 to 2^126 |
 //! | a sum of `n` > 2 terms | `n` - 1 ULP of twice the sum of their magnitudes | where that does not overflow |
 //! | a product of more factors or divisors than 2 | 2^-23 relative for each product, 2.5 times that for each quotient | where no partial product overflows |
-//! | `sqrt(a)` | that of `1 / r`, for an `r` within 2 ULP of `1 / sqrt(a)` | `a` from 2^-126 |
+//! | `sqrt(a)` | that of `1 / r`, for an `r` within 2 ULP of `1 / sqrt(a)`; 0 of 0 | `a` from 2^-126, and 0 |
 //! | `exp(a)` | 4 + 2 `abs(a)` ULP | everywhere |
 //! | `log(a)` | 2^-21 absolute for `a` from 0.5 to 2, 5 ULP elsewhere | `a` from 2^-126 |
-//! | `pow(a, b)` | that of `exp2(b * log2(a))`; `exp2` and `log2` have the bounds of `exp` and `log` | `a` from 2^-126 |
+//! | `pow(a, b)` | that of `exp2(b * log2(a))`; `exp2` and `log2` have the bounds of `exp` and `log`; 1 for `b` of 0, 0 for `a` of 0 | `a` from 2^-126, and 0 with `b` of 0 or from 2^-126 |
 //! | `sin(a)`, `cos(a)` | 2^-11 + 2^-20 + `abs(a)` 2^-22 absolute, and in \[-1, 1\] | `abs(a)` to 8192; beyond, in \[-1, 1\] |
 //! | `tanh(a)` | 10^-5 absolute | everywhere |
 //! | `floor`, `ceil`, `round`, `trunc`, `min`, `max`, comparisons | exact | everywhere |
@@ -213,6 +213,8 @@ fn number(primitive: Primitive, storage: DType, operands: &[Enclosure]) -> Resul
         Sqrt => a.sqrt()?,
         Exp => a.exponential(f64::exp),
         Log => a.logarithm(f64::ln)?,
+        Pow if b == Interval::point(0.0) => Interval::point(1.0),
+        Pow if a == Interval::point(0.0) && b.low >= TINY => a,
         Pow => a.logarithm(f64::log2)?.times(b).neighbours().finite()?.flushed().exponential(f64::exp2),
         Sin => a.wave(f64::sin, FRAC_PI_2),
         Cos => a.wave(f64::cos, 0.0),
@@ -492,6 +494,9 @@ impl Interval {
     }
 
     fn sqrt(self) -> Result<Self, Reason> {
+        if self == Self::point(0.0) {
+            return Ok(self);
+        }
         if self.low < TINY {
             return Err(Reason::NoBound);
         }

@@ -184,7 +184,7 @@ impl CustomOp {
         self.definition.inputs.iter().zip(&self.written).any(|(name, written)| name == input && *written)
     }
 
-    /// The op's value in another expression, with its gradients.
+    /// The op's value in another expression, with its gradients, in the arithmetic of the op that this becomes part of.
     ///
     /// ```
     /// # use elemgrad::{CustomOp, Runner};

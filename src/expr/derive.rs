@@ -166,10 +166,13 @@ fn passes(
             times(graph, g, rate)
         }
         (Pow, 0) => {
-            let one = graph.number(1.0);
+            let (zero, one) = (graph.number(0.0), graph.number(1.0));
             let less = graph.apply(Sub, &[b, one]);
             let power = graph.apply(Pow, &[a, less]);
             let rate = times(graph, b, power);
+            // x^0 is 1 for every x, though x^-1 has a pole.
+            let flat = graph.apply(Eq, &[b, zero]);
+            let rate = graph.apply(Select, &[flat, zero, rate]);
             times(graph, g, rate)
         }
         (Pow, _) => {

@@ -35,6 +35,7 @@ const FILES: &[(&str, &str)] = files!(
     "numeric" / "floor_mod",
     "numeric" / "trunc_mod",
     "ops" / "mod",
+    "ops" / "spiky",
     "numeric" / "native",
 );
 
@@ -93,6 +94,9 @@ pub(super) fn definition(
         });
     }
     outputs.extend(mask.map(|id| OutputDefinition::mask(MASK, formula(function, id, inputs))));
+    if !text.cuts.is_empty() {
+        files_used.push("spiky");
+    }
     let functions = FILES.iter().filter(|(file, _)| files_used.contains(file));
     Ok(Definition {
         name: name.into(),
@@ -193,6 +197,8 @@ struct Emitter<'a> {
     texts: HashMap<Id, String>,
     /// Divisions whose remainder and quotient come from one let.
     divisions: HashMap<[Id; 2], String>,
+    /// Inputs of which a let has `spiky` and its mask.
+    cuts: HashMap<Id, String>,
     lets: Vec<(Text, Text)>,
 }
 
@@ -202,8 +208,8 @@ impl<'a> Emitter<'a> {
         while inputs.iter().any(|input| input.starts_with(&prefix)) {
             prefix.push('v');
         }
-        let (texts, divisions, lets) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { function, used, arithmetic, inputs, prefix, texts, divisions, lets }
+        let (texts, divisions, cuts, lets) = (HashMap::new(), HashMap::new(), HashMap::new(), Vec::new());
+        Self { function, used, arithmetic, inputs, prefix, texts, divisions, cuts, lets }
     }
 
     /// What stands for a node.
@@ -242,6 +248,9 @@ impl<'a> Emitter<'a> {
         use Primitive::*;
         let [a, b, c] = operands.map(|id| self.of(id));
         let [first, second, _] = operands;
+        if let Some((x, _)) = self.cut(primitive, operands) {
+            return format!("{}.mask", self.spiky(x));
+        }
         if let Some(comparison) = self.rounded_comparison(primitive, operands) {
             return comparison;
         }
@@ -251,7 +260,7 @@ impl<'a> Emitter<'a> {
             Or => format!("{a} || {b}"),
             Select => format!("select({c}, {b}, {a})"),
             RoundToStorage => format!("storage_widen(storage_round({a}))"),
-            FloorMod if self.is_one(second) => format!("f32_fraction({a})"),
+            FloorMod if self.is_number(second, 1.0) => format!("f32_fraction({a})"),
             FloorMod => format!("{}.z", self.division([first, second])),
             FloorQuotient if self.is_narrow([first, second]) => {
                 format!("mod_q({})", self.division([first, second]))
@@ -291,14 +300,45 @@ impl<'a> Emitter<'a> {
         match unrounded(&self.function.graph, id) {
             Unrounded::Value(id) => self.of(id),
             Unrounded::Select(operands) => {
+                if let Some(x) = self.stored_cut(operands) {
+                    return format!("{}.z", self.spiky(x));
+                }
                 let [condition, accept, reject] = operands.map(|id| self.of(id));
                 self.bind(format!("select({reject}, {accept}, {condition})"))
             }
         }
     }
 
-    fn is_one(&self, id: Id) -> bool {
-        self.function.graph.node(id) == Node::Number(1.0_f32.to_bits())
+    fn is_number(&self, id: Id, value: f32) -> bool {
+        self.function.graph.node(id) == Node::Number(value.to_bits())
+    }
+
+    /// The input of the comparison with which `spiky` cuts off, and what is rounded for it: of numbers of the storage type a
+    /// function gives both.
+    fn cut(&self, primitive: Primitive, [a, b, _]: [Id; 3]) -> Option<(Id, Id)> {
+        use Primitive::{FloorMod, Le, RoundToStorage};
+        let graph = &self.function.graph;
+        let (Le, Node::Apply(RoundToStorage, [r, ..])) = (primitive, graph.node(a)) else { return None };
+        let Node::Apply(FloorMod, [x, one, _]) = graph.node(r) else { return None };
+        let is_stored = matches!(graph.node(x), Node::Read(_));
+        (is_stored && self.is_number(one, 1.0) && self.is_number(b, 0.5)).then_some((x, r))
+    }
+
+    /// The input of `spiky`, where that is what is chosen.
+    fn stored_cut(&self, [condition, accept, reject]: [Id; 3]) -> Option<Id> {
+        let Node::Apply(primitive, operands) = self.function.graph.node(condition) else { return None };
+        let (x, r) = self.cut(primitive, operands)?;
+        (accept == r && self.is_number(reject, 0.0)).then_some(x)
+    }
+
+    /// The let of an input's `spiky`.
+    fn spiky(&mut self, x: Id) -> String {
+        if let Some(name) = self.cuts.get(&x) {
+            return name.clone();
+        }
+        let name = self.bind(format!("spiky({})", self.of(x)));
+        self.cuts.insert(x, name.clone());
+        name
     }
 
     /// The let of a division, which gives both remainder and quotient.

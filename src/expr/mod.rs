@@ -35,7 +35,7 @@
 //! | `sqrt(a)` | `g / 2 / z` |
 //! | `exp(a)`, `log(a)` | `g * z`, `g / a` |
 //! | `sin(a)`, `cos(a)`, `tanh(a)` | `g * cos(a)`, `-(g * sin(a))`, `g * (1 - z * z)` |
-//! | `pow(a, b)` | `g * (b * pow(a, b - 1))`; `g * (z * log(a))` where `a > 0`, else 0 |
+//! | `pow(a, b)` | `g * (b * pow(a, b - 1))`, for `b` of 0 `g * 0`; `g * (z * log(a))` where `a > 0`, else 0 |
 //! | `select(c, a, b)` | `g` to the branch that is taken, `+0` to the other, whatever is computed there |
 //!
 //! `g` times 1 is `g`, bit for bit, and a sum of one term is that term.
@@ -187,13 +187,13 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::Abs)
     }
 
-    /// The smaller of two; NaN where any is, and `-0` is smaller than `+0`.
+    /// The smaller of two; NaN where any is, and `-0` is smaller than `+0`, but for a device in native arithmetic.
     #[must_use]
     pub fn min(self, other: impl Operand<'g>) -> Self {
         self.binary(Primitive::Min, other)
     }
 
-    /// The larger of two; NaN where any is, and `+0` is larger than `-0`.
+    /// The larger of two; NaN where any is, and `+0` is larger than `-0`, but for a device in native arithmetic.
     #[must_use]
     pub fn max(self, other: impl Operand<'g>) -> Self {
         self.binary(Primitive::Max, other)

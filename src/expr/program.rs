@@ -96,6 +96,8 @@ enum Work {
         most: f32,
         other: f32,
     },
+    /// Whether `floor_mod(x, 1)` is at most a number.
+    FractionAtMost(f32),
     /// `x * -y`.
     MulNeg,
     /// `floor_mod(x, 1)`.
@@ -150,7 +152,7 @@ impl Program {
     pub(super) fn run(&self, storage: DType, block: Block) {
         match self.whole {
             None => self.run_steps(storage, block),
-            Some(Whole::Cut(cut, reads, [z, dx])) => cut.on_lanes(block, reads, [z, dx, None]),
+            Some(Whole::Cut(cut, reads, writes)) => cut.on_lanes(block, reads, writes),
             Some(Whole::Division(reads, [z, dx, dy])) => modulo::on_lanes(block, reads, [z, dx, dy, None]),
         }
     }
@@ -172,33 +174,37 @@ impl Program {
 /// op's reads and writes.
 #[derive(Clone, Copy, Debug)]
 enum Whole {
-    /// Of `x` and the upstream gradient, `z` and `dx`.
-    Cut(Cut, [usize; 2], [Option<usize>; 2]),
+    /// Of `x` and the upstream gradient, `z`, `dx` and the mask.
+    Cut(Cut, [usize; 2], [Option<usize>; 3]),
     /// Of `x`, `y` and the upstream gradient, `z`, `dx` and `dy`.
     Division([usize; 3], [Option<usize>; 3]),
 }
 
 impl Program {
-    /// Cuts of one read by its own fraction: of itself, of another read, or both.
+    /// Cuts of one read by its own fraction: of itself, of another read, and whether it is not cut off.
     fn as_cut(&self) -> Option<Whole> {
-        let mut found: Option<(Cut, usize)> = None;
-        let (mut upstream, mut outs) = (usize::MAX, [None; 2]);
-        for Step { work, operands, out } in &self.steps {
-            let (cut, i) = match *work {
-                Work::CutFraction { most, other } => (Cut { most, other }, 0),
-                Work::CutByFraction { most, other } => (Cut { most, other }, 1),
+        let (mut x, mut most, mut other) = (None, None, None);
+        let (mut upstream, mut writes) = (usize::MAX, [None; 3]);
+        for Step { work, operands: [a, b, ..], out } in &self.steps {
+            let (write, at_most, otherwise) = match *work {
+                Work::CutFraction { most, other } => (0, most, Some(other)),
+                Work::CutByFraction { most, other } => (1, most, Some(other)),
+                Work::FractionAtMost(most) => (2, most, None),
                 _ => return None,
             };
-            let x = self.read(operands[0])?;
-            if i == 1 {
-                upstream = self.read(operands[1])?;
+            if write == 1 {
+                upstream = self.read(*b)?;
             }
-            if *found.get_or_insert((cut, x)) != (cut, x) || outs[i].replace(self.write(*out)?).is_some() {
+            // By their bits: a zero has a sign.
+            let same = is_first_or(&mut x, self.read(*a)?)
+                && is_first_or(&mut most, at_most.to_bits())
+                && otherwise.is_none_or(|value| is_first_or(&mut other, value.to_bits()));
+            if !same || writes[write].replace(self.write(*out)?).is_some() {
                 return None;
             }
         }
-        let (cut, x) = found.filter(|_| self.copies.is_empty())?;
-        Some(Whole::Cut(cut, [x, upstream], outs))
+        let cut = Cut { most: f32::from_bits(most?), other: f32::from_bits(other?) };
+        self.copies.is_empty().then_some(Whole::Cut(cut, [x?, upstream], writes))
     }
 
     /// One division of two reads, and at most a copy of the third.
@@ -237,6 +243,11 @@ impl Program {
         let Place::Write(write) = place else { return None };
         Some(self.writes[write])
     }
+}
+
+/// Whether a value is the first, or that again.
+fn is_first_or<T: Copy + PartialEq>(first: &mut Option<T>, value: T) -> bool {
+    *first.get_or_insert(value) == value
 }
 
 /// Operands of the usual op.
@@ -340,6 +351,11 @@ impl<'a> Planner<'a> {
                 Node::Apply(FloorQuotient, [x, y, _]) => (Work::Rate, SmallVec::from_slice(&[x, y, a])),
                 _ => (Work::MulNeg, SmallVec::from_slice(&[a, inner])),
             },
+            (Le, Node::Apply(FloorMod, [x, divisor, _]), Node::Number(bits))
+                if self.graph.node(divisor) == one =>
+            {
+                (Work::FractionAtMost(f32::from_bits(bits)), SmallVec::from_slice(&[x]))
+            }
             (FloorMod, _, divisor) if divisor == one => (Work::Fraction, SmallVec::from_slice(&[a])),
             _ => (Work::Apply(primitive), SmallVec::from_slice(&operands[..primitive.operands().len()])),
         }
@@ -585,6 +601,7 @@ fn work<V: Vectors>(
             let fraction = a[i] - floor::<V>(a[i]);
             pick(fraction <= most, fraction, other)
         }),
+        Work::FractionAtMost(most) => each!(out, i, truth(a[i] - floor::<V>(a[i]) <= most)),
         Work::MulNeg => each!(out, i, canonical(a[i] * -b[i])),
         Work::Fraction => each!(out, i, canonical(a[i] - floor::<V>(a[i]))),
         Work::Division(_) => {

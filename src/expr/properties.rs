@@ -218,6 +218,7 @@ fn passed(
         (Sin, _) => mul(g, compute(Cos, a, 0.0)),
         (Cos, _) => neg(mul(g, compute(Sin, a, 0.0))),
         (Tanh, _) => mul(g, compute(Sub, 1.0, mul(z, z))),
+        (Pow, 0) if b == 0.0 => mul(g, 0.0),
         (Pow, 0) => mul(g, mul(b, compute(Pow, a, compute(Sub, b, 1.0)))),
         (Pow, _) if a > 0.0 => mul(g, mul(z, compute(Log, a, 0.0))),
         (Select, 1) if a != 0.0 => g,

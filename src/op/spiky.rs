@@ -79,7 +79,7 @@ fn most(storage: DType) -> f32 {
 }
 
 /// What is done with `r = x - floor(x)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
     /// The largest `r` that is not cut off.
     pub(crate) most: f32,

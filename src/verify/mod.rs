@@ -134,10 +134,10 @@ impl Inputs {
     }
 }
 
-/// What an op is compared on: [`Data::Mix`], or [`Data::Moderate`] where it is not exact, since nothing is said of what it makes
-/// of NaN, of infinity and of what overflows.
-pub fn data(op: &dyn Op) -> Data {
-    if op.is_exact() { Data::Mix } else { Data::Moderate }
+/// What an op is compared on: [`Data::Mix`], or [`Data::Moderate`] on a GPU where the op is not exact, since nothing is said
+/// of what it makes of NaN, of infinity and of what overflows.
+pub fn data(op: &dyn Op, on_gpu: bool) -> Data {
+    if op.is_exact() || !on_gpu { Data::Mix } else { Data::Moderate }
 }
 
 /// How many bits all inputs have.
@@ -195,6 +195,8 @@ pub struct Report {
     pub dtype: DType,
     /// The device's name.
     pub device: String,
+    /// What a [sample](Inputs::Sample) is of.
+    pub data: Data,
     /// Elements compared.
     pub checked: u64,
     /// Elements of which any output of any pass is wrong: an element counts once.
@@ -248,6 +250,7 @@ pub fn verify(
         op: definition.name.to_string(),
         dtype,
         device: runner.name().into(),
+        data: data(op, runner.gpu().is_some()),
         checked: 0,
         mismatches: 0,
         left_out: 0,
@@ -343,7 +346,7 @@ impl<'a> Chunk<'a> {
     ) -> Self {
         let len = (range.end - range.start) as usize * copies;
         let mut values = vec![vec![0.0; len]; op.definition().upstream() + 1];
-        inputs.fill(data(op), dtype, range.start, copies, &mut values);
+        inputs.fill(data(op, on_gpu), dtype, range.start, copies, &mut values);
         let reads = values.iter().map(|v| Column::of(Some(dtype), v)).collect();
         let expected = Expected::new(op, dtype, &values, len, on_gpu);
         Self { op, dtype, copies, values, reads, expected }

@@ -324,7 +324,7 @@ impl<'a> Call<'a> {
         let reach = |layout: &Layout| layout.extent().map_or(0, |(_, last)| last as usize + 1);
         // What a device may make of NaN, infinities and subnormals is not said of an op that is not exact.
         let bounded = runner.gpu().is_some() && !op.is_exact();
-        let contents = if bounded { data(op) } else { setting.data };
+        let contents = if bounded { data(op, true) } else { setting.data };
         let reads = drawn(contents, dtype, 1, &setting.reads.iter().map(reach).collect::<Vec<_>>());
         let lens: Vec<_> = (0..definition.write_count()).map(|w| setting.output_len(definition, w)).collect();
         let mut before = drawn(contents, dtype, 2, &lens);
