@@ -41,8 +41,9 @@ fn main() -> Result<(), Error> {
         .with_gradient("x", |[x], _, dz| (x.abs().le(1.0)).select(dz * 0.5, 0.0))?;
     show(&runner, &step, &[&[-2.0, -0.5, 0.5, 2.0]])?;
 
-    // There: a node for each op, and memory between them. Here ops in ops are one kernel, one pass over memory. A scale that changes from call to call is an input of one element,
-    // which broadcasts: nothing is compiled again, and its gradient is the sum.
+    // There: a node for each op, and memory between them. Here ops in ops are one kernel, one pass over memory. A scale
+    // that changes from call to call is an input of one element, which broadcasts: nothing is compiled again, and its
+    // gradient is the sum.
     let scaled = CustomOp::new("scaled", ["x", "y", "scale"], |[x, y, scale]| {
         spiky.call([modulo.call([x, y])]) * scale
     })?;

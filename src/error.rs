@@ -175,8 +175,8 @@ pub enum Error {
         /// The size of an element.
         need: u64,
     },
-    /// A range ends past the end of its buffer, or within the buffer's last bytes that make no whole word: storage is bound in
-    /// words of 4 bytes, so an odd number of 16-bit elements takes the other half of its last word too.
+    /// A range ends past the end of its buffer, or within the buffer's last bytes that make no whole word: storage is
+    /// bound in words of 4 bytes, so an odd number of 16-bit elements takes the other half of its last word too.
     #[error(
         "{op}: {argument} is bytes {start}..{end} of a buffer of {size} bytes, which is bound in whole words of 4 bytes"
     )]

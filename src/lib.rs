@@ -1,8 +1,8 @@
 //! Fused elementwise GPU kernels with gradients, exact to the bit, on wgpu and WGSL.
 //!
 //! Two ops are built in, [`spiky`] and [`modulo`] (`mod`), each with a forward pass, a backward pass and a fused pass
-//! that does both and reads every input once. Their kernels, and those of your own ops in exact arithmetic, give the same bits
-//! on every GPU, and so does the CPU.
+//! that does both and reads every input once. Their kernels, and those of your own ops in exact arithmetic, give the
+//! same bits on every GPU, and so does the CPU.
 //!
 //! There are three ways in:
 //!

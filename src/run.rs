@@ -234,7 +234,8 @@ impl Runner {
         Ok(z)
     }
 
-    /// The gradients of any op, one for each input and of its shape, given the upstream gradient `dz`, in f32; for other types there is [`run`](Runner::run).
+    /// The gradients of any op, one for each input and of its shape, given the upstream gradient `dz`, in f32; for
+    /// other types there is [`run`](Runner::run).
     ///
     /// # Errors
     /// As [`run`](Runner::run).

@@ -102,7 +102,8 @@ fn rebuilt() -> Result<(), Failed> {
     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
         each_rebuilt(arithmetic, |op, dtype| check(&Runner::cpu(), op, dtype, 1 << 20))?;
     }
-    // The CPU path has the bits of the built-in reference; and so has the op's own reference, if it has those of the CPU path.
+    // The CPU path has the bits of the built-in reference; and so has the op's own reference, if it has those of the
+    // CPU path.
     for op in [spiky()?, modulo()?] {
         DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 20))?;
     }

@@ -1,6 +1,7 @@
 //! Texts made and spoiled at random, for the WGSL front end: each is understood or an error, and none takes it down.
 //!
-//! `ELEMGRAD_FUZZ` is how many (20,000 unless it is told), `ELEMGRAD_FUZZ_SEED` the first seed. An input follows from its seed.
+//! `ELEMGRAD_FUZZ` is how many (20,000 unless it is told), `ELEMGRAD_FUZZ_SEED` the first seed. An input follows from
+//! its seed.
 
 mod common;
 

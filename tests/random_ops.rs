@@ -1,5 +1,5 @@
-//! Ops that nobody thought of: random expressions, on the CPU against the reference and on every adapter against both, bit for bit
-//! in exact arithmetic and within their enclosures in native arithmetic.
+//! Ops that nobody thought of: random expressions, on the CPU against the reference and on every adapter against both,
+//! bit for bit in exact arithmetic and within their enclosures in native arithmetic.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Calls on the CPU path that are more than contiguous slices: strides, broadcasts and their sums, and what is added or masked
-//! beside them.
+//! Calls on the CPU path that are more than contiguous slices: strides, broadcasts and their sums, and what is added or
+//! masked beside them.
 
 use rayon::prelude::*;
 

@@ -1,8 +1,8 @@
 //! What a device may make of native arithmetic: a bound for each building block, and from those the interval in which an
 //! output lies.
 //!
-//! The bounds are those of WGSL's section "Floating Point Accuracy", for f32, and what follows from them for the functions of
-//! `shaders/numeric/native.wgsl`. A ULP is the distance of the two f32 around the exact result.
+//! The bounds are those of WGSL's section "Floating Point Accuracy", for f32, and what follows from them for the
+//! functions of `shaders/numeric/native.wgsl`. A ULP is the distance of the two f32 around the exact result.
 //!
 //! | building block | bound | where |
 //! |---|---|---|
@@ -20,27 +20,30 @@
 //! | `-a`, `abs`, `floor_mod`, `floor_quotient`, `trunc_mod`, `round_to_storage`, `select`, `and`, `or`, `not` | the same bits | everywhere |
 //!
 //! All but the last row may take a subnormal operand for zero, give zero for a subnormal result, and lose the sign of a
-//! zero; what they make of NaN, infinity and results beyond the greatest f32 is not said. The last row is integer operations.
+//! zero; what they make of NaN, infinity and results beyond the greatest f32 is not said. The last row is integer
+//! operations.
 //!
-//! - `sin` and `cos` are good to 2^-11 on \[-pi, pi\] only, so the argument is reduced: `r = a - k 2 pi`, with 2 pi in three
-//!   parts and `k` the integer nearest to the rounded `a / (2 pi)`. The products of `k` with the first two parts are exact,
-//!   as is the first difference; the two others round by 2^-22 each, and the third product and what the parts leave of 2 pi
-//!   come to less than 2^-30: 2^-20 covers it. Where the rounding of `a / (2 pi)` decides on `k`, `r` is outside of \[-pi, pi\], by
-//!   less than `abs(a)` 2^-22, and is moved to its end.
-//! - `tanh` has the worse of 10^-5 and the error of `sinh(a) / cosh(a)` by `exp`. From 10 on the argument is 10, and up to there the
-//!   second is below 2 (4 + 2 `abs(a)`) + 7 ULP of 1, the first: it is never the worse.
-//! - WGSL says 3 + 2 `abs(a)` ULP for `exp` and 3 ULP for `log`. Devices miss that: of 4 x 10^7 numbers llvmpipe (LLVM 15) by up to
-//!   0.41 and 0.21 ULP, SwiftShader by up to 0.29 and 1.06. So there is more here.
-//! - A device may reorder sums and products of more than two (and some do: Mesa's compilers collect the constants of a sum), of which
-//!   WGSL says no more. A partial sum is never larger than all magnitudes together; a product's relative errors add up in any order.
-//!   What is exact in every order stays so: sums of small multiples of a unit, products of few bits.
-//! - A device may fuse operations where that is at least as accurate. Each interval has the exact result of what it is made of in it,
-//!   so what is not rounded on its way is covered.
+//! - `sin` and `cos` are good to 2^-11 on \[-pi, pi\] only, so the argument is reduced: `r = a - k 2 pi`, with 2 pi in
+//!   three parts and `k` the integer nearest to the rounded `a / (2 pi)`. The products of `k` with the first two parts
+//!   are exact, as is the first difference; the two others round by 2^-22 each, and the third product and what the
+//!   parts leave of 2 pi come to less than 2^-30: 2^-20 covers it. Where the rounding of `a / (2 pi)` decides on `k`,
+//!   `r` is outside of \[-pi, pi\], by less than `abs(a)` 2^-22, and is moved to its end.
+//! - `tanh` has the worse of 10^-5 and the error of `sinh(a) / cosh(a)` by `exp`. From 10 on the argument is 10, and up
+//!   to there the second is below 2 (4 + 2 `abs(a)`) + 7 ULP of 1, the first: it is never the worse.
+//! - WGSL says 3 + 2 `abs(a)` ULP for `exp` and 3 ULP for `log`. Devices miss that: of 4 x 10^7 numbers llvmpipe (LLVM
+//!   15) by up to 0.41 and 0.21 ULP, SwiftShader by up to 0.29 and 1.06. So there is more here.
+//! - A device may reorder sums and products of more than two (and some do: Mesa's compilers collect the constants of a
+//!   sum), of which WGSL says no more. A partial sum is never larger than all magnitudes together; a product's relative
+//!   errors add up in any order. What is exact in every order stays so: sums of small multiples of a unit, products of
+//!   few bits.
+//! - A device may fuse operations where that is at least as accurate. Each interval has the exact result of what it is
+//!   made of in it, so what is not rounded on its way is covered.
 //!
-//! [`CustomOp`](crate::CustomOp)'s [`enclose`](crate::Op::enclose) goes through an expression with intervals in f64, rounded outwards.
-//! Where an interval meets a jump (a comparison or a rounding to an integer that could go either way), an operand is outside of
-//! the bound's domain, or something is or may be NaN or infinite, what follows is [left out](Enclosure::LeftOut). A `select` whose
-//! condition is decided is its branch, whatever the other is. Exact values stay exact through exact building blocks.
+//! [`CustomOp`](crate::CustomOp)'s [`enclose`](crate::Op::enclose) goes through an expression with intervals in f64,
+//! rounded outwards. Where an interval meets a jump (a comparison or a rounding to an integer that could go either
+//! way), an operand is outside of the bound's domain, or something is or may be NaN or infinite, what follows is [left
+//! out](Enclosure::LeftOut). A `select` whose condition is decided is its branch, whatever the other is. Exact values
+//! stay exact through exact building blocks.
 
 use std::f64::consts::{FRAC_PI_2, PI, TAU};
 
@@ -232,7 +235,8 @@ struct Sum {
     terms: f64,
     /// At least the magnitudes of the terms together, and so that of any partial sum.
     size: f64,
-    /// What all terms are multiples of, in which case partial sums up to 2^24 times that are exact; 0 where they are not known.
+    /// What all terms are multiples of, in which case partial sums up to 2^24 times that are exact; 0 where they are
+    /// not known.
     unit: f64,
 }
 

@@ -8,7 +8,8 @@ use super::{
     primitive::Primitive::{self, *},
 };
 
-/// A gradient on its way: a value that counts only where it is active, so that what is not taken, be it NaN, does not spread.
+/// A gradient on its way: a value that counts only where it is active, so that what is not taken, be it NaN, does not
+/// spread.
 #[derive(Clone, Copy)]
 struct Adjoint {
     value: Id,

@@ -70,7 +70,8 @@ use graph::{Graph, Id};
 /// How a device computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
-    /// With its own floats, fast and nearly right: within [bounds] that are stated for each building block. The mods are exact.
+    /// With its own floats, fast and nearly right: within [bounds] that are stated for each building block. The mods
+    /// are exact.
     #[default]
     Native,
     /// By integer operations: the same bits on every device and on the CPU.

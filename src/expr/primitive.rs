@@ -190,7 +190,8 @@ impl Primitive {
         !matches!(self, Self::Exp | Self::Log | Self::Sin | Self::Cos | Self::Tanh | Self::Pow)
     }
 
-    /// Its value: of IEEE arithmetic, with the canonical NaN. `storage` is for [`RoundToStorage`](Primitive::RoundToStorage).
+    /// Its value: of IEEE arithmetic, with the canonical NaN. `storage` is for
+    /// [`RoundToStorage`](Primitive::RoundToStorage).
     pub(crate) fn compute(self, storage: DType, [a, b, c]: [f32; 3]) -> f32 {
         let value = match self {
             Self::Add => return sum(a, b),

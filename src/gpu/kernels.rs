@@ -35,8 +35,8 @@ impl Kernels {
 
     /// The same with a pipeline cache of yours: what the driver has compiled before is not compiled again.
     ///
-    /// It needs the device's feature `PIPELINE_CACHE`, which a runner's own device has where its adapter does. You load it from disk and save it there
-    /// ([`wgpu::PipelineCache::get_data`]).
+    /// It needs the device's feature `PIPELINE_CACHE`, which a runner's own device has where its adapter does. You load
+    /// it from disk and save it there ([`wgpu::PipelineCache::get_data`]).
     #[must_use]
     pub fn with_pipeline_cache(self, cache: &wgpu::PipelineCache) -> Self {
         Self { saved: Some(cache.clone()), ..self }

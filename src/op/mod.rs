@@ -328,8 +328,8 @@ impl Definition {
         used
     }
 
-    /// The numbers of the reads that a set of outputs needs, of which there is one at least: what is the same everywhere still
-    /// has a length. With `from_mask` the mask is one, where it is used at all.
+    /// The numbers of the reads that a set of outputs needs, of which there is one at least: what is the same
+    /// everywhere still has a length. With `from_mask` the mask is one, where it is used at all.
     pub fn reads_for(&self, outputs: Outputs, from_mask: bool) -> Vec<usize> {
         let used = self.used(outputs, from_mask);
         let reads = self.read_names().enumerate().take(self.upstream() + 1 + usize::from(from_mask));

@@ -275,12 +275,12 @@ pub(crate) fn floor_mod_lanes<V: Vectors>(x: &Wide, y: &Wide, mut store: impl Fn
 
 /// `(z, Q)`, and whether they are exact: finite operands, quotients below 2^24.
 ///
-/// 1. Rounding is monotone and an integer below 2^24 is a float, so the rounded quotient has the exact one's floor, or it is the
-///    integer next above, at most half a unit away: `q` is the floor or one more.
+/// 1. Rounding is monotone and an integer below 2^24 is a float, so the rounded quotient has the exact one's floor, or
+///    it is the integer next above, at most half a unit away: `q` is the floor or one more.
 /// 2. Where `q` is the floor, the fused `r` is the result: `x - q * y`, rounded once, not beyond 0 or y.
-/// 3. Where it is one more, `r` is not on y's side of 0, and it is exact: a multiple of the lesser of x's and y's units, of at
-///    most `|y| / 2`. Where the lesser is x's, `|x| < |y|`: then q is 0 and `r` is x, or q is 1, and the difference of two
-///    numbers within a factor of 2 is exact. So adding `y` is the one rounding.
+/// 3. Where it is one more, `r` is not on y's side of 0, and it is exact: a multiple of the lesser of x's and y's
+///    units, of at most `|y| / 2`. Where the lesser is x's, `|x| < |y|`: then q is 0 and `r` is x, or q is 1, and the
+///    difference of two numbers within a factor of 2 is exact. So adding `y` is the one rounding.
 #[inline(always)]
 fn floor_mod_fused(x: f32, y: f32) -> ((f32, f32), bool) {
     let sign = y.to_bits() & 0x8000_0000;

@@ -201,7 +201,8 @@ pub struct Report {
     pub checked: u64,
     /// Elements of which any output of any pass is wrong: an element counts once.
     pub mismatches: u64,
-    /// Elements of which an output of a pass was left out ([`Enclosure::LeftOut`]), the rest being compared: an element counts once.
+    /// Elements of which an output of a pass was left out ([`Enclosure::LeftOut`]), the rest being compared: an element
+    /// counts once.
     pub left_out: u64,
     /// The first mismatches.
     pub first: Vec<Mismatch>,

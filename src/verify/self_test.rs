@@ -124,9 +124,10 @@ impl Display for SelfTest {
 }
 
 /// Calls an op on a device in every way that its kernels tell apart, and compares every element of every output with
-/// [`Op::reference`], on bits, or on a GPU with where they may lie, if the op is not [exact](Op::is_exact): each pass in each storage type, at lengths around the boundaries of workgroups, strided, with
-/// inputs that broadcast and gradients that are summed, with gradients that are added to, from a saved mask, and on a GPU in
-/// place; on inputs that are NaN, infinite and subnormal among others.
+/// [`Op::reference`], on bits, or on a GPU with where they may lie, if the op is not [exact](Op::is_exact): each pass
+/// in each storage type, at lengths around the boundaries of workgroups, strided, with inputs that broadcast and
+/// gradients that are summed, with gradients that are added to, from a saved mask, and on a GPU in place; on inputs
+/// that are NaN, infinite and subnormal among others.
 ///
 /// It is for an op of your own: its WGSL, its CPU path and its outputs' definitions against its reference. What the
 /// reference itself says, [`gradient_check`](super::gradient_check) looks at.

@@ -73,8 +73,9 @@ impl CustomOp {
     /// | `floor_mod(x, y)`, `floor_quotient(x, y)`, `trunc_mod(x, y)`, `round_to_storage(x)`, `spiky(x)` | not of WGSL: as the methods of [`Expr`](super::Expr) |
     /// | everything else: loops, `switch`, integers, vectors, arrays, structs, bindings, attributes, pointers, derivatives, textures | an error, with line and column |
     ///
-    /// A text has at most [`MAX_TEXT`](super::MAX_TEXT) bytes and is at most 1000 operators and brackets deep. It is compiled on a thread of its own,
-    /// whose stack is large enough for that. There is no compiler for it on wasm, and so not this function.
+    /// A text has at most [`MAX_TEXT`](super::MAX_TEXT) bytes and is at most 1000 operators and brackets deep. It is
+    /// compiled on a thread of its own, whose stack is large enough for that. There is no compiler for it on wasm, and
+    /// so not this function.
     ///
     /// # Errors
     /// [`Error::Wgsl`] with the place of what cannot be understood, and as [`new`](CustomOp::new).
