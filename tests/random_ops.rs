@@ -320,12 +320,20 @@ impl Recipe {
                 Step::Number(number) => format!("{number:?}f"),
                 Step::Apply(primitive, operands) => {
                     let operands: Vec<_> = operands.iter().map(|o| &*names[*o]).collect();
-                    let _ = writeln!(text, "    let v{i} = {};", in_wgsl(*primitive, &operands));
+                    let _ = match (primitive, &operands[..], i % 3) {
+                        // What is chosen by statements is a select too.
+                        (Select, [c, a, b], 1) => {
+                            writeln!(text, "    var v{i} = {b}; if {c} {{ v{i} = {a}; }}")
+                        }
+                        (Select, [c, a, b], 2) => writeln!(text, "    let v{i} = choose({c}, {a}, {b});"),
+                        _ => writeln!(text, "    let v{i} = {};", in_wgsl(*primitive, &operands)),
+                    };
                     format!("v{i}")
                 }
             });
         }
-        text + &format!("    return {};\n}}\n", names.last().map_or("x", |name| name))
+        text += &format!("    return {};\n}}\n", names.last().map_or("x", |name| name));
+        text + "fn choose(c: bool, a: f32, b: f32) -> f32 { if c { return a; } return b; }\n"
     }
 }
 
