@@ -334,7 +334,7 @@ impl Recipe {
                 }
             });
         }
-        text += &format!("    return {};\n}}\n", names.last().map_or("x", |name| name));
+        let _ = writeln!(text, "    return {};\n}}", names.last().map_or("x", |name| name));
         text + "fn choose(c: bool, a: f32, b: f32) -> f32 { if c { return a; } return b; }\n"
     }
 }
