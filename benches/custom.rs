@@ -67,8 +67,9 @@ fn main() -> Result<ExitCode, Error> {
             }
         }
     }
-    Ok(if number("--limit").is_some_and(|limit| worst > limit) {
-        eprintln!("a ratio of {worst:.2} is above the limit");
+    // Where nothing ran, nothing is within the limit.
+    Ok(if worst == 0.0 || number("--limit").is_some_and(|limit| worst > limit) {
+        eprintln!("the worst ratio is {worst:.2}");
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -380,7 +380,7 @@ fn input(seed: u64) -> String {
     let mut random = Draw::new(seed);
     let mut text = if is_expression(seed) { expression(&mut random, 4, false) } else { valid(&mut random) };
     let stretches = random.below(8) == 0;
-    // Each is changed at least once.
+    // Each is spoiled or stretched at least once.
     for _ in usize::from(stretches)..=[0, 0, 0, 0, 1, 4][random.below(6)] {
         text = spoiled(&mut random, text);
     }
