@@ -398,7 +398,6 @@ pub(crate) enum Column {
 
 impl Column {
     /// Zeros; without a storage type a mask.
-    #[cfg(test)]
     pub(crate) fn zeros(dtype: Option<DType>, len: usize) -> Self {
         match dtype {
             Some(DType::F32) => Self::F32(vec![0.0; len]),
@@ -409,14 +408,44 @@ impl Column {
 
     /// Numbers, rounded; for a mask, whether they are not 0.
     pub(crate) fn of(dtype: Option<DType>, values: &[f32]) -> Self {
-        match dtype {
-            Some(DType::F32) => Self::F32(values.to_vec()),
-            Some(dtype) => Self::Half(dtype, values.par_iter().map(|v| dtype.round(*v) as u16).collect()),
-            None => {
+        let mut column = Self::zeros(dtype, 0);
+        column.set(values);
+        column
+    }
+
+    /// [`of`](Column::of), in the memory that is there.
+    pub(crate) fn set(&mut self, values: &[f32]) {
+        match self {
+            Column::F32(column) => values.par_iter().copied().collect_into_vec(column),
+            // A loop for each type, in which it is known.
+            Column::Half(DType::Bf16, column) => {
+                values.par_iter().map(|v| DType::Bf16.round(*v) as u16).collect_into_vec(column);
+            }
+            Column::Half(_, column) => {
+                values.par_iter().map(|v| DType::F16.round(*v) as u16).collect_into_vec(column);
+            }
+            Column::Bits(len, column) => {
                 let word =
                     |bits: &[f32]| bits.iter().rev().fold(0, |word, b| word << 1 | u32::from(*b != 0.0));
-                Self::Bits(values.len(), values.par_chunks(32).map(word).collect())
+                *len = values.len();
+                values.par_chunks(32).map(word).collect_into_vec(column);
             }
+        }
+    }
+
+    /// As many elements as another has, of bit patterns that no output has unless it is written: what a device leaves alone
+    /// counts as wrong.
+    pub(crate) fn unwrite(&mut self, expected: &Self) {
+        match (self, expected) {
+            (Column::F32(v), Column::F32(e)) => refill(v, e.len(), f32::from_bits(0xffed_cba9)),
+            (Column::Half(DType::F16, v), Column::Half(_, e)) => refill(v, e.len(), 0xfeab),
+            (Column::Half(_, v), Column::Half(_, e)) => refill(v, e.len(), 0xffab),
+            (Column::Bits(len, words), Column::Bits(of, e)) => {
+                *len = *of;
+                words.clear();
+                words.extend(e.iter().map(|word| !word));
+            }
+            (other, expected) => *other = expected.clone(),
         }
     }
 
@@ -500,4 +529,9 @@ impl Column {
         }
         differing
     }
+}
+
+fn refill<T: Copy>(all: &mut Vec<T>, len: usize, value: T) {
+    all.resize(len, value);
+    all.fill(value);
 }

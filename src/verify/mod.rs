@@ -19,7 +19,7 @@ mod gradient;
 #[cfg(not(target_arch = "wasm32"))]
 mod self_test;
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 pub use gradient::{GradientComparison, GradientOptions, GradientReport, LeftOut, gradient_check};
 use rayon::prelude::*;
@@ -28,7 +28,7 @@ pub use self_test::{SelfTest, SelfTestCase, self_test};
 use smallvec::SmallVec;
 
 use crate::{
-    Args, DType, Error, Op, Outputs, Runner, View,
+    Args, DType, Error, Op, Output, Outputs, Runner, View,
     cpu::for_blocks,
     data::Data,
     host::Column,
@@ -257,15 +257,19 @@ pub fn verify(
         left_out: 0,
         first: Vec::new(),
     };
+    let on_gpu = runner.gpu().is_some();
+    let mut chunks: Vec<_> =
+        inputs.copies().iter().map(|copies| Chunk::new(op, dtype, *copies, on_gpu)).collect();
+    let mut found = Vec::new();
     for turn in 0.. {
         let len = chunk_len(count, turn).min(count - report.checked) as usize;
         if len == 0 {
             break;
         }
-        let mut found = vec![Found::default(); len];
-        for &copies in inputs.copies() {
-            let range = report.checked..report.checked + len as u64;
-            let chunk = Chunk::new(op, dtype, inputs, range, copies, runner.gpu().is_some());
+        found.clear();
+        found.resize(len, Found::default());
+        for chunk in &mut chunks {
+            chunk.fill(inputs, report.checked, len);
             for &pass in passes {
                 for (outputs, from_mask) in outputs(definition, pass, inputs, count, turn) {
                     chunk.compare(runner, outputs, from_mask, &mut found, &mut report)?;
@@ -324,37 +328,48 @@ struct Found {
     left_out: bool,
 }
 
-/// Operands and expected outputs of some elements.
+/// Operands and outputs of some elements, in memory that serves one chunk after the other.
 struct Chunk<'a> {
     op: &'a dyn Op,
     dtype: DType,
     /// Neighbours that are one element.
     copies: usize,
+    on_gpu: bool,
     values: Vec<Vec<f32>>,
     reads: Vec<Column>,
     expected: Expected,
+    actual: Vec<Column>,
 }
 
 impl<'a> Chunk<'a> {
-    /// Elements of a range, each so many times.
-    fn new(
-        op: &'a dyn Op,
-        dtype: DType,
-        inputs: &Inputs,
-        range: Range<u64>,
-        copies: usize,
-        on_gpu: bool,
-    ) -> Self {
-        let len = (range.end - range.start) as usize * copies;
-        let mut values = vec![vec![0.0; len]; op.definition().upstream() + 1];
-        inputs.fill(data(op, on_gpu), dtype, range.start, copies, &mut values);
-        let reads = values.iter().map(|v| Column::of(Some(dtype), v)).collect();
-        let expected = Expected::new(op, dtype, &values, len, on_gpu);
-        Self { op, dtype, copies, values, reads, expected }
+    fn new(op: &'a dyn Op, dtype: DType, copies: usize, on_gpu: bool) -> Self {
+        let reads = op.definition().upstream() + 1;
+        let expected = Expected::empty(op.definition(), dtype);
+        Self {
+            op,
+            dtype,
+            copies,
+            on_gpu,
+            values: vec![Vec::new(); reads],
+            reads: vec![Column::zeros(Some(dtype), 0); reads],
+            actual: expected.bits.clone(),
+            expected,
+        }
+    }
+
+    /// So many elements from `first` on.
+    fn fill(&mut self, inputs: &Inputs, first: u64, len: usize) {
+        let (op, dtype, len) = (self.op, self.dtype, len * self.copies);
+        self.values.iter_mut().for_each(|values| values.resize(len, 0.0));
+        inputs.fill(data(op, self.on_gpu), dtype, first, self.copies, &mut self.values);
+        for (read, values) in self.reads.iter_mut().zip(&self.values) {
+            read.set(values);
+        }
+        self.expected.set(op, dtype, &self.values, len, self.on_gpu);
     }
 
     fn compare(
-        &self,
+        &mut self,
         runner: &Runner,
         outputs: Outputs,
         from_mask: bool,
@@ -363,20 +378,18 @@ impl<'a> Chunk<'a> {
     ) -> Result<(), Error> {
         let definition = self.op.definition();
         let needed = definition.reads_for(outputs, from_mask);
-        // Where nothing is needed, the inputs still tell how much is wanted.
-        let given = |i: usize| needed.contains(&i) || needed.is_empty() && i < definition.upstream();
         let mut reads: Vec<Option<View>> =
-            (0..).zip(&self.reads).map(|(i, r)| given(i).then(|| r.view())).collect();
+            (0..).zip(&self.reads).map(|(i, r)| needed.contains(&i).then(|| r.view())).collect();
         reads.extend(definition.mask().filter(|_| from_mask).map(|w| Some(self.expected.bits[w].view())));
-        let mut actual: Vec<Option<Column>> = (0..)
-            .zip(&self.expected.bits)
-            .map(|(w, expected)| outputs.contains(w).then(|| unwritten(expected)))
-            .collect();
-        let writes = actual.iter_mut().map(|w| w.as_mut().map(Column::output)).collect();
+        let mut writes: Vec<Option<Output>> = self.actual.iter().map(|_| None).collect();
+        for (w, actual) in self.actual.iter_mut().enumerate().filter(|(w, _)| outputs.contains(*w)) {
+            actual.unwrite(&self.expected.bits[w]);
+            writes[w] = Some(actual.output());
+        }
         runner.run_here(Args { dtype: Some(self.dtype), ..Args::new(self.op, reads, writes) })?;
 
-        for (w, actual) in actual.iter().enumerate() {
-            let Some(actual) = actual else { continue };
+        for w in outputs.iter() {
+            let actual = &self.actual[w];
             for i in self.expected.left_out(w) {
                 found[i / self.copies].left_out = true;
             }
@@ -404,16 +417,44 @@ impl<'a> Chunk<'a> {
 
 /// What is expected of a device: the reference's bits, and where outputs may lie instead.
 pub(crate) struct Expected {
+    /// By output: what the reference gives, and that as it is stored.
+    values: Vec<Vec<f32>>,
     bits: Vec<Column>,
     /// By element, then by output; none where the bits count.
     enclosures: Vec<Enclosure>,
 }
 
 impl Expected {
+    fn empty(definition: &Definition, dtype: DType) -> Self {
+        let column = |w| Column::zeros((definition.mask() != Some(w)).then_some(dtype), 0);
+        let bits: Vec<_> = (0..definition.write_count()).map(column).collect();
+        Self { values: vec![Vec::new(); bits.len()], bits, enclosures: Vec::new() }
+    }
+
     pub(crate) fn new(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize, on_gpu: bool) -> Self {
-        let bits = reference(op, dtype, reads, len);
+        let mut expected = Self::empty(op.definition(), dtype);
+        expected.set(op, dtype, reads, len, on_gpu);
+        expected
+    }
+
+    /// What the reference gives of so many elements, on all cores, and on a GPU where an output may lie.
+    fn set(&mut self, op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize, on_gpu: bool) {
+        let reads_of: Vec<_> = reads.iter().map(Vec::as_slice).collect();
+        self.values.iter_mut().for_each(|values| values.resize(len, 0.0));
+        let mut targets: Vec<_> = self.values.iter_mut().map(|values| Some(&mut values[..])).collect();
+        for_blocks(&reads_of, &mut targets, |block| {
+            reference_block(op, dtype, &block.reads, &mut block.writes);
+        });
+        for (bits, values) in self.bits.iter_mut().zip(&self.values) {
+            bits.set(values);
+        }
         let by_bits = op.is_exact() || !on_gpu;
-        Self { bits, enclosures: if by_bits { Vec::new() } else { enclosures(op, dtype, reads, len) } }
+        self.enclosures = if by_bits { Vec::new() } else { enclosures(op, dtype, reads, len) };
+    }
+
+    /// What is stored of an output.
+    pub(crate) fn output(&self, w: usize) -> &Column {
+        &self.bits[w]
     }
 
     fn enclosure(&self, w: usize, i: usize) -> Option<Enclosure> {
@@ -453,29 +494,6 @@ fn enclosures(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize) -> Vec<
         }
     });
     all
-}
-
-/// Bit patterns that no output has unless it is written: what a device leaves alone counts as wrong.
-fn unwritten(expected: &Column) -> Column {
-    let mut column = expected.clone();
-    match &mut column {
-        Column::F32(values) => values.fill(f32::from_bits(0xffed_cba9)),
-        Column::Half(DType::F16, values) => values.fill(0xfeab),
-        Column::Half(_, values) => values.fill(0xffab),
-        Column::Bits(_, words) => words.iter_mut().for_each(|word| *word = !*word),
-    }
-    column
-}
-
-/// The reference over so many elements, on all cores: every output.
-pub(crate) fn reference(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize) -> Vec<Column> {
-    let definition = op.definition();
-    let mut values = vec![vec![0.0; len]; definition.write_count()];
-    let slices: Vec<_> = reads.iter().map(Vec::as_slice).collect();
-    let mut targets: Vec<_> = values.iter_mut().map(|e| Some(&mut e[..])).collect();
-    for_blocks(&slices, &mut targets, |block| reference_block(op, dtype, &block.reads, &mut block.writes));
-    let kind = |w: usize| if definition.mask() == Some(w) { None } else { Some(dtype) };
-    values.iter().enumerate().map(|(w, values)| Column::of(kind(w), values)).collect()
 }
 
 #[cfg(test)]
