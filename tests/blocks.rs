@@ -39,12 +39,13 @@ const SQRT: &[&str] = numeric!("numeric/sqrt");
 const SIGN: &[&str] = numeric!("numeric/sign");
 const ROUND: &[&str] = numeric!("numeric/round");
 const COMPARE: &[&str] = numeric!("numeric/compare");
+const SELECT: &[&str] = numeric!("numeric/sign" "numeric/compare");
 const FRACTION: &[&str] = numeric!("numeric/fraction");
 const MODS: &[&str] = numeric!(
     "numeric/sign" "numeric/mul" "numeric/division" "numeric/floor_mod" "numeric/trunc_mod" "ops/mod"
 );
 
-static BLOCKS: [Block; 22] = [
+static BLOCKS: [Block; 24] = [
     block("add", 2, "f32_add(x, y)", ADD, |v| v[0] + v[1]),
     block("sub", 2, "f32_sub(x, y)", ADD, |v| v[0] - v[1]),
     block("mul", 2, "f32_mul(x, y)", MUL, |v| v[0] * v[1]),
@@ -61,6 +62,19 @@ static BLOCKS: [Block; 22] = [
     block("eq", 2, "select(0u, F32_ONE, f32_eq(x, y))", COMPARE, |v| f32::from(v[0] == v[1])),
     block("min", 2, "f32_min(x, y)", COMPARE, |v| minimum(v[0], v[1])),
     block("max", 2, "f32_max(x, y)", COMPARE, |v| -minimum(-v[0], -v[1])),
+    block("select", 3, "select(f32_neg(y), f32_neg(w), f32_lt(x, y))", SELECT, |v| {
+        -if v[0] < v[1] { v[2] } else { v[1] }
+    }),
+    block(
+        "and or not",
+        3,
+        "select(0u, F32_ONE, !f32_lt(x, y) && f32_le(y, w) || f32_eq(x, w))",
+        COMPARE,
+        |v| {
+            let is_less = v[0] < v[1];
+            f32::from(!is_less && v[1] <= v[2] || v[0] == v[2])
+        },
+    ),
     block("fraction", 1, "f32_fraction(x)", FRACTION, |v| modulo::forward(v[0], 1.0)),
     block("fraction as mod", 1, "f32_floor_mod_wide(x, F32_ONE).z", MODS, |v| modulo::forward(v[0], 1.0)),
     block("floor_mod", 2, "f32_floor_mod_wide(x, y).z", MODS, |v| modulo::forward(v[0], v[1])),

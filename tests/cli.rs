@@ -939,6 +939,38 @@ fn run_takes_expressions_and_files_by_name() {
     }
 }
 
+/// Outputs that are inputs, which are broadcast or not.
+#[test]
+fn run_writes_what_an_input_is() {
+    let dir = Directory::new();
+    let (x, y) = (dir.f32s("x", "(3, 1)", &[1.0, 2.0, 3.0]), dir.f32s("y", "(1, 2)", &[5.0, 6.0]));
+    let (g, h) = (dir.f32s("g", "(3, 2)", &[1.0; 6]), dir.f32s("h", "(3, 1)", &[0.5; 3]));
+    let first = dir.write("first.wgsl", b"fn forward(x: f32, y: f32) -> f32 { return x; }");
+    let cases: [(&[&str], &[(&str, Array)]); 3] = [
+        (&["--expr", "x", "--x", &x], &[("z", ("(3, 1)", &[1.0, 2.0, 3.0]))]),
+        (
+            &["--expr", "round_to_storage(x)", "--x", &x, "--grad", &h],
+            &[("z", ("(3, 1)", &[1.0, 2.0, 3.0])), ("dx", ("(3, 1)", &[0.5; 3]))],
+        ),
+        (
+            &["--wgsl", &first, "--x", &x, "--y", &y, "--grad", &g],
+            &[
+                ("z", ("(3, 2)", &[1.0, 1.0, 2.0, 2.0, 3.0, 3.0])),
+                ("dx", ("(3, 1)", &[2.0; 3])),
+                ("dy", ("(1, 2)", &[0.0; 2])),
+            ],
+        ),
+    ];
+    for (args, expected) in cases {
+        succeeds(&[&["run"], args, &["--device", "cpu", "--out", &dir.text("out")]].concat());
+        for (name, (shape, expected)) in expected {
+            let (text, values) = read(&dir.path(&format!("out/{name}.npy")));
+            assert_same_header(&text, &header("'<f4'", false, shape));
+            assert_eq!(values, *expected, "{name} of {args:?}");
+        }
+    }
+}
+
 #[test]
 fn run_takes_wgsl_in_every_type() {
     let dir = Directory::new();

@@ -31,10 +31,11 @@ fn main() -> ExitCode {
         };
         vec![trial(("rebuilt", rebuilt_on)), trial(("few_bindings", few_bindings)), trial(("zeros", zeros))]
     });
-    let on_cpu: [(&str, OnCpu); 6] = [
+    let on_cpu: [(&str, OnCpu); 7] = [
         ("rebuilt", rebuilt),
         ("composed", composed),
         ("programs", programs),
+        ("gates", gates),
         ("scalars", scalars),
         ("names", names),
         ("limits", limits),
@@ -208,6 +209,19 @@ fn programs() -> Result<(), Failed> {
     Ok(())
 }
 
+/// A mask is what forward can save: no condition that the upstream gradient is part of.
+fn gates() -> Result<(), Failed> {
+    let relu = CustomOp::new("relu", ["x"], |[x]| x.max(0.0))?;
+    let gated = relu.clone().with_gradient("x", |[x], _, dz| x.gt(0.0).select(dz, 0.0))?;
+    let guided = relu.with_gradient("x", |[x], _, dz| (x.gt(0.0) & dz.gt(0.0)).select(dz, 0.0))?;
+    let mask = |op: &CustomOp| op.definition().outputs.iter().any(|output| output.name == "mask");
+    assert_eq!([mask(&gated), mask(&guided)], [true, false]);
+    let (x, dz) = ([1.0, 1.0, -1.0], [2.0, -2.0, 2.0]);
+    assert_eq!(Runner::cpu().backward(&guided, &[&x], &dz)?, [[2.0, 0.0, 0.0]]);
+    assert_eq!(Runner::cpu().backward(&gated, &[&x], &dz)?, [[2.0, -2.0, 0.0]]);
+    Ok(())
+}
+
 /// What native arithmetic says at 0, where a device's own functions say nothing.
 fn zeros(adapter: &wgpu::Adapter) -> Result<(), Failed> {
     let pow = CustomOp::from_expression("power", "pow(x, y)")?;
@@ -264,6 +278,9 @@ fn names() -> Result<(), Failed> {
         "f32_add",
         "Outputs",
         "division_step",
+        // Their gradients would be `do` and `default`.
+        "o",
+        "efault",
     ] {
         let error = CustomOp::new("op", [name], |[x]| x).err();
         assert!(matches!(&error, Some(Error::Name { got, .. }) if got == name), "{name}: {error:?}");
@@ -273,6 +290,11 @@ fn names() -> Result<(), Failed> {
     let unknown = spiky()?.with_gradient("y", |[x], _, _| x);
     assert!(matches!(&unknown, Err(Error::Name { got, .. }) if got == "y"), "{unknown:?}");
     assert!(matches!(spiky()?.derivative("y"), Err(Error::Name { .. })));
+    // What a derivative adds is named around what is there, gradients included.
+    let op = CustomOp::new("op", ["x", "dupstream", "tangent_x"], |[x, y, w]| x * y * w)?;
+    assert_eq!(op.derivative("x")?.definition().inputs[3], "upstream_2");
+    let op = CustomOp::new("op", ["x", "dtangent_x"], |[x, y]| x * y)?;
+    assert_eq!(op.jvp()?.definition().inputs[2..], ["tangent_x_2", "tangent_dtangent_x"]);
     // What kernels call their own things is no name that an input cannot have.
     for name in
         ["element", "params", "main", "len", "base", "i", "index", "group", "v", "v1", "m", "buffer_x", "x_"]

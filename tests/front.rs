@@ -306,6 +306,12 @@ fn inputs_are_the_names_in_their_order() {
     assert_eq!(inputs("b + a * b - max(c, 1.0e5) + 1.5f"), "b a c");
     assert_eq!(inputs("select(t, -1.0, true) // x"), "t");
     assert_eq!(Runner::cpu().forward(&expression("x - y"), &[&[3.0], &[1.0]]).unwrap(), [2.0]);
+    // Not those of types and functions of WGSL's that an op has no use for.
+    assert_eq!(inputs("array * ptr + atomic"), "array ptr atomic");
+    assert_eq!(
+        inputs("texture_scale - sampler_rate / vec2_x * mat"),
+        "texture_scale sampler_rate vec2_x mat"
+    );
 }
 
 /// The error of a text: line and column, message, the line and how far in it the caret stands.
@@ -341,6 +347,10 @@ fn errors_point_at_the_place() {
         ("return x * 3u;", 2, 12, "neither f32 nor bool"),
         ("let n = i32(x);\nreturn x;", 2, 9, "integers cannot"),
         ("return vec2f(x, y).x;", 2, 8, "vectors cannot"),
+        ("return mat2x3<f32>()[0].x;", 2, 8, "matrices cannot"),
+        ("return array /**/ <f32, 2>(x, y)[0];", 2, 8, "arrays cannot"),
+        ("return textureSample(t, s, x);", 2, 8, "textures cannot"),
+        ("return x * mix(1.0, 2.0, 0.5);", 2, 16, "of constants alone this has no type: write `1.0f`"),
         ("switch 1 { default {} }\nreturn x;", 2, 1, "switch cannot"),
         ("var v: bool;\nv = true;\nv = v && x < 1;\nreturn select(x, y, w);", 5, 21, "`w`"),
         ("let a = 1;\n\t/* ä€😀 */ retur x;\nreturn x;", 3, 18, "expected"),
@@ -422,7 +432,8 @@ fn errors_of_expressions_are_in_the_expression() {
         ("x + old_y", 1, 5, "the name 'old_y' is not"),
         ("a+b+c+d+e+f+g+h+i", 1, 1, "9 inputs, an op has 8 at most"),
         ("", 1, 1, "an op needs an input"),
-        ("x + let", 1, 5, "`let`"),
+        ("x + let", 1, 5, "name `let` is a reserved keyword"),
+        ("x - target", 1, 5, "name `target` is a reserved keyword"),
         ("x < 2", 1, 1, "bool is returned"),
         ("x /* and", 1, 3, "this comment does not end"),
         ("array(x, y)[0]", 1, 1, "arrays"),

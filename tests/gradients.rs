@@ -210,12 +210,18 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     assert_eq!((report.checked, report.failures), (3, 3));
     let options = GradientOptions { written: false, ..GradientOptions::default() };
     let report = gradient_check(&surrogate, &inputs, &options)?;
-    assert_eq!((report.checked, report.failures, report.left_out.total()), (0, 0, 0));
+    let written = LeftOut { written: 3, ..LeftOut::default() };
+    assert_eq!((report.checked, report.failures, report.left_out), (0, 0, written));
+    assert!(report.passed(), "there is nothing to check");
 
     // In an op that calls it the gradient is derived, and the surrogate is part of it.
-    let caller = CustomOp::new("caller", ["x", "y"], |[x, y]| surrogate.call([x]) * y)?;
-    let report = gradient_check(&caller, &[vec![2.0], vec![3.0]], &options)?;
+    let caller = CustomOp::new("caller", ["x", "y"], |[x, y]| surrogate.call([x * 2.0]) * y)?;
+    let inputs_of_two = [vec![2.0], vec![3.0]];
+    let report = check(&caller, &inputs_of_two)?;
     assert_eq!((report.checked, report.failures, &*report.first[0].input), (2, 1, "x"));
+    let report = gradient_check(&caller, &inputs_of_two, &options)?;
+    let written = LeftOut { written: 1, ..LeftOut::default() };
+    assert_eq!((report.checked, report.failures, report.left_out), (1, 0, written));
 
     // Written and right; and one that is not linear in the upstream gradient.
     let square = CustomOp::new("square", ["x"], |[x]| x * x)?;

@@ -134,13 +134,7 @@ impl CustomOp {
         input: &str,
         gradient: impl for<'g> FnOnce(&[Expr<'g>], Expr<'g>, Expr<'g>) -> Result<Expr<'g>, Error>,
     ) -> Result<Self, Error> {
-        let Some(place) = self.inputs().iter().position(|name| name == input) else {
-            return Err(Error::Name {
-                op: self.name(),
-                got: input.into(),
-                need: "the name of an input".into(),
-            });
-        };
+        let place = self.place(input)?;
         let (name, inputs) = (self.name(), self.inputs());
         let mut function = Arc::unwrap_or_clone(self.function);
         let graph = RefCell::new(function.graph);
@@ -210,6 +204,9 @@ impl CustomOp {
     /// The gradient with respect to an input as an op, which has gradients again: its inputs are those of this op and the
     /// upstream gradient, named `upstream`, or `upstream_2` where that is taken.
     ///
+    /// Of a gradient that is written it is what was written that is differentiated. The `z` in it counts there as the
+    /// expression that it is: its derivatives are those of that expression.
+    ///
     /// ```
     /// # use elemgrad::{CustomOp, Runner};
     /// # fn main() -> Result<(), elemgrad::Error> {
@@ -225,14 +222,7 @@ impl CustomOp {
     /// # Errors
     /// [`Error::Name`] where no input has the name; as [`new`](CustomOp::new) where it is too large or has too many inputs.
     pub fn derivative(&self, input: &str) -> Result<Self, Error> {
-        let mut inputs = self.inputs();
-        let Some(place) = inputs.iter().position(|name| name == input) else {
-            return Err(Error::Name {
-                op: self.name(),
-                got: input.into(),
-                need: "the name of an input".into(),
-            });
-        };
+        let (place, mut inputs) = (self.place(input)?, self.inputs());
         inputs.push(free_name("upstream", &inputs));
         self.related(format!("{}_d_{input}", self.name()), &inputs, derivative(&self.function, place))
     }
@@ -281,6 +271,15 @@ impl CustomOp {
         self.definition.inputs.iter().map(ToString::to_string).collect()
     }
 
+    /// Which input has a name.
+    fn place(&self, input: &str) -> Result<usize, Error> {
+        self.definition.inputs.iter().position(|name| name == input).ok_or_else(|| Error::Name {
+            op: self.name(),
+            got: input.into(),
+            need: "the name of an input".into(),
+        })
+    }
+
     /// All nodes of one element, in numbers of any kind.
     fn evaluate<T: Copy>(
         &self,
@@ -306,11 +305,16 @@ impl CustomOp {
     }
 }
 
-/// The name, with a number where it is taken: derivatives have derivatives.
+/// The name, with a number where it is taken, by a gradient too: derivatives have derivatives.
 fn free_name(name: &str, taken: &[String]) -> String {
     let numbered = (2..).map(|i| format!("{name}_{i}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);
-    names.find(|name| !taken.contains(name)).unwrap_or_default()
+    let is_free = |name: &String| {
+        taken
+            .iter()
+            .all(|other| other != name && *other != format!("d{name}") && *name != format!("d{other}"))
+    };
+    names.find(is_free).unwrap_or_default()
 }
 
 fn reads(graph: &RefCell<Graph>, count: usize) -> Vec<Expr<'_>> {

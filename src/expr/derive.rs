@@ -80,6 +80,14 @@ fn varying(graph: &Graph, z: Id, reads: impl Fn(usize) -> bool) -> Vec<bool> {
     varies
 }
 
+/// Whether the gradient with respect to an input comes through an op whose gradients are written.
+pub(crate) fn through_written(Function { graph, z, .. }: &Function, input: usize) -> bool {
+    let varies = varying(graph, *z, |read| read == input);
+    let used = graph.used_with_calls([*z]);
+    let mut calls = graph.nodes().take(varies.len()).filter(|(_, node)| matches!(node, Node::Written(..)));
+    calls.any(|(id, _)| used[id.index()] && varies[id.index()])
+}
+
 /// What a gradient passes to, and the place of each: of an op whose gradients are written, its arguments.
 fn operands(graph: &Graph, id: Id) -> Vec<(Id, usize)> {
     match graph.node(id) {
@@ -102,7 +110,7 @@ fn partial(graph: &mut Graph, id: Id, place: usize, g: Id) -> Option<Adjoint> {
     }
 }
 
-/// The table above.
+/// A row of the table.
 fn passes(
     graph: &mut Graph,
     primitive: Primitive,

@@ -110,13 +110,16 @@ pub(super) fn definition(
 /// The name of the output that gates gradients.
 const MASK: &str = "mask";
 
-/// The condition under which a gradient is the upstream gradient, being `+0` elsewhere.
-fn gate(function: &Function, gradient: Id) -> Option<Id> {
-    let Node::Apply(Primitive::Select, [condition, accept, reject]) = function.graph.node(gradient) else {
+/// The condition under which a gradient is the upstream gradient, being `+0` elsewhere: one of the inputs, which forward
+/// has as well.
+fn gate(Function { graph, inputs, .. }: &Function, gradient: Id) -> Option<Id> {
+    let Node::Apply(Primitive::Select, [condition, accept, reject]) = graph.node(gradient) else {
         return None;
     };
-    let copied = function.graph.node(accept) == Node::Read(function.inputs);
-    (copied && function.graph.node(reject) == Node::Number(0)).then_some(condition)
+    let upstream = Node::Read(*inputs);
+    let of_inputs = || graph.find(upstream).is_none_or(|upstream| !graph.used([condition])[upstream.index()]);
+    let gates = graph.node(accept) == upstream && graph.node(reject) == Node::Number(0) && of_inputs();
+    gates.then_some(condition)
 }
 
 /// The condition that gates gradients, where it is one for all that have any.
@@ -149,6 +152,10 @@ fn check_names(op: &str, inputs: &[String]) -> Result<(), Error> {
         }
         if is_reserved(input) {
             return Err(error(input, "free: it means something in WGSL or in the shaders"));
+        }
+        // The gradient is a member of a struct.
+        if is_keyword(&format!("d{input}")) {
+            return Err(error(input, &format!("free: its gradient's name, d{input}, is a word of WGSL's")));
         }
     }
     Ok(())
@@ -374,8 +381,11 @@ impl<'a> Emitter<'a> {
             }
             _ => false,
         };
+        // What a gradient is may be added to others before it is rounded.
+        let is_gradient = remainder.is_some_and(|id| self.function.gradients.contains(&id));
         stored(a)
             && stored(b)
+            && !is_gradient
             && graph.nodes().filter(|(id, _)| self.used[id.index()]).all(|(_, node)| rounds(node))
     }
 

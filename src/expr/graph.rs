@@ -32,7 +32,7 @@ pub(crate) enum Node {
     Truth(bool),
     /// A building block; operands that it does not have are the node's first.
     Apply(Primitive, [Id; 3]),
-    /// The value of an op whose gradients are written: the number of its call.
+    /// The value of an op whose gradients are written: the number of its call, and the value.
     Written(usize, Id),
 }
 
@@ -123,7 +123,7 @@ impl Graph {
     }
 
     /// [`used`](Graph::used), with the arguments of calls whose gradients are written, of which the value may not depend.
-    fn used_with_calls(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
+    pub(crate) fn used_with_calls(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
         self.reached(results, |node, used| {
             if let Node::Written(call, _) = node {
                 self.calls[call].arguments.iter().for_each(|id| used[id.index()] = true);

@@ -47,7 +47,7 @@ use std::{
 
 pub mod bounds;
 mod custom;
-mod derive;
+pub(crate) mod derive;
 mod emit;
 pub(crate) mod evaluate;
 mod graph;

@@ -229,7 +229,9 @@ impl Primitive {
     }
 }
 
-const fn truth(value: bool) -> f32 {
+/// A truth value as a number.
+#[inline(always)]
+pub(crate) const fn truth(value: bool) -> f32 {
     if value { 1.0 } else { 0.0 }
 }
 

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{
     graph::{Graph, Id, Node},
-    primitive::{Primitive, maximum, minimum},
+    primitive::{Primitive, maximum, minimum, truth},
     rounding::{Unrounded, most, rounded_comparison, unrounded},
 };
 use crate::{
@@ -619,11 +619,6 @@ fn work<V: Vectors>(
         }
     }
     None
-}
-
-#[inline(always)]
-fn truth(value: bool) -> f32 {
-    if value { 1.0 } else { 0.0 }
 }
 
 /// [`Primitive::compute`] of many.

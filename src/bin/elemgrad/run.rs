@@ -207,8 +207,8 @@ enum Values<E> {
     Numbers(Vec<E>),
     /// The words of a mask.
     Words(Vec<u32>),
-    /// Nothing: it has the bits of this read.
-    Alias(usize),
+    /// Nothing: it has the bits of the upstream gradient.
+    Upstream,
 }
 
 impl<'a> Job<'a> {
@@ -253,10 +253,14 @@ impl<'a> Job<'a> {
         outputs: &mut Outputs,
     ) -> Result<(), Failure> {
         let definition = self.op.definition();
-        let values = |w: usize| match definition.alias(w) {
-            Some(read) if !self.is_sum(w) => Values::Alias(read),
-            _ if definition.outputs[w].kind == Kind::Mask => Values::Words(Vec::new()),
-            _ => Values::Numbers(Vec::new()),
+        let values = |w: usize| {
+            if definition.alias(w) == Some(definition.upstream()) && !self.is_sum(w) {
+                Values::Upstream
+            } else if definition.outputs[w].kind == Kind::Mask {
+                Values::Words(Vec::new())
+            } else {
+                Values::Numbers(Vec::new())
+            }
         };
         let mut results: Vec<(usize, Values<E>)> = self.outputs.iter().map(|w| (w, values(w))).collect();
         if self.outputs.iter().any(|w| self.is_sum(w)) {
@@ -334,7 +338,7 @@ impl<'a> Job<'a> {
             writes[*w] = match values {
                 Values::Numbers(numbers) => Some(numbers.as_mut_slice().into()),
                 Values::Words(words) => Some(words.as_mut_slice().into()),
-                Values::Alias(_) => None,
+                Values::Upstream => None,
             };
         }
         let reads = reads.into_iter().map(Some).collect();
@@ -347,7 +351,7 @@ impl<E: Element> Values<E> {
         match self {
             Values::Numbers(numbers) => resize(numbers, len),
             Values::Words(words) => resize(words, len),
-            Values::Alias(_) => Ok(()),
+            Values::Upstream => Ok(()),
         }
     }
 }
@@ -361,7 +365,8 @@ fn write<E: Element>(
         let bytes = match values {
             Values::Numbers(numbers) => bytemuck::cast_slice(numbers),
             Values::Words(words) => bytemuck::cast_slice(words),
-            Values::Alias(read) => bytemuck::cast_slice(&reads[*read]),
+            // The last of all.
+            Values::Upstream => bytemuck::cast_slice(reads.last().map_or(&[][..], Vec::as_slice)),
         };
         outputs.write(i, bytes)
     })

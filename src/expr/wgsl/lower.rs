@@ -508,6 +508,9 @@ fn refused(expression: &Expression) -> String {
         Expression::Literal(Literal::I32(value)) => {
             return format!("integers cannot be part of an op: `{value}.0` is an f32");
         }
+        Expression::Literal(Literal::AbstractFloat(value)) => {
+            return format!("of constants alone this has no type: write `{value:?}f`");
+        }
         Expression::Literal(_) | Expression::As { .. } => "a value that is neither f32 nor bool",
         Expression::Access { .. }
         | Expression::AccessIndex { .. }

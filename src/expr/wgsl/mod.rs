@@ -106,23 +106,27 @@ impl CustomOp {
         if let Some((at, word)) = words(expression).find(|(_, word)| [";", "{", "}"].contains(word)) {
             return Err(bare.error(at, format!("an expression has no `{word}`")));
         }
-        let parameters = free_names(expression).iter().map(|name| format!("{name}: f32")).collect::<Vec<_>>();
+        let names = free_names(expression);
+        if let Some((at, word)) = names.iter().find(|(_, name)| RESERVED.contains(name)) {
+            return Err(bare.error(*at, format!("name `{word}` is a reserved keyword")));
+        }
+        let parameters = names.iter().map(|(_, name)| format!("{name}: f32")).collect::<Vec<_>>();
         let head = format!("fn forward({}) -> f32 {{ return\n", parameters.join(", "));
         let source = Source::new(&name, &head, expression, "\n; }");
         on_own_stack(&source)
     }
 }
 
-/// The names of an expression that are not called, each once.
-fn free_names(expression: &str) -> Vec<&str> {
-    let (mut names, mut seen, mut before) = (Vec::new(), HashSet::new(), "");
-    let mut all = words(expression).map(|(_, word)| word).peekable();
-    while let Some(word) = all.next() {
-        let is_name = word.starts_with(|c: char| c.is_alphabetic() || c == '_') && !RESERVED.contains(&word);
-        let called = all.peek() == Some(&"(");
+/// The names of an expression that are not called, each once, and where.
+fn free_names(expression: &str) -> Vec<(usize, &str)> {
+    let (mut names, mut seen, mut before) = (Vec::new(), HashSet::from(["true", "false"]), "");
+    let mut all = words(expression).peekable();
+    while let Some((at, word)) = all.next() {
+        let is_name = word.starts_with(|c: char| c.is_alphabetic() || c == '_');
+        let called = all.peek().is_some_and(|(_, next)| *next == "(");
         // Behind a point is the rest of a literal.
         if is_name && !called && before != "." && seen.insert(word) {
-            names.push(word);
+            names.push((at, word));
         }
         before = word;
     }
@@ -133,11 +137,11 @@ fn free_names(expression: &str) -> Vec<&str> {
 ///
 /// A panic of naga's, of which none is known, would be an error as well.
 fn on_own_stack(source: &Source) -> Result<CustomOp, Error> {
-    let failed = || source.error(0, "the compiler failed on this text");
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("wgsl".into()).stack_size(STACK);
-        let thread = builder.spawn_scoped(scope, || compile(source)).map_err(|_| failed())?;
-        thread.join().map_err(|_| failed())?
+        let thread = builder.spawn_scoped(scope, || compile(source));
+        let thread = thread.map_err(|e| source.error(0, format!("there is no thread to compile on: {e}")))?;
+        thread.join().map_err(|_| source.error(0, "the compiler failed on this text"))?
     })
 }
 
