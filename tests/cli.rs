@@ -939,6 +939,9 @@ fn run_takes_expressions_and_files_by_name() {
     }
 }
 
+/// Arrays, each with the name of its file.
+type Files<'a> = &'a [(&'a str, Array<'a>)];
+
 /// Outputs that are inputs, which are broadcast or not.
 #[test]
 fn run_writes_what_an_input_is() {
@@ -946,7 +949,7 @@ fn run_writes_what_an_input_is() {
     let (x, y) = (dir.f32s("x", "(3, 1)", &[1.0, 2.0, 3.0]), dir.f32s("y", "(1, 2)", &[5.0, 6.0]));
     let (g, h) = (dir.f32s("g", "(3, 2)", &[1.0; 6]), dir.f32s("h", "(3, 1)", &[0.5; 3]));
     let first = dir.write("first.wgsl", b"fn forward(x: f32, y: f32) -> f32 { return x; }");
-    let cases: [(&[&str], &[(&str, Array)]); 3] = [
+    let cases: [(&[&str], Files); 3] = [
         (&["--expr", "x", "--x", &x], &[("z", ("(3, 1)", &[1.0, 2.0, 3.0]))]),
         (
             &["--expr", "round_to_storage(x)", "--x", &x, "--grad", &h],
