@@ -68,7 +68,7 @@ static BLOCKS: [Block; 24] = [
     block(
         "and or not",
         3,
-        "select(0u, F32_ONE, !f32_lt(x, y) && f32_le(y, w) || f32_eq(x, w))",
+        "select(0u, F32_ONE, (!f32_lt(x, y) && f32_le(y, w)) || f32_eq(x, w))",
         COMPARE,
         |v| {
             let is_less = v[0] < v[1];

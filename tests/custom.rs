@@ -201,6 +201,10 @@ fn programs() -> Result<(), Failed> {
         CustomOp::new("remainder", ["x"], |[x]| x)?.with_gradient("x", |[x], _, dz| dz.floor_mod(x))?,
         CustomOp::new("sign", ["x"], |[x]| x.round_to_storage().lt(0.0).select(-1.0, 1.0))?,
     ];
+    // A remainder that may be added to others is not the one of a storage type.
+    let is_wide =
+        |op: &CustomOp| op.definition().lets.iter().any(|(_, text)| text.contains("f32_floor_mod_wide("));
+    assert_eq!([is_wide(&ops[13]), is_wide(&modulo()?)], [true, false], "{}", ops[13].definition().name);
     for op in ops {
         DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 16))?;
         let report = elemgrad::verify::self_test(&Runner::cpu(), &op)?;

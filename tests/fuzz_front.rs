@@ -57,7 +57,7 @@ const CORPUS: [&str; 9] = [
 ];
 
 /// What stands in WGSL, to be put anywhere.
-const WORDS: [&str; 104] = [
+const WORDS: [&str; 105] = [
     "x",
     "y",
     "z",
@@ -160,6 +160,7 @@ const WORDS: [&str; 104] = [
     "\n",
     "é",
     "\u{2028}",
+    "\u{200e}",
     "\0",
     "\u{feff}",
 ];

@@ -222,6 +222,23 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     let report = gradient_check(&caller, &inputs_of_two, &options)?;
     let written = LeftOut { written: 1, ..LeftOut::default() };
     assert_eq!((report.checked, report.failures, report.left_out), (1, 0, written));
+    // Through the op that calls it too; not where no gradient comes from it, nor where another one is written.
+    let outer = CustomOp::new("outer", ["x", "y"], |[x, y]| caller.call([x * x, y]) - y)?
+        .with_gradient("y", |[_, _], _, dz| dz)?;
+    let through = CustomOp::new("through", ["x", "y"], |[x, y]| outer.call([x, 1.0 * y]))?;
+    let decides = CustomOp::new("decides", ["x", "y"], |[x, y]| surrogate.call([x]).gt(0.5).select(x, y))?;
+    let first =
+        CustomOp::new("first", ["x", "y"], |[x, y]| x * x * y)?.with_gradient("y", |[_, _], _, dz| dz)?;
+    let beside = CustomOp::new("beside", ["x", "y"], |[x, y]| first.call([x, y]))?;
+    for (op, checked) in [(&outer, 0), (&through, 0), (&decides, 2), (&beside, 1)] {
+        let report = gradient_check(op, &inputs_of_two, &options)?;
+        let name = &op.definition().name;
+        assert_eq!(
+            (report.checked, report.failures, report.left_out.total()),
+            (checked, 0, 2 - checked),
+            "{name}"
+        );
+    }
 
     // Written and right; and one that is not linear in the upstream gradient.
     let square = CustomOp::new("square", ["x"], |[x]| x * x)?;

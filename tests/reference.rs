@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::ops::ControlFlow;
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use common::{
     Draw, Table, bits,
@@ -390,6 +393,48 @@ fn aliases_alone_are_verified() -> Result<(), Error> {
             ControlFlow::Continue(())
         });
     assert!(none.is_err(), "no elements are no success");
+    Ok(())
+}
+
+/// The built-in activation, which leaves outputs as they are but in some calls.
+struct Idle {
+    calls: AtomicUsize,
+    writes: fn(usize, Outputs) -> bool,
+}
+
+impl Op for Idle {
+    fn definition(&self) -> &Definition {
+        spiky::Spiky.definition()
+    }
+
+    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        spiky::Spiky.reference(storage, reads, writes);
+    }
+
+    fn cpu(&self, storage: DType, block: Block) {
+        if (self.writes)(self.calls.fetch_add(1, Ordering::Relaxed), block.outputs()) {
+            spiky::Spiky.cpu(storage, block);
+        }
+    }
+}
+
+/// What a call does not write is wrong, though an earlier one wrote the same.
+#[test]
+fn verify_sees_what_is_not_written() -> Result<(), Error> {
+    let mismatches = |dtype, writes: fn(usize, Outputs) -> bool| {
+        let op = Idle { calls: AtomicUsize::new(0), writes };
+        let inputs = Inputs::Sample { count: 1000, seed: 6 };
+        let go_on = &mut |_| ControlFlow::Continue(());
+        Ok::<_, Error>(verify(&Runner::cpu(), &op, dtype, &inputs, &Pass::ALL, go_on)?.mismatches)
+    };
+    for dtype in DType::ALL {
+        assert_eq!(mismatches(dtype, |_, _| true)?, 0);
+        // What the passes write apart is not written by the one that does both.
+        assert_eq!(mismatches(dtype, |_, outputs| !(outputs.contains(0) && outputs.contains(1)))?, 1000);
+        // Half of the chunks write the mask.
+        assert!(mismatches(dtype, |_, outputs| !outputs.contains(2))? > 400, "no mask");
+        assert!(mismatches(dtype, |call, _| call < 4)? > 800, "the first chunk alone");
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::{
     Arithmetic, Expr, Primitive,
     bounds::Value,
-    derive::{derivative, directional, gradients},
+    derive::{derivative, directional, function},
     emit::{definition, mask},
     graph::{Failure, Function, Graph, Id, Node},
     program::Programs,
@@ -78,10 +78,7 @@ impl CustomOp {
         if count == 0 {
             return Err(Error::Arity { op: name, what: "inputs", got: 0, need: 1 });
         }
-        let mut graph = graph.into_inner();
-        let dz = graph.read(count);
-        let gradients = gradients(&mut graph, z, dz, count);
-        let function = Function { graph, inputs: count, z, gradients, written: false };
+        let function = function(graph.into_inner(), count, z);
         Self::of(name, inputs, function, vec![false; count], Arithmetic::Native)
     }
 
@@ -143,6 +140,7 @@ impl CustomOp {
         function.gradients[place] = gradient(inputs_of, Expr::new(&graph, function.z), dz[0])?.id;
         function.graph = graph.into_inner();
         function.written = true;
+        function.stand_ins[place] = true;
         self.written[place] = true;
         Self::of(name, &inputs, function, self.written, self.arithmetic)
     }

@@ -15,13 +15,23 @@ struct Adjoint {
     value: Id,
     /// `None`: everywhere.
     active: Option<Id>,
+    /// Whether it comes through a gradient that is written.
+    written: bool,
 }
 
-/// The gradients of `z` with respect to the reads `0..inputs`, for the upstream gradient `dz`.
-pub(crate) fn gradients(graph: &mut Graph, z: Id, dz: Id, inputs: usize) -> Vec<Id> {
+/// `z` with its gradients with respect to the reads `0..inputs`, behind which is the upstream gradient.
+pub(crate) fn function(mut graph: Graph, inputs: usize, z: Id) -> Function {
+    let adjoints = adjoints(&mut graph, z, inputs);
+    let stand_ins = adjoints.iter().map(|adjoint| adjoint.is_some_and(|adjoint| adjoint.written)).collect();
+    let gradients = adjoints.into_iter().map(|adjoint| settled(&mut graph, adjoint)).collect();
+    Function { graph, inputs, z, gradients, written: false, stand_ins }
+}
+
+/// What gradients of `z` arrive at the reads `0..inputs`.
+fn adjoints(graph: &mut Graph, z: Id, inputs: usize) -> Vec<Option<Adjoint>> {
     let varies = varying(graph, z, |read| read < inputs);
     let mut adjoints: Vec<Option<Adjoint>> = vec![None; z.index() + 1];
-    adjoints[z.index()] = Some(Adjoint { value: dz, active: None });
+    adjoints[z.index()] = Some(Adjoint { value: graph.read(inputs), active: None, written: false });
     let mut gradients = vec![None; inputs];
     let nodes: Vec<_> = graph.nodes().take(z.index() + 1).collect();
     for (id, node) in nodes.into_iter().rev() {
@@ -37,12 +47,13 @@ pub(crate) fn gradients(graph: &mut Graph, z: Id, dz: Id, inputs: usize) -> Vec<
                 continue;
             }
             let Some(passed) = partial(graph, id, place, adjoint.value) else { continue };
-            let passed = Adjoint { active: both(graph, adjoint.active, passed.active), ..passed };
+            let active = both(graph, adjoint.active, passed.active);
+            let passed = Adjoint { active, written: adjoint.written || passed.written, ..passed };
             let sum = &mut adjoints[operand.index()];
             *sum = Some(sum.map_or(passed, |before| add(graph, before, passed)));
         }
     }
-    gradients.into_iter().map(|adjoint| settled(graph, adjoint)).collect()
+    gradients
 }
 
 /// The tangent of `z`, given that of each of the reads `0..tangents.len()`.
@@ -80,14 +91,6 @@ fn varying(graph: &Graph, z: Id, reads: impl Fn(usize) -> bool) -> Vec<bool> {
     varies
 }
 
-/// Whether the gradient with respect to an input comes through an op whose gradients are written.
-pub(crate) fn through_written(Function { graph, z, .. }: &Function, input: usize) -> bool {
-    let varies = varying(graph, *z, |read| read == input);
-    let used = graph.used_with_calls([*z]);
-    let mut calls = graph.nodes().take(varies.len()).filter(|(_, node)| matches!(node, Node::Written(..)));
-    calls.any(|(id, _)| used[id.index()] && varies[id.index()])
-}
-
 /// What a gradient passes to, and the place of each: of an op whose gradients are written, its arguments.
 fn operands(graph: &Graph, id: Id) -> Vec<(Id, usize)> {
     match graph.node(id) {
@@ -104,7 +107,7 @@ fn partial(graph: &mut Graph, id: Id, place: usize, g: Id) -> Option<Adjoint> {
             let call = graph.call(call).clone();
             let arguments: Vec<Id> = call.arguments.iter().copied().chain([g]).collect();
             let value = graph.import(&call.op, &arguments, call.op.gradients[place]);
-            Some(Adjoint { value, active: None })
+            Some(Adjoint { value, active: None, written: call.op.stand_ins[place] })
         }
         _ => None,
     }
@@ -203,7 +206,7 @@ fn passes(
             return None;
         }
     };
-    Some(Adjoint { value, active })
+    Some(Adjoint { value, active, written: false })
 }
 
 /// `-trunc(a / b)` of the exact quotient.
@@ -231,18 +234,19 @@ fn times(graph: &mut Graph, a: Id, b: Id) -> Id {
 
 /// The sum of what comes over two ways.
 fn add(graph: &mut Graph, a: Adjoint, b: Adjoint) -> Adjoint {
+    let written = a.written || b.written;
     if a.active == b.active {
-        return Adjoint { value: graph.apply(Add, &[a.value, b.value]), ..a };
+        return Adjoint { value: graph.apply(Add, &[a.value, b.value]), written, ..a };
     }
     if let (Some(c), Some(d)) = (a.active, b.active)
         && let Some((condition, active)) = alternatives(graph, c, d)
     {
         // One of two branches: no sum, but the one that is taken.
-        return Adjoint { value: graph.apply(Select, &[condition, a.value, b.value]), active };
+        return Adjoint { value: graph.apply(Select, &[condition, a.value, b.value]), active, written };
     }
     let active = a.active.zip(b.active).map(|(c, d)| graph.apply(Or, &[c, d]));
     let terms = [a, b].map(|adjoint| gated(graph, adjoint));
-    Adjoint { value: graph.apply(Add, &terms), active }
+    Adjoint { value: graph.apply(Add, &terms), active, written }
 }
 
 /// Where two conditions are a common one with another and with its negation: that other, and the common one.
@@ -284,9 +288,7 @@ pub(crate) fn derivative(op: &Function, input: usize) -> Function {
     let mut graph = Graph::new(reads + 1);
     let arguments: Vec<Id> = (0..reads).map(|read| graph.read(read)).collect();
     let z = graph.import(op, &arguments, op.gradients[input]);
-    let dz = graph.read(reads);
-    let gradients = gradients(&mut graph, z, dz, reads);
-    Function { graph, inputs: reads, z, gradients, written: false }
+    function(graph, reads, z)
 }
 
 /// The directional derivative of `op`, as a function of the inputs and of a tangent for each.
@@ -294,9 +296,7 @@ pub(crate) fn directional(op: &Arc<Function>) -> Function {
     let inputs = op.inputs;
     let mut graph = Graph::new(2 * inputs + 1);
     let reads: Vec<Id> = (0..2 * inputs).map(|read| graph.read(read)).collect();
-    let dz = graph.read(2 * inputs);
     let value = graph.inline(op, &reads[..inputs]);
     let z = tangent(&mut graph, value, &reads[inputs..]);
-    let gradients = gradients(&mut graph, z, dz, 2 * inputs);
-    Function { graph, inputs: 2 * inputs, z, gradients, written: false }
+    function(graph, 2 * inputs, z)
 }

@@ -116,10 +116,9 @@ fn gate(Function { graph, inputs, .. }: &Function, gradient: Id) -> Option<Id> {
     let Node::Apply(Primitive::Select, [condition, accept, reject]) = graph.node(gradient) else {
         return None;
     };
-    let upstream = Node::Read(*inputs);
-    let of_inputs = || graph.find(upstream).is_none_or(|upstream| !graph.used([condition])[upstream.index()]);
-    let gates = graph.node(accept) == upstream && graph.node(reject) == Node::Number(0) && of_inputs();
-    gates.then_some(condition)
+    let copied = graph.node(accept) == Node::Read(*inputs);
+    let of_inputs = || !graph.used([condition])[accept.index()];
+    (copied && graph.node(reject) == Node::Number(0) && of_inputs()).then_some(condition)
 }
 
 /// The condition that gates gradients, where it is one for all that have any.
@@ -381,7 +380,7 @@ impl<'a> Emitter<'a> {
             }
             _ => false,
         };
-        // What a gradient is may be added to others before it is rounded.
+        // A remainder that is a gradient may be added to others before it is rounded.
         let is_gradient = remainder.is_some_and(|id| self.function.gradients.contains(&id));
         stored(a)
             && stored(b)

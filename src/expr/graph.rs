@@ -52,6 +52,8 @@ pub(crate) struct Function {
     pub(crate) gradients: Vec<Id>,
     /// Whether a gradient is not that of `z`.
     pub(crate) written: bool,
+    /// Which gradients are written, or come through one that is.
+    pub(crate) stand_ins: Vec<bool>,
 }
 
 /// Nodes in an order in which operands come first.
@@ -123,7 +125,7 @@ impl Graph {
     }
 
     /// [`used`](Graph::used), with the arguments of calls whose gradients are written, of which the value may not depend.
-    pub(crate) fn used_with_calls(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
+    fn used_with_calls(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
         self.reached(results, |node, used| {
             if let Node::Written(call, _) = node {
                 self.calls[call].arguments.iter().for_each(|id| used[id.index()] = true);

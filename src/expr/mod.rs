@@ -47,7 +47,7 @@ use std::{
 
 pub mod bounds;
 mod custom;
-pub(crate) mod derive;
+mod derive;
 mod emit;
 pub(crate) mod evaluate;
 mod graph;

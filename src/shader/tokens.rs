@@ -53,9 +53,12 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
         end += word.len();
         (!word.is_empty()).then_some((end - word.len(), word))
     });
-    all.filter(|(_, word)| {
-        !word.starts_with(char::is_whitespace) && !word.starts_with("//") && !word.starts_with("/*")
-    })
+    all.filter(|(_, word)| !word.starts_with(is_blank) && !word.starts_with("//") && !word.starts_with("/*"))
+}
+
+/// What is blank in WGSL, the marks that say which way text runs among it, or anywhere.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || ['\u{200e}', '\u{200f}'].contains(&c)
 }
 
 /// The length of the word, the comment or the character at the start of a text.

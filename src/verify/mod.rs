@@ -417,8 +417,9 @@ impl<'a> Chunk<'a> {
 
 /// What is expected of a device: the reference's bits, and where outputs may lie instead.
 pub(crate) struct Expected {
-    /// By output: what the reference gives, and that as it is stored.
+    /// By output, what the reference gives.
     values: Vec<Vec<f32>>,
+    /// That as it is stored.
     bits: Vec<Column>,
     /// By element, then by output; none where the bits count.
     enclosures: Vec<Enclosure>,
@@ -448,8 +449,9 @@ impl Expected {
         for (bits, values) in self.bits.iter_mut().zip(&self.values) {
             bits.set(values);
         }
-        let by_bits = op.is_exact() || !on_gpu;
-        self.enclosures = if by_bits { Vec::new() } else { enclosures(op, dtype, reads, len) };
+        if on_gpu && !op.is_exact() {
+            enclosures(op, dtype, reads, len, &mut self.enclosures);
+        }
     }
 
     /// What is stored of an output.
@@ -479,10 +481,10 @@ impl Expected {
 }
 
 /// Where all outputs of each element may lie, once they are stored, on all cores; a read that is empty counts as zeros.
-fn enclosures(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize) -> Vec<Enclosure> {
+fn enclosures(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize, all: &mut Vec<Enclosure>) {
     let definition = op.definition();
     let writes = definition.write_count();
-    let mut all = vec![Enclosure::Exact(0.0); len * writes];
+    all.resize(len * writes, Enclosure::Exact(0.0));
     all.par_chunks_mut(writes).enumerate().for_each(|(i, enclosures)| {
         let reads: SmallVec<[f32; MAX_INPUTS + 1]> =
             reads.iter().map(|read| read.get(i).copied().unwrap_or(0.0)).collect();
@@ -493,7 +495,6 @@ fn enclosures(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize) -> Vec<
             }
         }
     });
-    all
 }
 
 #[cfg(test)]

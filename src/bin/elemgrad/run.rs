@@ -365,7 +365,7 @@ fn write<E: Element>(
         let bytes = match values {
             Values::Numbers(numbers) => bytemuck::cast_slice(numbers),
             Values::Words(words) => bytemuck::cast_slice(words),
-            // The last of all.
+            // Behind the inputs.
             Values::Upstream => bytemuck::cast_slice(reads.last().map_or(&[][..], Vec::as_slice)),
         };
         outputs.write(i, bytes)

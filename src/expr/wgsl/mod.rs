@@ -102,7 +102,7 @@ impl CustomOp {
     pub fn from_expression(name: impl Into<String>, expression: &str) -> Result<Self, Error> {
         let name = name.into();
         let bare = Source::new(&name, "", expression, "");
-        bare.check_size()?;
+        bare.check()?;
         if let Some((at, word)) = words(expression).find(|(_, word)| [";", "{", "}"].contains(word)) {
             return Err(bare.error(at, format!("an expression has no `{word}`")));
         }

@@ -56,10 +56,7 @@ impl<'a> Source<'a> {
             let message = format!("more than {MAX_DEPTH} operators and brackets lie within each other");
             return Err(self.error(at, message));
         }
-        let next = words(&self.full).skip(1).map(|(_, word)| word).chain([""]);
-        let mut foreign =
-            words(&self.full).zip(next).filter_map(|((at, word), next)| Some((at, foreign(word, next)?)));
-        if let Some((at, what)) = foreign.next() {
+        if let Some((at, what)) = words(&self.full).find_map(|(at, word)| Some((at, foreign(word)?))) {
             return Err(self.error(at, format!("{what} cannot be part of an op")));
         }
         self.check_declarations()
@@ -153,17 +150,18 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What a word stands for that an op cannot be made of, given the word behind it. Names that are no words of WGSL's are
-/// the user's, those of types without their parameters too.
-fn foreign(word: &str, next: &str) -> Option<&'static str> {
+/// What a word stands for that an op cannot be made of: a keyword, or a type or function of WGSL's.
+fn foreign(word: &str) -> Option<&'static str> {
     const OF_NUMBERS: [&str; 5] = ["", "f", "h", "i", "u"];
     const TEXTURES: [&str; 8] =
         ["1d", "2d", "3d", "cube", "multisampled_2d", "storage_", "depth_", "external"];
     let is_vector = |rest: &str| rest.starts_with(['2', '3', '4']) && OF_NUMBERS.contains(&&rest[1..]);
-    let is_matrix = |rest: &str| {
-        rest.split_once('x').is_some_and(|(n, rest)| n.len() == 1 && is_vector(n) && is_vector(rest))
+    let is_matrix =
+        |rest: &str| rest.starts_with(['2', '3', '4']) && rest[1..].strip_prefix('x').is_some_and(is_vector);
+    let is_texture = |rest: &str| match rest.strip_prefix('_') {
+        Some(kind) => TEXTURES.iter().any(|texture| kind.starts_with(texture)),
+        None => rest.starts_with(char::is_uppercase),
     };
-    let has_parameters = ["<", "("].contains(&next);
     Some(match word {
         "loop" | "for" | "while" | "continuing" | "break" | "continue" => "loops",
         "switch" => "switch",
@@ -171,23 +169,16 @@ fn foreign(word: &str, next: &str) -> Option<&'static str> {
         "i32" | "u32" | "i64" | "u64" => "integers",
         "f16" | "f64" => "types of numbers other than f32",
         "struct" => "structs",
-        "[" | "]" => "arrays",
-        "array" | "binding_array" if has_parameters => "arrays",
-        "atomic" if has_parameters => "atomics",
-        "ptr" if has_parameters => "pointers as parameters",
+        "array" | "binding_array" | "[" | "]" => "arrays",
+        "atomic" => "atomics",
+        "ptr" => "pointers as parameters",
         "override" => "overrides",
         "enable" | "requires" | "diagnostic" => "directives",
         "@" => "attributes",
         "sampler" | "sampler_comparison" => "textures",
         _ if word.strip_prefix("vec").is_some_and(is_vector) => "vectors",
         _ if word.strip_prefix("mat").is_some_and(is_matrix) => "matrices",
-        _ if word
-            .strip_prefix("texture_")
-            .is_some_and(|rest| TEXTURES.iter().any(|t| rest.starts_with(t))) =>
-        {
-            "textures"
-        }
-        _ if next == "(" && word.starts_with("texture") => "textures",
+        _ if word.strip_prefix("texture").is_some_and(is_texture) => "textures",
         _ => return None,
     })
 }
