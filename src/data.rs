@@ -36,9 +36,10 @@ impl Data {
             let mut operands: Vec<_> = block.writes.iter_mut().flatten().collect();
             let Some((upstream, inputs)) = operands.split_last_mut() else { return };
             for i in 0..upstream.len() {
-                let mut random = Random::new(seed, first + (block.start + i) as u64);
+                let element = first + (block.start + i) as u64;
+                let mut random = Random::new(seed, element);
                 self.inputs(dtype, &mut random, inputs.iter_mut().map(|input| &mut input[i]));
-                upstream[i] = self.upstream(dtype, &mut random);
+                upstream[i] = self.upstream(dtype, element, &mut random);
             }
         });
     }
@@ -81,11 +82,12 @@ impl Data {
         };
     }
 
-    fn upstream(self, dtype: DType, random: &mut Random) -> f32 {
+    fn upstream(self, dtype: DType, element: u64, random: &mut Random) -> f32 {
         let rounded = |v: f32| dtype.widen(dtype.round(v));
         match self {
             Data::Ordinary | Data::Moderate | Data::Extreme => rounded(random.magnitude(-4, 4)),
-            Data::Mix => match random.below(4) {
+            // By turns, which a processor foresees as it does no drawn ones; of one input's lowest bits each has its turn.
+            Data::Mix => match (element + (element >> 6)) % 4 {
                 0 => rounded(random.special()),
                 1 => rounded(random.magnitude(-4, 4)),
                 2 => random.subnormal_or_any(dtype),
