@@ -39,7 +39,7 @@ impl Data {
                 let element = first + (block.start + i) as u64;
                 let mut random = Random::new(seed, element);
                 self.inputs(dtype, &mut random, inputs.iter_mut().map(|input| &mut input[i]));
-                upstream[i] = self.upstream(dtype, element, &mut random);
+                upstream[i] = self.upstream(dtype, turn(seed, element), &mut random);
             }
         });
     }
@@ -82,12 +82,11 @@ impl Data {
         };
     }
 
-    fn upstream(self, dtype: DType, element: u64, random: &mut Random) -> f32 {
+    fn upstream(self, dtype: DType, turn: u64, random: &mut Random) -> f32 {
         let rounded = |v: f32| dtype.widen(dtype.round(v));
         match self {
             Data::Ordinary | Data::Moderate | Data::Extreme => rounded(random.magnitude(-4, 4)),
-            // By turns, which a processor foresees as it does no drawn ones; of one input's lowest bits each has its turn.
-            Data::Mix => match (element + (element >> 6)) % 4 {
+            Data::Mix => match turn {
                 0 => rounded(random.special()),
                 1 => rounded(random.magnitude(-4, 4)),
                 2 => random.subnormal_or_any(dtype),
@@ -95,6 +94,13 @@ impl Data {
             },
         }
     }
+}
+
+/// Which of four kinds an element has: they take turns, which a processor foresees as it does no drawn ones. Whose turn is
+/// first is drawn for every 64 elements, so that no input is tied to a kind.
+fn turn(seed: u64, element: u64) -> u64 {
+    let first = (seed ^ (element >> 6)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62;
+    (element + first) % 4
 }
 
 /// Zeros, subnormals, powers, neighbours, halves, tenths, large numbers, infinity and NaNs, each with both signs.
@@ -150,12 +156,16 @@ impl Random {
     }
 
     /// Any bits of the storage type.
+    fn any_bits(&mut self, dtype: DType) -> u32 {
+        self.bits() >> (32 - 8 * dtype.size())
+    }
+
     fn any(&mut self, dtype: DType) -> f32 {
-        dtype.widen(self.bits() >> (32 - 8 * dtype.size()))
+        dtype.widen(self.any_bits(dtype))
     }
 
     fn subnormal_or_any(&mut self, dtype: DType) -> f32 {
-        let any = dtype.round(self.any(dtype));
+        let any = self.any_bits(dtype);
         let subnormal = match dtype {
             DType::F32 => 0x807f_ffff,
             DType::F16 => 0x83ff,
@@ -167,5 +177,30 @@ impl Random {
     fn special(&mut self) -> f32 {
         let bits = SPECIALS[self.below(SPECIALS.len() as u32) as usize];
         f32::from_bits(bits | (self.bits() & 0x8000_0000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turn;
+
+    fn all_four(turns: impl Iterator<Item = u64>) -> bool {
+        turns.fold([false; 4], |mut seen, turn| {
+            seen[turn as usize] = true;
+            seen
+        }) == [true; 4]
+    }
+
+    /// An exhaustive check of two inputs counts the second one up where the first has gone through all its bits.
+    #[test]
+    fn every_input_meets_every_kind_of_upstream_gradient() {
+        for input in 0..1 << 16 {
+            assert!(all_four((0..16).map(|other| turn(1, other << 16 | input))), "first input {input:04x}");
+            assert!(all_four((0..16).map(|other| turn(1, input << 16 | other))), "second input {input:04x}");
+        }
+        for kind in 0..4 {
+            let of_another_seed = (0..1 << 12).filter(|e| turn(1, *e) == kind).map(|e| turn(2, e));
+            assert!(all_four(of_another_seed), "{kind} of seed 1");
+        }
     }
 }
