@@ -55,22 +55,17 @@ impl DType {
     /// and payload, and a signalling one stays so.
     #[inline]
     pub fn widen(self, bits: u32) -> f32 {
-        let Some(Format { fraction_bits, least_exponent }) = self.format() else {
-            return f32::from_bits(bits);
-        };
-        let sign = bits << 16 & SIGN;
-        let field = (bits & 0x7fff) >> fraction_bits;
-        let fraction = bits & ((1 << fraction_bits) - 1);
-        if field == self.last_field() {
-            return f32::from_bits(sign | F32_INF | fraction << (F32_FRACTION_BITS - fraction_bits));
+        match self {
+            DType::F32 => f32::from_bits(bits),
+            DType::Bf16 => f32::from_bits(bits << 16),
+            DType::F16 => {
+                let (sign, magnitude) = (bits << 16 & SIGN, bits & 0x7fff);
+                // With its fraction where an f32 has it a number is too small by a power of two: the product is exact.
+                let number = f32::from_bits(magnitude << F16_SHIFT) * F16_SCALE;
+                let special = F32_INF | magnitude << F16_SHIFT;
+                f32::from_bits(sign | if magnitude < F16_INF { number.to_bits() } else { special })
+            }
         }
-        // Below 2^11 units, and an f32 holds each unit: exact.
-        let (units, unit_exponent) = match field {
-            0 => (fraction, least_exponent - fraction_bits as i32),
-            _ => (fraction | 1 << fraction_bits, least_exponent + field as i32 - 1 - fraction_bits as i32),
-        };
-        let magnitude = f64::from(units) * power_of_two(unit_exponent);
-        f32::from_bits(sign | (magnitude as f32).to_bits())
     }
 
     /// The bits of the element nearest to `value`, ties to even, in the low half for a type of 2 bytes. What is too large
@@ -81,48 +76,36 @@ impl DType {
     #[inline]
     pub fn round(self, value: f32) -> u32 {
         let bits = value.to_bits();
-        let Some(Format { fraction_bits, least_exponent }) = self.format() else { return bits };
-        let (sign, magnitude) = ((bits & SIGN) >> 16, bits & !SIGN);
-        let infinity = self.last_field() << fraction_bits;
-        if magnitude > F32_INF {
-            let payload = (magnitude - F32_INF) >> (F32_FRACTION_BITS - fraction_bits);
-            return sign | infinity | payload.max(1);
-        }
-        // In units of the result's last place: exact, as a scaling by a power of two that f64 has room for.
-        let exponent = ((magnitude >> F32_FRACTION_BITS) as i32 - 127).max(least_exponent);
-        let units = f64::from(f32::from_bits(magnitude)) * power_of_two(fraction_bits as i32 - exponent);
-        // The leading one of a normal result adds 1 to the exponent's field, and so does a carry.
-        let number = ((exponent - least_exponent) as u32) << fraction_bits;
-        sign | number.saturating_add(nearest(units)).min(infinity)
-    }
-
-    /// What an element of 2 bytes is made of.
-    const fn format(self) -> Option<Format> {
+        let sign = (bits & SIGN) >> 16;
         match self {
-            DType::F32 => None,
-            DType::F16 => Some(Format { fraction_bits: 10, least_exponent: -14 }),
-            DType::Bf16 => Some(Format { fraction_bits: 7, least_exponent: -126 }),
-        }
-    }
-
-    /// The exponent's field of infinity and NaN.
-    const fn last_field(self) -> u32 {
-        match self {
-            DType::F32 | DType::Bf16 => 0xff,
-            DType::F16 => 0x1f,
+            DType::F32 => bits,
+            DType::Bf16 if value.is_nan() => bits >> 16 | u32::from(bits & 0x007f_0000 == 0),
+            // A carry beyond the fraction goes to the exponent, and from the greatest number to infinity.
+            DType::Bf16 => (bits + 0x7fff + (bits >> 16 & 1)) >> 16,
+            DType::F16 if value.is_nan() => sign | F16_INF | (bits >> F16_SHIFT & 0x3ff).max(1),
+            DType::F16 => sign | round_f16(bits & !SIGN),
         }
     }
 }
 
 const SIGN: u32 = 0x8000_0000;
 const F32_INF: u32 = 0x7f80_0000;
-const F32_FRACTION_BITS: u32 = 23;
+const F16_INF: u32 = 0x7c00;
+/// By so many places an f32's fraction is longer than an f16's.
+const F16_SHIFT: u32 = 23 - 10;
+/// 2^112: by so much their exponents' fields differ.
+const F16_SCALE: f32 = f32::from_bits((127 + 112) << 23);
 
-/// The layout of a type of 2 bytes: a sign, an exponent's field, a fraction.
-struct Format {
-    fraction_bits: u32,
-    /// Of the least normal number; subnormal ones have its unit.
-    least_exponent: i32,
+/// The f16 nearest to a number that is not negative.
+#[inline]
+fn round_f16(number: u32) -> u32 {
+    const LEAST_EXPONENT: i32 = -14;
+    // In units of the result's last place: exact, as a scaling by a power of two that f64 has room for.
+    let exponent = ((number >> 23) as i32 - 127).max(LEAST_EXPONENT);
+    let units = f64::from(f32::from_bits(number)) * power_of_two(10 - exponent);
+    // The leading one of a normal result adds 1 to the exponent's field, and so does a carry.
+    let field = ((exponent - LEAST_EXPONENT) as u32) << 10;
+    field.saturating_add(nearest(units)).min(F16_INF)
 }
 
 /// The integer nearest to a number below 2^24, ties to even: f64 has no place behind the point from 2^52 on.
