@@ -210,8 +210,8 @@ impl Runner {
         pollster::block_on(self.run_any(args.into_args(), Wait::Block, self.fall_back))
     }
 
-    /// [`run`](Runner::run) for async callers, on any executor: the future is `Send`. On the CPU the first poll computes
-    /// it all.
+    /// [`run`](Runner::run) for async callers, on any executor: but for the web, where wgpu's own types are not, the future
+    /// is `Send`. On the CPU the first poll computes it all.
     ///
     /// # Errors
     /// As [`run`](Runner::run).
@@ -453,6 +453,7 @@ mod tests {
         let runner = Runner::cpu();
         let mut z = [0.0];
         sendable(&runner.run_async(spiky::Forward { x: &[0.2], z: &mut z }));
+        sendable(&async { runner.run_async(spiky::Forward { x: &[0.2], z: &mut z }).await });
         sendable(&Runner::open_async(&Choice::Auto));
         let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
         let kernels = Kernels::new(&device);
@@ -463,6 +464,7 @@ mod tests {
             mapped_at_creation: false,
         });
         sendable(&kernels.bind_async(spiky::Forward { x: &buffer, z: &buffer }));
+        sendable(&async { kernels.bind_async(spiky::Forward { x: &buffer, z: &buffer }).await });
         sendable(&kernels);
     }
 

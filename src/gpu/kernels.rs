@@ -93,7 +93,7 @@ impl Kernels {
         pollster::block_on(self.bind_any(args.into_args()))
     }
 
-    /// [`bind`](Kernels::bind) for the web, where wgpu answers later; the future is `Send`.
+    /// [`bind`](Kernels::bind) for the web, where wgpu answers later. Elsewhere the future is `Send`.
     ///
     /// # Errors
     /// As [`bind`](Kernels::bind).

@@ -11,8 +11,8 @@ use crate::{
 /// What a gradient check looks at, and how closely.
 #[derive(Clone, Copy, Debug)]
 pub struct GradientOptions {
-    /// Whether gradients that are [written](CustomOp::is_written) are checked too, and those that come through an op with
-    /// such gradients: one that stands in for another on purpose fails.
+    /// Whether gradients that are [written](CustomOp::is_written) are checked too, and those that come through one of
+    /// another op: one that stands in for another on purpose fails.
     pub written: bool,
     /// By how much of itself a difference quotient may be off beside the error that it is known to have.
     pub slack: f64,
