@@ -60,10 +60,12 @@ impl DType {
             DType::Bf16 => f32::from_bits(bits << 16),
             DType::F16 => {
                 let (sign, magnitude) = (bits << 16 & SIGN, bits & 0x7fff);
-                // With its fraction where an f32 has it a number is too small by a power of two: the product is exact.
-                let number = f32::from_bits(magnitude << F16_SHIFT) * F16_SCALE;
-                let special = F32_INF | magnitude << F16_SHIFT;
-                f32::from_bits(sign | if magnitude < F16_INF { number.to_bits() } else { special })
+                let wide = match magnitude {
+                    0..F16_NORMAL => (magnitude as f32 * F16_UNIT).to_bits(),
+                    F16_NORMAL..F16_INF => (magnitude << F16_SHIFT) + F16_REBIAS,
+                    _ => magnitude << F16_SHIFT | F32_INF,
+                };
+                f32::from_bits(sign | wide)
             }
         }
     }
@@ -91,28 +93,27 @@ impl DType {
 const SIGN: u32 = 0x8000_0000;
 const F32_INF: u32 = 0x7f80_0000;
 const F16_INF: u32 = 0x7c00;
+/// The least normal number.
+const F16_NORMAL: u32 = 0x0400;
+/// The least number, 2^-24.
+const F16_UNIT: f32 = f32::from_bits((127 - 24) << 23);
 /// By so many places an f32's fraction is longer than an f16's.
 const F16_SHIFT: u32 = 23 - 10;
-/// 2^112: by so much their exponents' fields differ.
-const F16_SCALE: f32 = f32::from_bits((127 + 112) << 23);
+/// What the same exponent's field is more in an f32.
+const F16_REBIAS: u32 = (127 - 15) << 23;
 
-/// The f16 nearest to a number that is not negative.
+/// The f16 nearest to an f32 that is not negative.
 #[inline]
-fn round_f16(number: u32) -> u32 {
-    const LEAST_EXPONENT: i32 = -14;
-    // In units of the result's last place: exact, as a scaling by a power of two that f64 has room for.
-    let exponent = ((number >> 23) as i32 - 127).max(LEAST_EXPONENT);
-    let units = f64::from(f32::from_bits(number)) * power_of_two(10 - exponent);
-    // The leading one of a normal result adds 1 to the exponent's field, and so does a carry.
-    let field = ((exponent - LEAST_EXPONENT) as u32) << 10;
-    field.saturating_add(nearest(units)).min(F16_INF)
-}
-
-/// The integer nearest to a number below 2^24, ties to even: f64 has no place behind the point from 2^52 on.
-#[inline]
-fn nearest(v: f64) -> u32 {
-    const ALIGN: f64 = (1_u64 << 52) as f64;
-    ((v + ALIGN) - ALIGN) as u32
+fn round_f16(bits: u32) -> u32 {
+    const LEAST_NORMAL: u32 = (127 - 14) << 23;
+    if bits < LEAST_NORMAL {
+        // The sum's last place is that of f16's subnormal numbers.
+        (f32::from_bits(bits) + 0.5).to_bits() - 0.5_f32.to_bits()
+    } else {
+        let odd = bits >> F16_SHIFT & 1;
+        let rounded = (bits - F16_REBIAS + ((1 << (F16_SHIFT - 1)) - 1) + odd) >> F16_SHIFT;
+        rounded.min(F16_INF)
+    }
 }
 
 /// 2^n, a normal number.
