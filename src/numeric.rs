@@ -34,7 +34,7 @@ pub(crate) fn tree_sum(terms: &[f32]) -> f32 {
 }
 
 /// The integer nearest to `v`, a 24-bit number or below 2^28, in arithmetic that every target vectorises.
-#[inline]
+#[inline(always)]
 pub(crate) fn round_f64(v: f64) -> f64 {
     // From 2^51 on a 24-bit number is an integer; below, the sum's unit is 1.
     const ALIGN: f64 = 1.5 * (1_u64 << 52) as f64;

@@ -105,7 +105,7 @@ pub fn fused(x: f32, y: f32, dz: f32) -> (f32, (f32, f32)) {
     (z, (dz, gradient_y(q, dz)))
 }
 
-#[inline]
+#[inline(always)]
 fn gradient_y(q: f32, dz: f32) -> f32 {
     canonical(dz * -q)
 }
@@ -258,7 +258,8 @@ impl Lanes<3, 4> for OnLanes {
 /// `store(lane, z, Q)` for each lane: straight through, and again for those that did not come out exact.
 #[inline(always)]
 pub(crate) fn floor_mod_lanes<V: Vectors>(x: &Wide, y: &Wide, mut store: impl FnMut(usize, f32, f32)) {
-    let lane = if V::NATIVE { floor_mod_fused } else { floor_mod_f64 };
+    // Not one function or the other as a value: that would be a call of each lane unless the compiler saw through it.
+    let lane = |x, y| if V::NATIVE { floor_mod_fused(x, y) } else { floor_mod_f64(x, y) };
     let mut all_exact = true;
     for i in 0..LANES {
         let ((remainder, quotient), exact) = lane(x[i], y[i]);
@@ -300,7 +301,7 @@ fn floor_mod_fused(x: f32, y: f32) -> ((f32, f32), bool) {
 /// A quotient of two 24-bit significands is at least 2^-24 away from an integer that it does not equal, and below 2^28
 /// f64 resolves half of that, so the floor is exact. `q * y` fits in 53 bits. The subtraction rounds at most where
 /// `|x| < |y|`, to 53 bits, which is enough (2 · 24 + 2) that rounding once more to 24 equals rounding once.
-#[inline]
+#[inline(always)]
 fn floor_mod_f64(x: f32, y: f32) -> ((f32, f32), bool) {
     let (xd, yd) = (f64::from(x), f64::from(y));
     let quotient = xd / yd;
