@@ -3,7 +3,7 @@
 //! An op has inputs (`x`, `y`), an output `z`, an upstream gradient `dz`, and a gradient for each input (`dx`, `dy`).
 //! Everything else (kernels, CPU path, checks, benches, plots) is derived from its [`Definition`] and its scalar twin.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::BTreeSet};
 
 pub use crate::cpu::block::Block;
 use crate::{DType, Error};
@@ -314,10 +314,11 @@ impl Definition {
         self.mask().map(|w| &*self.outputs[w].name)
     }
 
-    /// Everything that a set of outputs uses: reads and lets. With `from_mask` the mask is read, not computed.
-    fn used(&self, outputs: Outputs, from_mask: bool) -> HashSet<&str> {
+    /// Everything that a set of outputs uses: reads and lets. With `from_mask` the mask is read, not computed. Each call
+    /// asks, so it is a tree: of few names faster than to hash one.
+    fn used(&self, outputs: Outputs, from_mask: bool) -> BTreeSet<&str> {
         let wanted = || outputs.iter().map(|w| &self.outputs[w]);
-        let mut used: HashSet<&str> = wanted().flat_map(|o| identifiers(&o.expression)).collect();
+        let mut used: BTreeSet<&str> = wanted().flat_map(|o| identifiers(&o.expression)).collect();
         used.extend(self.mask_name().filter(|_| wanted().any(|o| o.gated)));
         let mask = self.mask_name().filter(|_| from_mask);
         for (name, expression) in self.lets.iter().rev() {
