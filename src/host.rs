@@ -407,6 +407,7 @@ impl Column {
     }
 
     /// Numbers, rounded; for a mask, whether they are not 0.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn of(dtype: Option<DType>, values: &[f32]) -> Self {
         let mut column = Self::zeros(dtype, 0);
         column.set(values);
@@ -475,6 +476,7 @@ impl Column {
     }
 
     /// The elements as f32.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn values(&self) -> Vec<f32> {
         (0..self.len()).into_par_iter().map(|i| self.slice().get(i)).collect()
     }

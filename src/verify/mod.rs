@@ -432,6 +432,7 @@ impl Expected {
         Self { values: vec![Vec::new(); bits.len()], bits, enclosures: Vec::new() }
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn new(op: &dyn Op, dtype: DType, reads: &[Vec<f32>], len: usize, on_gpu: bool) -> Self {
         let mut expected = Self::empty(op.definition(), dtype);
         expected.set(op, dtype, reads, len, on_gpu);
@@ -455,6 +456,7 @@ impl Expected {
     }
 
     /// What is stored of an output.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn output(&self, w: usize) -> &Column {
         &self.bits[w]
     }
