@@ -431,8 +431,10 @@ impl Lanes<2, 2> for Gate {
 }
 
 /// The same again.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) struct Copy;
 
+#[cfg(not(target_arch = "wasm32"))]
 impl Lanes<1, 1> for Copy {
     #[inline(always)]
     fn lanes<V: Vectors>(&mut self, _: V, [from]: [&Wide; 1], [Aligned(to)]: &mut [Aligned<Wide>; 1]) {

@@ -18,7 +18,7 @@ pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 
-use block::{Adds, Block, Copy, Gate};
+use block::{Adds, Block, Gate};
 
 /// Up to so many elements, a call stays on its thread.
 const ALONE: usize = 16 * 1024;
@@ -148,7 +148,7 @@ pub(crate) fn copy_past_caches(from: &[f32], to: &mut [f32]) {
     to.par_chunks_mut(STRETCH).zip(from.par_chunks(STRETCH)).for_each(|(to, from)| {
         let (len, reads, mut writes) = (to.len(), [Some(Slice::F32(from))], [Some(SliceMut::F32(to))]);
         let block = Block { past_caches: true, ..Block::new(len, &reads, &mut writes) };
-        block.lanes([0], [0], &mut Copy);
+        block.lanes([0], [0], &mut block::Copy);
     });
 }
 
