@@ -1,11 +1,9 @@
 //! Ops that nobody thought of: random expressions, on the CPU against the reference and on every adapter against both,
 //! bit for bit in exact arithmetic and within their enclosures in native arithmetic.
 
-mod common;
+use std::{fmt::Write as _, ops::ControlFlow};
 
-use std::{fmt::Write as _, ops::ControlFlow, process::ExitCode};
-
-use common::{Draw, adapters::trials};
+use crate::common::Draw;
 use elemgrad::{
     CustomOp, DType, Error, Op, Runner,
     expr::{
@@ -21,7 +19,7 @@ use elemgrad::{
     verify::{GradientOptions, Inputs, Report, data, gradient_check, verify},
     wgpu,
 };
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 /// How many ops there are of each arithmetic: as many as `ELEMGRAD_RANDOM_OPS` says, or 50.
 fn ops() -> u64 {
@@ -42,24 +40,23 @@ const CASES: [(&str, Case); 3] = [
 type Check = fn() -> Result<(), String>;
 
 const WITHOUT_ADAPTERS: [(&str, Check); 5] = [
-    ("cpu: all_ops", cpu),
-    ("cpu: references_are_in_their_enclosures", references_are_in_their_enclosures),
+    ("all_ops", cpu),
+    ("references_are_in_their_enclosures", references_are_in_their_enclosures),
     ("gradients_are_those_of_differences", gradients_are_those_of_differences),
     ("all_building_blocks_occur", all_building_blocks_occur),
     ("both_front_ends_agree", both_front_ends_agree),
 ];
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let mut all = trials(|name, adapter| {
-        let trial = |(case, run): (&str, Case)| {
-            let adapter = adapter.clone();
-            Trial::test(format!("{name}: {case}"), move || Ok(run(&adapter)?))
-        };
-        CASES.map(trial).into()
-    });
-    all.extend(WITHOUT_ADAPTERS.map(|(name, run)| Trial::test(name, move || Ok(run()?))));
-    libtest_mimic::run(&arguments, all).exit_code()
+pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
+    let trial = |(case, run): (&str, Case)| {
+        let adapter = adapter.clone();
+        Trial::test(format!("{name}: {case}"), move || Ok(run(&adapter)?))
+    };
+    CASES.map(trial).into()
+}
+
+pub(crate) fn on_the_cpu(name: &str) -> Vec<Trial> {
+    WITHOUT_ADAPTERS.map(|(case, run)| Trial::test(format!("{name}: {case}"), move || Ok(run()?))).into()
 }
 
 // The trials.

@@ -2,19 +2,15 @@
 //! every adapter that wgpu finds.
 //!
 //! `ELEMGRAD_BLOCKS` is the number of drawn elements for each block; from 2^32 on a block of one operand goes through all of
-//! them instead. Without an adapter there is one ignored trial; with `ELEMGRAD_GPU=require` it fails instead.
+//! them instead.
 
-mod common;
-
-use std::process::ExitCode;
-
-use common::{Draw, adapters::trials, bits, floats};
+use crate::common::{Draw, bits, floats};
 use elemgrad::{
     Args, DType, Op, Output, Runner, View, modulo,
     op::{Definition, OutputDefinition, Text},
     wgpu,
 };
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use rayon::prelude::*;
 
 /// A building block: WGSL on the bits of `x`, `y` and `w`, and what it must give. A NaN is to be the canonical one.
@@ -28,7 +24,7 @@ struct Block {
 
 macro_rules! numeric {
     ($($file:literal)*) => {
-        &[$(include_str!(concat!("../shaders/", $file, ".wgsl"))),*]
+        &[$(include_str!(concat!("../../shaders/", $file, ".wgsl"))),*]
     };
 }
 
@@ -160,29 +156,26 @@ impl Op for BlockOp {
     }
 }
 
-fn main() -> ExitCode {
+pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
     let count = match std::env::var("ELEMGRAD_BLOCKS") {
         Err(_) => 100_000,
         Ok(text) => text.parse().expect("ELEMGRAD_BLOCKS is a number"),
     };
-    let trials = trials(|name, adapter| {
-        let trial = |name: String, block: &'static Block, op: BlockOp| {
-            let adapter = adapter.clone();
-            Trial::test(name, move || Ok(check(&adapter, block, &op, count)?))
-        };
-        let whole = BLOCKS.iter().map(|block| {
-            trial(format!("{name}: {}", block.name), block, BlockOp::new(block, Text::Borrowed))
-        });
-        let damaged = DAMAGED.iter().map(|(damaged, part, other)| {
-            let block = BLOCKS.iter().find(|block| block.name == *damaged).expect("a block");
-            let op = BlockOp::new(block, |functions| functions.replace(part, other).into());
-            let whole = BlockOp::new(block, Text::Borrowed);
-            assert_ne!(op.definition.functions, whole.definition.functions, "{damaged} has no {part}");
-            trial(format!("{name}: {damaged} with {other}"), block, op)
-        });
-        whole.chain(damaged).collect()
+    let trial = |name: String, block: &'static Block, op: BlockOp| {
+        let adapter = adapter.clone();
+        Trial::test(name, move || Ok(check(&adapter, block, &op, count)?))
+    };
+    let whole = BLOCKS
+        .iter()
+        .map(|block| trial(format!("{name}: {}", block.name), block, BlockOp::new(block, Text::Borrowed)));
+    let damaged = DAMAGED.iter().map(|(damaged, part, other)| {
+        let block = BLOCKS.iter().find(|block| block.name == *damaged).expect("a block");
+        let op = BlockOp::new(block, |functions| functions.replace(part, other).into());
+        let whole = BlockOp::new(block, Text::Borrowed);
+        assert_ne!(op.definition.functions, whole.definition.functions, "{damaged} has no {part}");
+        trial(format!("{name}: {damaged} with {other}"), block, op)
     });
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    whole.chain(damaged).collect()
 }
 
 /// Elements that are compared at a time.

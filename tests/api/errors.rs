@@ -1,7 +1,5 @@
 //! Everything wrong is a typed error at bind, on wgpu's noop back end, which runs all of wgpu's validation.
 
-mod common;
-
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::SeqCst},

@@ -1,8 +1,6 @@
 //! Gradients, derived and written, against central differences in f64: and the check itself, which has to fail.
 
-mod common;
-
-use common::{Draw, compare, vectors};
+use crate::common::{Draw, compare, vectors};
 use elemgrad::{
     CustomOp, DType, Error, Op, Runner,
     data::Data,
@@ -337,7 +335,7 @@ fn the_gradients_of_the_built_in_ops_are_derived() -> Result<(), String> {
     for dtype in DType::ALL {
         for (table, op) in vectors(dtype).iter().zip([&spiky, &modulo]) {
             let reads = table.rows();
-            for (w, got) in common::reference(op, dtype, &reads).iter().enumerate().take(reads.len()) {
+            for (w, got) in crate::common::reference(op, dtype, &reads).iter().enumerate().take(reads.len()) {
                 compare(&table.source, op, w, &reads, got, &table.writes[w])?;
             }
         }

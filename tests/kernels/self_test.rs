@@ -1,19 +1,12 @@
 //! The self-test of ops, on the CPU and on every adapter: on right ones, and on ones that are wrong on purpose.
-//!
-//! Without an adapter its part is one ignored trial; with `ELEMGRAD_GPU=require` it fails instead.
 
-mod common;
-
-use std::process::ExitCode;
-
-use common::adapters::trials;
 use elemgrad::{
     CustomOp, DType, Error, Op, Runner,
     expr::Arithmetic,
     op::{BUILT_IN, Block, Definition, Enclosure, OutputDefinition, Pass},
     verify::{SelfTest, SelfTestCase, self_test},
 };
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 
 type Check = fn(&Runner) -> Result<(), Error>;
 
@@ -31,19 +24,21 @@ const ON_ADAPTERS: [(&str, Check); 4] = [
     ("wrong_wgsl_is_seen", wrong_wgsl_is_seen),
 ];
 
-fn main() -> ExitCode {
-    let trial = |name, check: Check| Trial::test(name, move || done(check(&Runner::cpu())));
-    let mut all: Vec<_> = ON_THE_CPU.map(|(case, check)| trial(format!("cpu: {case}"), check)).into();
-    all.extend(trials(|name, adapter| {
-        let trial = |(case, check): (&str, Check)| {
-            let adapter = adapter.clone();
-            let on_adapter =
-                move || done(pollster::block_on(Runner::on_adapter(&adapter)).and_then(|r| check(&r)));
-            Trial::test(format!("{name}: {case}"), on_adapter)
-        };
-        ON_ADAPTERS.map(trial).into()
-    }));
-    libtest_mimic::run(&Arguments::from_args(), all).exit_code()
+pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
+    let trial = |(case, check): (&str, Check)| {
+        let adapter = adapter.clone();
+        let on_adapter =
+            move || done(pollster::block_on(Runner::on_adapter(&adapter)).and_then(|r| check(&r)));
+        Trial::test(format!("{name}: {case}"), on_adapter)
+    };
+    ON_ADAPTERS.map(trial).into()
+}
+
+pub(crate) fn on_the_cpu(name: &str) -> Vec<Trial> {
+    let trial = |(case, check): (&str, Check)| {
+        Trial::test(format!("{name}: {case}"), move || done(check(&Runner::cpu())))
+    };
+    ON_THE_CPU.map(trial).into()
 }
 
 fn done(result: Result<(), Error>) -> Result<(), Failed> {

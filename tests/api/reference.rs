@@ -1,13 +1,11 @@
 //! The scalar reference against the vectors, and the CPU path against the scalar reference.
 
-mod common;
-
 use std::{
     ops::ControlFlow,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use common::{
+use crate::common::{
     Draw, Table, bits,
     calls::{Call, draw_call, tree},
     compare, drawn, output_sets, tables_for_calls, vectors,
@@ -33,7 +31,7 @@ fn the_reference_agrees_with_every_vector() -> Result<(), String> {
         for Table { op, source, reads, writes, .. } in &vectors(dtype) {
             let reads: Vec<&[u32]> =
                 reads.iter().take(op.definition().upstream() + 1).map(Vec::as_slice).collect();
-            for (w, got) in common::reference(*op, dtype, &reads).iter().enumerate() {
+            for (w, got) in crate::common::reference(*op, dtype, &reads).iter().enumerate() {
                 compare(source, *op, w, &reads, got, &writes[w])?;
             }
         }
@@ -55,7 +53,7 @@ fn runners_agree_with_every_vector() -> Result<(), String> {
 
 #[test]
 fn quotient_agrees_with_every_vector() {
-    let [x, y, _, _, q, _] = common::columns(include_str!("data/mod_f32.csv"));
+    let [x, y, _, _, q, _] = crate::common::columns(include_str!("../data/mod_f32.csv"));
     for i in 0..x.len() {
         let (x, y) = (f32::from_bits(x[i]), f32::from_bits(y[i]));
         assert_eq!(modulo::quotient(x, y).to_bits(), q[i], "quotient({x:e}, {y:e})");

@@ -1,13 +1,8 @@
 //! Ops of one's own: the built-in ops of building blocks have their bits, on the CPU and on every adapter; what is more than
 //! a device binds; composition, scalars, names.
-//!
-//! Without an adapter its trials are one that is ignored; with `ELEMGRAD_GPU=require` it fails instead.
 
-mod common;
+use std::ops::ControlFlow;
 
-use std::{ops::ControlFlow, process::ExitCode};
-
-use common::adapters::trials;
 use elemgrad::{
     CustomOp, DType, Error, Op, Outputs, Runner,
     expr::{Arithmetic, MAX_NODES},
@@ -17,20 +12,20 @@ use elemgrad::{
     verify::{Inputs, verify},
     wgpu,
 };
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 
 type OnAdapter = fn(&wgpu::Adapter) -> Result<(), Failed>;
 type OnCpu = fn() -> Result<(), Failed>;
 
-fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let mut all = trials(|name, adapter| {
-        let trial = |(case, run): (&str, OnAdapter)| {
-            let adapter = adapter.clone();
-            Trial::test(format!("{name}: {case}"), move || run(&adapter))
-        };
-        vec![trial(("rebuilt", rebuilt_on)), trial(("few_bindings", few_bindings)), trial(("zeros", zeros))]
-    });
+pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
+    let trial = |(case, run): (&str, OnAdapter)| {
+        let adapter = adapter.clone();
+        Trial::test(format!("{name}: {case}"), move || run(&adapter))
+    };
+    vec![trial(("rebuilt", rebuilt_on)), trial(("few_bindings", few_bindings)), trial(("zeros", zeros))]
+}
+
+pub(crate) fn on_the_cpu(name: &str) -> Vec<Trial> {
     let on_cpu: [(&str, OnCpu); 7] = [
         ("rebuilt", rebuilt),
         ("composed", composed),
@@ -40,8 +35,7 @@ fn main() -> ExitCode {
         ("names", names),
         ("limits", limits),
     ];
-    all.extend(on_cpu.map(|(case, run)| Trial::test(format!("cpu: {case}"), run)));
-    libtest_mimic::run(&arguments, all).exit_code()
+    on_cpu.map(|(case, run)| Trial::test(format!("{name}: {case}"), run)).into()
 }
 
 fn spiky() -> Result<CustomOp, Error> {

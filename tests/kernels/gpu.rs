@@ -1,14 +1,10 @@
 //! Kernels against the scalar reference on every adapter that wgpu finds: a trial for each adapter and case.
-//!
-//! Without an adapter there is one ignored trial; with `ELEMGRAD_GPU=require` it fails instead.
-
-mod common;
 
 use std::{
     future::Future,
     ops::ControlFlow,
     pin::pin,
-    process::{Command, ExitCode},
+    process::Command,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -18,10 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{
-    Draw, LENGTHS, Table,
-    adapters::trials,
-    bits,
+use crate::common::{
+    Draw, LENGTHS, Table, bits,
     calls::{Call, Place, draw_call, shuffle},
     compare, drawn, drawn_from, floats, output_sets, tables_for_calls, vectors,
 };
@@ -35,7 +29,7 @@ use elemgrad::{
     verify::{Inputs, verify},
     wgpu,
 };
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 type Case = fn(&wgpu::Adapter) -> Result<Completion, Failed>;
 
@@ -75,25 +69,12 @@ const CASES: [(&str, Case); 33] = [
     ("auto_falls_back_to_the_cpu", |a| done(auto_falls_back_to_the_cpu(a))),
 ];
 
-fn main() -> ExitCode {
-    if std::env::var_os(FALL_BACK).is_some() {
-        return match fall_back() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let arguments = Arguments::from_args();
-    let trials = trials(|name, adapter| {
-        let trial = |(case, run): (&str, Case)| {
-            let adapter = adapter.clone();
-            Trial::ignorable_test(format!("{name}: {case}"), move || run(&adapter))
-        };
-        CASES.map(trial).into()
-    });
-    libtest_mimic::run(&arguments, trials).exit_code()
+pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
+    let trial = |(case, run): (&str, Case)| {
+        let adapter = adapter.clone();
+        Trial::ignorable_test(format!("{name}: {case}"), move || run(&adapter))
+    };
+    CASES.map(trial).into()
 }
 
 fn done(result: Result<(), String>) -> Result<Completion, Failed> {
@@ -832,8 +813,8 @@ static SUM: LazyLock<Functions> = LazyLock::new(|| Functions {
         name: "sum".into(),
         inputs: vec!["x".into(), "y".into()],
         functions: vec![
-            include_str!("../shaders/numeric/f32.wgsl").into(),
-            include_str!("../shaders/numeric/add.wgsl").into(),
+            include_str!("../../shaders/numeric/f32.wgsl").into(),
+            include_str!("../../shaders/numeric/add.wgsl").into(),
         ],
         lets: vec![],
         outputs: vec![
@@ -904,7 +885,7 @@ fn storage(source: &str, twin: fn(&[u32], &mut [u32])) -> Functions {
         definition: Definition {
             name: "storage".into(),
             inputs: vec!["x".into()],
-            functions: vec![include_str!("../shaders/numeric/f32.wgsl").into(), renamed.into()],
+            functions: vec![include_str!("../../shaders/numeric/f32.wgsl").into(), renamed.into()],
             lets: vec![],
             outputs: vec![
                 OutputDefinition::z("other_round(x)", ""),
@@ -918,7 +899,7 @@ fn storage(source: &str, twin: fn(&[u32], &mut [u32])) -> Functions {
 macro_rules! storage {
     ($dtype:expr, $file:literal) => {
         LazyLock::new(|| {
-            storage(include_str!(concat!("../shaders/storage/", $file)), |reads, writes| {
+            storage(include_str!(concat!("../../shaders/storage/", $file)), |reads, writes| {
                 writes[0] = $dtype.round(f32::from_bits(reads[0]));
                 writes[1] = $dtype.widen(reads[0]).to_bits();
             })
@@ -1274,7 +1255,7 @@ fn lost_in_the_middle(adapter: &wgpu::Adapter) -> Result<(), String> {
 }
 
 /// In the environment of a process that tests the fallback.
-const FALL_BACK: &str = "ELEMGRAD_TEST_FALL_BACK";
+pub(crate) const FALL_BACK: &str = "ELEMGRAD_TEST_FALL_BACK";
 
 /// `auto` takes a software adapter only if it is named in the environment, so this runs a process of its own.
 fn auto_falls_back_to_the_cpu(adapter: &wgpu::Adapter) -> Result<(), String> {
@@ -1288,7 +1269,7 @@ fn auto_falls_back_to_the_cpu(adapter: &wgpu::Adapter) -> Result<(), String> {
     if process.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&process.stderr).into_owned()) }
 }
 
-fn fall_back() -> Result<(), String> {
+pub(crate) fn fall_back() -> Result<(), String> {
     let table = drawn(&Mod, DType::F32, 100_000, 26);
     for lost in [false, true] {
         let runner = Runner::auto();

@@ -3,15 +3,13 @@
 //! `ELEMGRAD_FUZZ` is how many (20,000 unless it is told), `ELEMGRAD_FUZZ_SEED` the first seed. An input follows from
 //! its seed.
 
-mod common;
-
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-use common::Draw;
+use crate::common::Draw;
 use elemgrad::{CustomOp, DType, Error, Op};
 use rayon::prelude::*;
 

@@ -2,15 +2,13 @@
 //!
 //! With `ELEMGRAD_DUMP_SHADERS=DIR` the kernels go to `DIR`, for another compiler: see `tests/tint/check.mjs`.
 
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     path::Path,
 };
 
-use common::output_sets;
+use crate::common::output_sets;
 use elemgrad::{
     CustomOp, DType, Op, Outputs,
     expr::Arithmetic,
@@ -292,19 +290,19 @@ fn naga_accepts_every_kernel() -> Result<(), elemgrad::Error> {
 
 /// The building blocks of ops.
 const NUMERIC: &str = concat!(
-    include_str!("../shaders/storage/f32.wgsl"),
-    include_str!("../shaders/numeric/f32.wgsl"),
-    include_str!("../shaders/numeric/add.wgsl"),
-    include_str!("../shaders/numeric/sign.wgsl"),
-    include_str!("../shaders/numeric/mul.wgsl"),
-    include_str!("../shaders/numeric/division.wgsl"),
-    include_str!("../shaders/numeric/div.wgsl"),
-    include_str!("../shaders/numeric/sqrt.wgsl"),
-    include_str!("../shaders/numeric/round.wgsl"),
-    include_str!("../shaders/numeric/compare.wgsl"),
-    include_str!("../shaders/numeric/floor_mod.wgsl"),
-    include_str!("../shaders/numeric/trunc_mod.wgsl"),
-    include_str!("../shaders/numeric/fraction.wgsl"),
+    include_str!("../../shaders/storage/f32.wgsl"),
+    include_str!("../../shaders/numeric/f32.wgsl"),
+    include_str!("../../shaders/numeric/add.wgsl"),
+    include_str!("../../shaders/numeric/sign.wgsl"),
+    include_str!("../../shaders/numeric/mul.wgsl"),
+    include_str!("../../shaders/numeric/division.wgsl"),
+    include_str!("../../shaders/numeric/div.wgsl"),
+    include_str!("../../shaders/numeric/sqrt.wgsl"),
+    include_str!("../../shaders/numeric/round.wgsl"),
+    include_str!("../../shaders/numeric/compare.wgsl"),
+    include_str!("../../shaders/numeric/floor_mod.wgsl"),
+    include_str!("../../shaders/numeric/trunc_mod.wgsl"),
+    include_str!("../../shaders/numeric/fraction.wgsl"),
 );
 
 /// The op or the storage type, if it is of one; the function in which a float takes part, what it does there, and by which

@@ -1,0 +1,12 @@
+//! What needs no adapter: the definitions, the CPU path, the front end, errors at bind, the text of the kernels.
+//!
+//! These tests are one binary, because linking wgpu takes longer than most of them.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod errors;
+mod front;
+mod fuzz_front;
+mod gradients;
+mod reference;
+mod shaders;
