@@ -9,13 +9,9 @@ use std::{process::ExitCode, time::Duration};
 
 use common::devices;
 use elemgrad::{
-    CustomOp, DType, Error, Op, Runner,
-    data::Data,
-    expr::Arithmetic,
-    measure::{Case, Extra, Prepared, Shapes},
-    modulo::Mod,
-    op::Pass,
-    spiky::Spiky,
+    Arithmetic, DType, Error, Op, Pass, Runner,
+    check::{Case, Data, Extra, Prepared, Shapes},
+    ops,
 };
 
 fn main() -> Result<ExitCode, Error> {
@@ -51,7 +47,7 @@ fn main() -> Result<ExitCode, Error> {
                             elements,
                         };
                         let name = [
-                            custom.definition().name.as_ref(),
+                            custom.name().as_ref(),
                             pass.name(),
                             dtype.name(),
                             arithmetic.name(),
@@ -76,9 +72,9 @@ fn main() -> Result<ExitCode, Error> {
     })
 }
 
-fn pairs() -> Result<[(&'static dyn Op, CustomOp); 2], Error> {
-    let spiky = CustomOp::new("spiky", ["x"], |[x]| x.spiky())?;
-    Ok([(&Spiky, spiky), (&Mod, CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?)])
+fn pairs() -> Result<[(&'static Op, Op); 2], Error> {
+    let spiky = Op::new("spiky", ["x"], |[x]| x.spiky())?;
+    Ok([(ops::spiky(), spiky), (ops::modulo(), Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?)])
 }
 
 /// The custom op's median time over the built-in op's.

@@ -19,10 +19,9 @@ use criterion::{
     measurement::WallTime,
 };
 use elemgrad::{
-    DType, Runner,
-    data::Data,
-    measure::{Case, Extra, Prepared, Shapes},
-    op::{BUILT_IN, Pass},
+    DType, Pass, Runner,
+    check::{Case, Data, Extra, Prepared, Shapes},
+    ops,
 };
 
 /// Small enough for a core's cache, around the last cache's size, and past it.
@@ -36,9 +35,9 @@ criterion_main!(benches);
 fn ops(criterion: &mut Criterion) {
     for (device, runner) in devices() {
         for case in cases() {
-            let definition = case.op.definition();
+            let signature = case.op.signature();
             let (dtype, shapes, extra) = (case.dtype.name(), case.shapes.name(), case.extra.name());
-            let name = [&definition.name, case.pass.name(), dtype, shapes, extra, &device];
+            let name = [signature.name(), case.pass.name(), dtype, shapes, extra, &device];
             let name: Vec<&str> = name.into_iter().filter(|part| !part.is_empty()).collect();
             let mut group = criterion.benchmark_group(name.join("/"));
             group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
@@ -55,7 +54,7 @@ fn ops(criterion: &mut Criterion) {
 /// Every combination that the ops have; of storage type, layout and options at most one is not the usual.
 fn cases() -> Vec<Case<'static>> {
     let mut cases = Vec::new();
-    for op in BUILT_IN {
+    for op in ops::all() {
         for pass in Pass::ALL {
             let usual = Case {
                 op,
@@ -67,9 +66,9 @@ fn cases() -> Vec<Case<'static>> {
                 elements: 0,
             };
             cases.extend(DType::ALL.map(|dtype| Case { dtype, ..usual }));
-            let extras = Extra::ALL.into_iter().skip(1).filter(|e| e.fits(op.definition(), pass));
+            let extras = Extra::ALL.into_iter().skip(1).filter(|e| e.fits(op.signature(), pass));
             cases.extend(extras.map(|extra| Case { extra, ..usual }));
-            if op.definition().inputs.len() > 1 {
+            if op.signature().inputs().len() > 1 {
                 cases.extend(Shapes::ALL.into_iter().skip(1).map(|shapes| Case { shapes, ..usual }));
             }
         }

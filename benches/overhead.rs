@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use elemgrad::{Runner, gpu::Kernels, modulo, spiky, wgpu};
+use elemgrad::{
+    Runner,
+    gpu::Kernels,
+    ops::{modulo, spiky},
+    wgpu,
+};
 
 /// How often the two sides take turns.
 const TURNS: usize = 301;

@@ -3,7 +3,7 @@
 //! What they stand for took TensorFlow's users a NumPy function per direction, a node that called back into Python, and a
 //! gradient registered by hand under a name that had to be unique: on the CPU, an element at a time.
 
-use elemgrad::{CustomOp, Error, Runner, expr::Arithmetic};
+use elemgrad::{Arithmetic, Error, Op, Runner};
 
 fn main() -> Result<(), Error> {
     // Takes a GPU where there is one.
@@ -12,18 +12,18 @@ fn main() -> Result<(), Error> {
 
     // There: a NumPy function in a node, and a function that multiplies the upstream gradient by 2 x, registered for the
     // node. Here the gradient follows from the expression: dz * x + dz * x.
-    let square = CustomOp::new("square", ["x"], |[x]| x * x)?;
+    let square = Op::new("square", ["x"], |[x]| x * x)?;
     show(&runner, &square, &[&[-1.5, 0.0, 2.0]])?;
 
     // There: a second node, and a function that returns one gradient for each input, in their order. Here: dz and -dz.
-    let difference = CustomOp::new("difference", ["a", "b"], |[a, b]| a - b)?;
+    let difference = Op::new("difference", ["a", "b"], |[a, b]| a - b)?;
     show(&runner, &difference, &[&[3.0, 1.0], &[1.0, 4.0]])?;
 
     // The activation that the project began with: r = x mod 1; r where r <= 0.5, else 0. There: it and its slope as Python
     // functions of one number, each made one of arrays, cast to float32 and put into a node of its own; a function that
     // multiplies the upstream gradient by the slope's node; a random name to register that under, and a graph that overrides
     // the gradient of its nodes with that name.
-    let spiky = CustomOp::new("spiky", ["x"], |[x]| {
+    let spiky = Op::new("spiky", ["x"], |[x]| {
         let r = x.floor_mod(1.0).round_to_storage();
         r.le(0.5).select(r, 0.0)
     })?;
@@ -31,26 +31,24 @@ fn main() -> Result<(), Error> {
 
     // Python's %. There: np.mod in a node, and -floor(x / y) as further nodes, in floats that need not agree with it. Here
     // remainder and floor are of one division, to the bit in exact arithmetic.
-    let modulo =
-        CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?.with_arithmetic(Arithmetic::Exact)?;
+    let modulo = Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?.with_arithmetic(Arithmetic::Exact)?;
     show(&runner, &modulo, &[&[0.3, 0.7, 1.2, 1.7], &[0.2, 0.5, 1.0, 2.9]])?;
 
     // A step is flat, so its own gradient teaches nothing; one that is written stands in for it. There: every gradient was
     // written, whether it had to be or not.
-    let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
+    let step = Op::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
         .with_gradient("x", |[x], _, dz| (x.abs().le(1.0)).select(dz * 0.5, 0.0))?;
     show(&runner, &step, &[&[-2.0, -0.5, 0.5, 2.0]])?;
 
     // There: a node for each op, and memory between them. Here ops in ops are one kernel, one pass over memory. A scale
     // that changes from call to call is an input of one element, which broadcasts: nothing is compiled again, and its
     // gradient is the sum.
-    let scaled = CustomOp::new("scaled", ["x", "y", "scale"], |[x, y, scale]| {
-        spiky.call([modulo.call([x, y])]) * scale
-    })?;
+    let scaled =
+        Op::new("scaled", ["x", "y", "scale"], |[x, y, scale]| spiky.call([modulo.call([x, y])]) * scale)?;
     show(&runner, &scaled, &[&[0.3, 0.7, 1.2, 1.7], &[0.2, 0.5, 1.0, 2.9], &[10.0]])?;
 
     // The same from WGSL text, its gradient written in WGSL too.
-    let leaky = CustomOp::from_wgsl(
+    let leaky = Op::from_wgsl(
         "leaky",
         "fn forward(x: f32) -> f32 {
             if x < 0.0 { return 0.01 * x; }
@@ -65,14 +63,12 @@ fn main() -> Result<(), Error> {
 }
 
 /// Prints an op's formulas, and its output and gradients for an upstream gradient of ones.
-fn show(runner: &Runner, op: &CustomOp, inputs: &[&[f32]]) -> Result<(), Error> {
-    use elemgrad::Op as _;
-
+fn show(runner: &Runner, op: &Op, inputs: &[&[f32]]) -> Result<(), Error> {
     let elements = inputs.iter().map(|input| input.len()).max().unwrap_or(0);
     let (z, gradients) = runner.fused(op, inputs, &vec![1.0; elements][..])?;
-    let definition = op.definition();
-    println!("{}({})", definition.name, definition.inputs.join(", "));
-    for (output, values) in definition.outputs.iter().zip([z].iter().chain(&gradients)) {
+    let signature = op.signature();
+    println!("{}({})", signature.name(), signature.inputs().join(", "));
+    for (output, values) in signature.outputs().iter().zip([z].iter().chain(&gradients)) {
         println!("  {} = {:30} {values:?}", output.name, output.formula);
     }
     println!();

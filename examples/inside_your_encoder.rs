@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use elemgrad::{gpu::Kernels, spiky, wgpu};
+use elemgrad::{gpu::Kernels, ops::spiky, wgpu};
 
 const LEN: u32 = 1 << 20;
 

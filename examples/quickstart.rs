@@ -2,7 +2,10 @@
 //!
 //! `cargo run --release --example quickstart`
 
-use elemgrad::{Error, Runner, modulo, spiky};
+use elemgrad::{
+    Error, Runner,
+    ops::{modulo, spiky},
+};
 
 fn main() -> Result<(), Error> {
     let runner = Runner::auto(); // a hardware GPU where there is one, else the CPU

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use half::{bf16, f16};
 
-use crate::Error;
+use crate::error::Error;
 
 /// What an operand's elements are in memory. Everything is computed in f32, or as if.
 ///
@@ -114,12 +114,6 @@ fn round_f16(bits: u32) -> u32 {
         let rounded = (bits - F16_REBIAS + ((1 << (F16_SHIFT - 1)) - 1) + odd) >> F16_SHIFT;
         rounded.min(F16_INF)
     }
-}
-
-/// 2^n, a normal number.
-#[inline]
-pub(crate) fn power_of_two(n: i32) -> f64 {
-    f64::from_bits(((1023 + n) as u64) << 52)
 }
 
 impl FromStr for DType {

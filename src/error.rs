@@ -1,6 +1,6 @@
 //! The one error type.
 
-use crate::Layout;
+use crate::shape::Layout;
 
 /// What went wrong, naming the op, the argument, what it got and what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,16 @@ pub enum Error {
         /// What it has to be.
         need: String,
     },
+    /// The outputs of a signature do not fit together.
+    #[error("{op}: the output {argument} {message}")]
+    Signature {
+        /// The op.
+        op: String,
+        /// The output.
+        argument: String,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
     /// An op in exact arithmetic has a building block without an exact form.
     #[error(
         "{op}: {block} has no exact form: exact arithmetic needs an op without it, native arithmetic has it"
@@ -33,6 +43,12 @@ pub enum Error {
         op: String,
         /// The building block.
         block: &'static str,
+    },
+    /// What was asked of an op takes its expression, and it is WGSL written by hand.
+    #[error("{op}: is WGSL written by hand, which cannot be part of an expression: make it with Op::new")]
+    NotExpression {
+        /// The op.
+        op: String,
     },
     /// An op has more of something than an op can have.
     #[error("{op}: has {got} {what}, an op has {most} at most")]
@@ -111,6 +127,16 @@ pub enum Error {
         op: String,
         /// The shape to which the inputs broadcast.
         shape: Vec<u64>,
+    },
+    /// The host has no memory for an output.
+    #[error("{op}: there is no memory for the {elements} elements of {argument}: compute fewer at a time")]
+    HostMemory {
+        /// The op.
+        op: String,
+        /// The output.
+        argument: String,
+        /// Its elements.
+        elements: u64,
     },
     /// A layout reaches outside of its operand's range.
     #[error(

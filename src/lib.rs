@@ -1,8 +1,9 @@
 //! Fused elementwise GPU kernels with gradients, exact to the bit, on wgpu and WGSL.
 //!
-//! Two ops are built in, [`spiky`] and [`modulo`] (`mod`), each with a forward pass, a backward pass and a fused pass
-//! that does both and reads every input once. Their kernels, and those of your own ops in exact arithmetic, give the
-//! same bits on every GPU, and so does the CPU.
+//! An op is an expression, in Rust or in WGSL text: [`Op`]. It has a forward pass, a backward pass and a fused pass that
+//! does both and reads every input once. In [exact arithmetic](Arithmetic::Exact), its kernels give the same bits on every
+//! GPU, and so does the CPU. Two ops are ready made: [`ops::spiky`](fn@ops::spiky) and [`ops::modulo`](fn@ops::modulo)
+//! (`mod`).
 //!
 //! There are three ways in:
 //!
@@ -11,20 +12,19 @@
 //! 2. **Your slices** ([`Runner`]): host data in, host data out, of any size, on a GPU if there is one, else on the CPU.
 //! 3. **Your shell**: the command `elemgrad` (feature `cli`) on `.npy` files.
 //!
-//! Operands are f32, f16 or bf16 ([`DType`]); inputs broadcast and have any strides ([`Layout`]), and the gradient of a
-//! broadcast input is summed, by a tree that its shape fixes. Gradients can be added to what is there; `spiky` can save its
-//! mask. A kernel is an op × outputs × storage type × layout × options ([`plan::Kernel`]), composed when it is bound.
+//! Operands are f32, f16 or bf16 ([`DType`]). Inputs broadcast and have any strides ([`Layout`]). The gradient of a
+//! broadcast input is summed, by a tree that its shape fixes. Gradients can be added to what is there. An op whose gradient
+//! passes or does not (`spiky`) can save that as a mask.
 //!
-//! The formulas, special cases included, stand at the top of [`spiky`] and [`modulo`]. An op of your own is an expression in
-//! Rust or WGSL, [`CustomOp`], with all that the built-in ops have; below it is the trait [`Op`].
-//! [`verify`] compares any device with the scalar reference, [`measure`] times it beside a copy, and [`probe`] tells what it
-//! does with floats. The features are wgpu's back ends (all on by default) and `cli`.
+//! [`check`] compares any device with the scalar reference, checks gradients, and times a call beside a copy. The features
+//! are wgpu's back ends (all on by default) and `cli`. The crate `log` hears which adapter is passed over and when the CPU
+//! takes over.
 //!
 //! ```
-//! use elemgrad::{Runner, spiky};
+//! use elemgrad::{Runner, ops::spiky};
 //!
 //! # fn main() -> Result<(), elemgrad::Error> {
-//! let runner = Runner::cpu(); // Runner::auto() takes a GPU where there is one
+//! let runner = Runner::cpu(); // Runner::auto() takes a GPU if there is one
 //! let (mut z, mut dx) = (Vec::<f32>::new(), Vec::<f32>::new());
 //! runner.run(spiky::Fused { x: &[0.2, 0.7, 1.2, 1.7], dz: &[1.0; 4], z: &mut z, dx: &mut dx })?;
 //! assert_eq!(z, [0.2, 0.0, 0.20000005, 0.0]);
@@ -33,38 +33,47 @@
 //! # }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod blocks;
+mod call;
+pub mod check;
+mod compile;
 mod cpu;
-pub mod data;
 mod dtype;
 mod error;
-pub mod expr;
+mod expr;
 pub mod gpu;
-mod host;
-mod job;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod measure;
 mod numeric;
-pub mod op;
-pub mod plan;
-pub mod probe;
-mod reference;
+mod op;
+pub mod ops;
+mod plan;
 mod run;
 pub mod shader;
 mod shape;
-pub mod verify;
+pub mod signature;
+mod wgsl;
 
 /// Tests share code with those in `tests`, which see the crate from outside.
 #[cfg(test)]
 extern crate self as elemgrad;
 
+pub use blocks::Primitive;
+pub use call::{
+    host::{Output, View},
+    traffic::Traffic,
+};
 pub use dtype::{DType, Element};
 pub use error::Error;
-pub use expr::CustomOp;
+pub use expr::{Arithmetic, Condition, Expr, IntoExpr};
 pub use half;
-pub use host::{Output, View};
-pub use op::{Args, IntoArgs, Op, Outputs, Traffic, modulo, spiky};
-pub use run::{Choice, Runner};
+pub use op::{
+    Op,
+    args::{Args, IntoArgs},
+};
+pub use run::{Runner, open::Choice};
 pub use shape::{Layout, broadcast};
+pub use signature::outputs::{Outputs, Pass};
 pub use wgpu;
 
 /// The README's code, compiled and run with the doc tests.

@@ -11,7 +11,7 @@ use std::{
 
 use elemgrad::{
     gpu::{Bound, Kernels},
-    spiky,
+    ops::spiky,
     wgpu::{self, BufferUsages},
 };
 

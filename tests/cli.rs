@@ -8,10 +8,9 @@ use std::{
 };
 
 use elemgrad::{
-    Args, CustomOp, Element, Runner, View,
-    expr::Arithmetic,
+    Args, Arithmetic, Element, Op, Runner, View,
     half::{bf16, f16},
-    modulo, spiky,
+    ops::{self, modulo, spiky},
 };
 use serde_json::Value;
 
@@ -156,7 +155,7 @@ fn run_writes_what_the_library_computes() {
     for device in ["cpu", "reference"] {
         let out = dir.text("out/of/mod");
         succeeds(&["run", "mod", "--device", device, "--x", &x, "--y", &y, "--grad", &g, "--out", &out]);
-        let (z, d) = Runner::reference().fused(&modulo::Mod, &[&X, &Y], &G).unwrap();
+        let (z, d) = Runner::reference().fused(ops::modulo(), &[&X, &Y], &G).unwrap();
         for (name, expected) in [("z", &z), ("dx", &d[0]), ("dy", &d[1])] {
             let (text, values) = read(&dir.path(&format!("out/of/mod/{name}.npy")));
             assert_same_header(&text, &header("'<f4'", false, "(2, 3)"));
@@ -165,7 +164,7 @@ fn run_writes_what_the_library_computes() {
         let out = dir.text("out/of/spiky");
         succeeds(&["run", "spiky", "--device", device, "--x", &x, "--out", &out]);
         assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
-        let z = Runner::reference().forward(&spiky::Spiky, &[&X]).unwrap();
+        let z = Runner::reference().forward(ops::spiky(), &[&X]).unwrap();
         assert_eq!(bits(&read(&dir.path("out/of/spiky/z.npy")).1), bits(&z));
     }
 }
@@ -213,7 +212,7 @@ fn run_goes_on_after_the_first_chunk() {
     let file = dir.f32s("x.npy", &format!("({},)", x.len()), &x);
     let out = dir.text("");
     succeeds(&["run", "spiky", "--device", "cpu", "--x", &file, "--grad", &file, "--mask", "--out", &out]);
-    let (z, dx) = Runner::cpu().fused(&spiky::Spiky, &[&x], &x).unwrap();
+    let (z, dx) = Runner::cpu().fused(ops::spiky(), &[&x], &x).unwrap();
     let (mut same_z, mut mask) = (Vec::<f32>::new(), Vec::<u32>::new());
     Runner::cpu().run(spiky::ForwardSaving { x: &x, z: &mut same_z, mask: &mut mask }).unwrap();
     let (text, words) = read_bytes(&dir.path("mask.npy"));
@@ -229,7 +228,7 @@ fn run_replaces_its_own_input() {
     let dir = Directory::new();
     let z = dir.f32s("z.npy", "(6,)", &X);
     succeeds(&["run", "mod", "--device", "cpu", "--x", &z, "--y", &z, "--out", &dir.text("")]);
-    let expected = Runner::reference().forward(&modulo::Mod, &[&X, &X]).unwrap();
+    let expected = Runner::reference().forward(ops::modulo(), &[&X, &X]).unwrap();
     assert_eq!(bits(&read(&dir.path("z.npy")).1), bits(&expected));
     assert_eq!(dir.names(), ["z.npy"]);
 }
@@ -387,7 +386,7 @@ fn run_broadcasts_in_chunks() {
         let reads =
             vec![Some(View::from(&x).shape(&[rows as u64, row as u64])), Some(View::from(y).shape(&shape))];
         let writes = vec![Some((&mut z).into()), None, None, Some((&mut q).into())];
-        Runner::cpu().run(Args::<View, elemgrad::Output>::new(&modulo::Mod, reads, writes)).unwrap();
+        Runner::cpu().run(Args::<View, elemgrad::Output>::new(ops::modulo(), reads, writes)).unwrap();
         for (name, expected) in [("z.npy", &z), ("q.npy", &q)] {
             let (header_text, values) = read(&dir.path(name));
             assert_same_header(&header_text, &header("'<f4'", false, &x_shape));
@@ -977,7 +976,7 @@ fn run_writes_what_an_input_is() {
 #[test]
 fn run_takes_wgsl_in_every_type() {
     let dir = Directory::new();
-    let op = CustomOp::from_wgsl("tooth", TOOTH).unwrap();
+    let op = Op::from_wgsl("tooth", TOOTH).unwrap();
     let tooth = dir.write("tooth.wgsl", TOOTH.as_bytes());
     let words: Vec<u16> = (0..=u16::MAX).collect();
     let file = |name: &str, step: u16| {
@@ -1084,7 +1083,7 @@ fn wrong_wgsl_is_pointed_at() {
         };
         assert_eq!(said(["--wgsl", &wrong]), in_file);
         let found =
-            "elemgrad: --expr:2:4: no definition in scope for identifier: `cot`\n     + cot(x)\n       ^\n";
+            "elemgrad: --expr:2:4: no signature in scope for identifier: `cot`\n     + cot(x)\n       ^\n";
         assert_eq!(said(["--expr", "x\n + cot(x)"]), found);
         assert_eq!(
             said(["--expr", "x +"]),
@@ -1191,10 +1190,11 @@ fn shader_prints_ops_of_ones_own() {
         let source = succeeds(&[&["shader", "--wgsl", &tooth, "--pass", "fused"], &told[..]].concat());
         elemgrad::shader::check("tooth", &source).unwrap();
         assert!(source.starts_with("// elemgrad") && source.contains(&functions));
-        let op = CustomOp::from_wgsl("tooth", TOOTH).unwrap().with_arithmetic(arithmetic).unwrap();
-        let definition = elemgrad::Op::definition(&op);
-        let outputs = definition.outputs(elemgrad::op::Pass::Fused);
-        assert_eq!(functions, elemgrad::shader::functions(definition, outputs, elemgrad::DType::F32));
+        let op = Op::from_wgsl("tooth", TOOTH).unwrap().with_arithmetic(arithmetic).unwrap();
+        let signature = elemgrad::Op::signature(&op);
+        let outputs = signature.default_outputs(elemgrad::Pass::Fused);
+        let right = elemgrad::shader::functions(signature, outputs, elemgrad::DType::F32);
+        assert_eq!(Ok(functions), right);
     }
     let native = ["shader", "--expr", "x * y", "--pass", "forward"];
     assert_eq!(succeeds(&native), succeeds(&[&native[..], &["--arithmetic", "native"]].concat()));

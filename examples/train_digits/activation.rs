@@ -4,11 +4,11 @@
 //! the jump. Its gradient is 1 where it rises and 0 elsewhere. It cannot see the jump, and says that all in all the way
 //! up is up.
 
-use elemgrad::{CustomOp, Error, expr::Expr};
+use elemgrad::{Error, Expr, Op};
 
 /// `r` where `r = x mod 1 <= 0.5`, else 0; its gradient is `dz` where `r <= 0.5`, else 0.
-pub(crate) fn spiky() -> Result<CustomOp, Error> {
-    CustomOp::new("spiky", ["x"], |[x]| {
+pub(crate) fn spiky() -> Result<Op, Error> {
+    Op::new("spiky", ["x"], |[x]| {
         let r = phase(x);
         r.le(0.5).select(r, 0.0)
     })
@@ -16,13 +16,13 @@ pub(crate) fn spiky() -> Result<CustomOp, Error> {
 
 /// `spiky` with the gradient of the triangle: the fall by a half is spread evenly over the half of the period that the jump
 /// opens, so that the mean is 0 again.
-pub(crate) fn spiky_with_surrogate() -> Result<CustomOp, Error> {
+pub(crate) fn spiky_with_surrogate() -> Result<Op, Error> {
     spiky()?.with_gradient("x", |[x], _, dz| phase(x).le(0.5).select(dz, -dz))
 }
 
 /// `r` where `r <= 0.5`, else `1 - r`: continuous.
-pub(crate) fn triangle() -> Result<CustomOp, Error> {
-    CustomOp::new("triangle", ["x"], |[x]| {
+pub(crate) fn triangle() -> Result<Op, Error> {
+    Op::new("triangle", ["x"], |[x]| {
         let r = phase(x);
         r.le(0.5).select(r, 1.0 - r)
     })

@@ -22,7 +22,7 @@ use std::{
 };
 
 use clap::{Parser, value_parser};
-use elemgrad::{Choice, CustomOp, Runner};
+use elemgrad::{Choice, Op, Runner};
 use fastrand::Rng;
 use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::NamedTempFile;
@@ -56,7 +56,7 @@ struct Arguments {
 /// A network's activation and how it is trained.
 struct Recipe {
     name: &'static str,
-    activation: CustomOp,
+    activation: Op,
     rule: Rule,
 }
 

@@ -16,12 +16,12 @@ pub(crate) type Parameters = [Array2<f32>; 4];
 
 pub(crate) struct Network<'a> {
     runner: &'a Runner,
-    activation: &'a dyn Op,
+    activation: &'a Op,
     pub(crate) parameters: Parameters,
 }
 
 impl<'a> Network<'a> {
-    pub(crate) fn new(runner: &'a Runner, activation: &'a dyn Op, random: &mut Rng) -> Self {
+    pub(crate) fn new(runner: &'a Runner, activation: &'a Op, random: &mut Rng) -> Self {
         let mut weights = |shape, deviation: f32| {
             // Evenly distributed numbers have this bound for their deviation.
             let bound = deviation * 3.0_f32.sqrt();

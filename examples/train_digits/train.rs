@@ -36,7 +36,7 @@ impl Trainer<'_> {
     /// Trains a new network, and tells of each epoch.
     pub(crate) fn train(
         &self,
-        activation: &dyn Op,
+        activation: &Op,
         rule: Rule,
         random: &mut Rng,
         mut tell: impl FnMut(&Epoch),

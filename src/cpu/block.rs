@@ -3,20 +3,21 @@
 use std::mem;
 
 use bytemuck::{cast_slice, cast_slice_mut};
+use smallvec::SmallVec;
 
 use super::{
     simd::{Kernel, LINE, Level, Stream, Vectors, in_order, prefetch},
     storage::{Aligned, Bf16, Bits, F16, F32, LANES, Storage, Wide, pack, unpack},
 };
 use crate::{
-    DType, Outputs,
-    host::{Slice, SliceMut},
-    numeric::sum,
+    call::slice::{Slice, SliceMut},
+    dtype::DType,
+    signature::{gate::Store, outputs::Outputs},
 };
 
-/// Elements of a call on the CPU path, as they are stored: what [`Op::cpu`](crate::Op::cpu) computes.
+/// Elements of a call on the CPU path, as they are stored: what [`Compute::block`](super::compute::Compute::block) computes.
 #[derive(Debug)]
-pub struct Block<'b, 'a> {
+pub(crate) struct Block<'b, 'a> {
     pub(super) level: Level,
     /// What slices hold: the storage type, or f32 where it was widened before and is rounded later.
     pub(super) stored: DType,
@@ -25,28 +26,14 @@ pub struct Block<'b, 'a> {
     pub(super) reads: &'b [Option<Slice<'b>>],
     /// None where it is not wanted.
     pub(super) writes: &'b mut [Option<SliceMut<'a>>],
-    pub(super) adds: Adds,
+    /// How each write is stored; one that is not listed is set.
+    pub(super) stores: Stores,
     /// Whether what is written leaves the caches before anyone reads it, and had better not be fetched into them.
     pub(super) past_caches: bool,
 }
 
-/// The outputs that are added to what is there.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Adds {
-    pub(super) outputs: Outputs,
-    /// Those that stay as they are where the mask is 0, and the mask.
-    pub(super) gated: Outputs,
-    pub(super) mask: Option<usize>,
-}
-
-impl Adds {
-    pub(super) const NONE: Self = Self { outputs: Outputs::NONE, gated: Outputs::NONE, mask: None };
-
-    /// The mask that decides whether something is added to an output.
-    fn gate(self, write: usize) -> Option<usize> {
-        self.mask.filter(|_| self.outputs.contains(write) && self.gated.contains(write))
-    }
-}
+/// How writes are stored, by number.
+pub(super) type Stores = SmallVec<[Store; 4]>;
 
 /// [`LANES`] elements of some reads, to as many of some writes, all in f32 and in one order. A mask's are 1 or 0.
 pub(crate) trait Lanes<const R: usize, const W: usize> {
@@ -67,22 +54,30 @@ impl<'b, 'a> Block<'b, 'a> {
             len,
             reads,
             writes,
-            adds: Adds::NONE,
+            stores: Stores::new(),
             past_caches: false,
         }
     }
 
+    fn store(&self, write: usize) -> Store {
+        self.stores.get(write).copied().unwrap_or(Store::Set)
+    }
+
     /// The wanted outputs, and the mask where a wanted one is added to what is there by it.
-    pub fn outputs(&self) -> Outputs {
+    pub(crate) fn outputs(&self) -> Outputs {
         let wanted = Outputs::present(self.writes.iter().map(Option::is_some));
-        let gates = wanted.iter().filter_map(|w| self.adds.gate(w)).map(Outputs::of);
-        gates.fold(wanted, Outputs::and)
+        if self.stores.is_empty() {
+            return wanted;
+        }
+        let gates = wanted.iter().filter_map(|w| self.store(w).gate()).map(Outputs::of);
+        gates.fold(wanted, Outputs::union)
     }
 
     /// Element by element: `f` gets all reads, and sets all writes, of which the wanted ones are stored.
-    pub fn for_each(self, mut f: impl FnMut(&[f32], &mut [f32])) {
+    pub(crate) fn for_each(self, mut f: impl FnMut(&[f32], &mut [f32])) {
         let mut reads = vec![0.0; self.reads.len()];
         let mut writes = vec![0.0; self.writes.len()];
+        let stores: Vec<Store> = (0..self.writes.len()).map(|w| self.store(w)).collect();
         for i in 0..self.len {
             for (read, from) in reads.iter_mut().zip(self.reads) {
                 *read = from.map_or(0.0, |from| from.get(if from.is_one_for_all(self.len) { 0 } else { i }));
@@ -90,11 +85,8 @@ impl<'b, 'a> Block<'b, 'a> {
             f(&reads, &mut writes);
             for (w, to) in self.writes.iter_mut().enumerate() {
                 let Some(to) = to else { continue };
-                if !self.adds.outputs.contains(w) {
-                    to.set(i, writes[w]);
-                } else if self.adds.gate(w).is_none_or(|mask| writes[mask] != 0.0) {
-                    to.set(i, sum(to.shared().get(i), writes[w]));
-                }
+                let passes = stores[w].gate().is_none_or(|mask| writes[mask] != 0.0);
+                to.store(i, stores[w], writes[w], passes);
             }
         }
     }
@@ -119,14 +111,14 @@ impl<'b, 'a> Block<'b, 'a> {
         writes: [usize; W],
         lanes: &mut impl Lanes<R, W>,
     ) {
-        let Self { level, len, adds, past_caches, .. } = self;
+        let Self { level, len, past_caches, .. } = self;
         let sources = reads.map(|r| Source::<S>::new(self.reads.get(r).copied().flatten(), len));
-        let adding = writes.map(|w| match adds.gate(w) {
-            Some(mask) => {
+        let adding = writes.map(|w| match self.store(w) {
+            Store::AddWhere(mask) => {
                 Adding::Where(writes.iter().position(|w| *w == mask).expect("an op that gives its mask"))
             }
-            None if adds.outputs.contains(w) => Adding::Everywhere,
-            None => Adding::Nowhere,
+            Store::Add => Adding::Everywhere,
+            Store::Set | Store::SetWhere(_) => Adding::Nowhere,
         });
         let targets = writes.map(|w| {
             let target = self.writes.get_mut(w).and_then(Option::as_mut);
@@ -241,7 +233,7 @@ impl<'a, S: Storage> Target<'a, S> {
         let old = widen::<S, V>(vectors, &rest[..count], &mut scratch);
         for i in 0..LANES {
             let passes = gate.is_none_or(|gate| gate[i] != 0.0);
-            wide[i] = if passes { sum(old[i], wide[i]) } else { old[i] };
+            wide[i] = Store::AddWhere(0).stored(old[i], wide[i], passes);
         }
     }
 
@@ -424,7 +416,7 @@ impl Lanes<2, 2> for Gate {
         [Aligned(gated), Aligned(gate)]: &mut [Aligned<Wide>; 2],
     ) {
         for i in 0..LANES {
-            gated[i] = if mask[i] == 0.0 { 0.0 } else { gradient[i] };
+            gated[i] = Store::SetWhere(1).stored(0.0, gradient[i], mask[i] != 0.0);
             gate[i] = mask[i];
         }
     }

@@ -5,20 +5,28 @@ use std::{ops::Range, slice};
 use rayon::prelude::*;
 
 use crate::{
-    DType, Outputs,
-    host::{Slice, SliceMut},
-    job::Job,
-    op::{Op, Operands, len},
+    call::{
+        check::Operands,
+        job::Job,
+        slice::{Slice, SliceMut},
+    },
+    dtype::DType,
+    signature::{Signature, gate::Store, outputs::Outputs},
 };
 
 pub(crate) mod block;
-pub(crate) mod general;
+pub(crate) mod compute;
+pub(crate) mod cut;
+pub(crate) mod division;
+pub(crate) mod reference;
 pub(crate) mod simd;
 pub(crate) mod storage;
+mod strided;
 #[cfg(test)]
 mod tests;
 
-use block::{Adds, Block, Gate};
+use block::{Block, Gate, Stores};
+use compute::Compute;
 
 /// Up to so many elements, a call stays on its thread.
 const ALONE: usize = 16 * 1024;
@@ -30,24 +38,24 @@ const STRETCH: usize = 256 * 1024;
 const CACHE: usize = 64 << 20;
 
 /// Runs a call.
-pub(crate) fn run(job: &Job, writes: &mut [Option<SliceMut>]) {
-    sums(job, writes);
-    elementwise(job, writes, 0);
+pub(crate) fn run(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) {
+    sums(op, job, writes);
+    elementwise(op, job, writes, 0);
 }
 
 /// The gradients that are sums.
-pub(crate) fn sums(job: &Job, writes: &mut [Option<SliceMut>]) {
-    general::sums(job, writes);
+pub(crate) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) {
+    strided::sums(op, job, writes);
 }
 
 /// The outputs as large as `z`, from an element on that begins a word of a mask.
-pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
+pub(crate) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
     let outputs = job.whole();
     if outputs.is_empty() {
         return;
     }
     let Some(reads) = job.plain(outputs, from) else {
-        return general::elementwise(job, writes, from);
+        return strided::elementwise(op, job, writes, from);
     };
     let len = job.call.len() as usize;
     let mut targets: Operands<SliceMut> = writes
@@ -55,53 +63,34 @@ pub(crate) fn elementwise(job: &Job, writes: &mut [Option<SliceMut>], from: usiz
         .enumerate()
         .map(|(w, write)| write.as_mut().filter(|_| outputs.contains(w)).map(|write| write.from(from)))
         .collect();
-    let call = Call::new(job.op, job.dtype, &reads, &targets);
-    let call = Call { from_mask: job.call.from_mask, adds: job.adds(outputs), ..call };
+    let call = Call::new(op, job.dtype, &reads, &targets);
+    let call = Call { from_mask: job.call.from_mask, added: job.added(), ..call };
     call.fork(len - from, &reads, &mut targets);
-}
-
-/// Overwrites slices of one length.
-pub(crate) fn contiguous(
-    op: &dyn Op,
-    storage: DType,
-    len: usize,
-    reads: &[Option<Slice>],
-    writes: &mut [Option<SliceMut>],
-) {
-    Call::new(op, storage, reads, writes).fork(len, reads, writes);
-}
-
-impl Job<'_, '_> {
-    /// Which of these outputs are added to what is there.
-    fn adds(&self, outputs: Outputs) -> Adds {
-        let definition = self.op.definition();
-        let adds = |w: usize| self.call.writes[w].as_ref().is_some_and(|w| w.accumulate);
-        let all = || 0..definition.write_count();
-        Adds {
-            outputs: Outputs::present(all().map(|w| outputs.contains(w) && adds(w))),
-            gated: Outputs::present(all().map(|w| definition.outputs[w].gated)),
-            mask: definition.mask(),
-        }
-    }
 }
 
 /// A call on contiguous slices.
 #[derive(Clone, Copy)]
 struct Call<'o> {
-    op: &'o dyn Op,
+    op: &'o dyn Compute,
     storage: DType,
     /// Whether gradients are what the mask, which is read, lets through.
     from_mask: bool,
-    adds: Adds,
+    /// The outputs that are added to what is there.
+    added: Outputs,
     past_caches: bool,
 }
 
 impl<'o> Call<'o> {
-    fn new(op: &'o dyn Op, storage: DType, reads: &[Option<Slice>], writes: &[Option<SliceMut>]) -> Self {
+    fn new(
+        op: &'o dyn Compute,
+        storage: DType,
+        reads: &[Option<Slice>],
+        writes: &[Option<SliceMut>],
+    ) -> Self {
         let bytes = reads.iter().flatten().map(|r| r.bytes().len()).sum::<usize>()
             + writes.iter().flatten().map(SliceMut::byte_len).sum::<usize>();
         let past_caches = cfg!(target_arch = "x86_64") && bytes >= CACHE;
-        Self { op, storage, from_mask: false, adds: Adds::NONE, past_caches }
+        Self { op, storage, from_mask: false, added: Outputs::NONE, past_caches }
     }
 
     /// Halves the call until a thread can take what is left.
@@ -121,26 +110,31 @@ impl<'o> Call<'o> {
     }
 
     fn compute(self, len: usize, reads: &[Option<Slice>], writes: &mut [Option<SliceMut>]) {
-        let Self { op, storage, adds, past_caches, .. } = self;
+        let Self { op, storage, added, past_caches, .. } = self;
+        let signature = op.signature();
         if !self.from_mask {
-            return op.cpu(
-                storage,
-                Block { stored: storage, adds, past_caches, ..Block::new(len, reads, writes) },
-            );
+            let stores = stores(signature, added);
+            let block = Block { stored: storage, stores, past_caches, ..Block::new(len, reads, writes) };
+            return op.block(storage, block);
         }
-        let definition = op.definition();
         for (w, write) in writes.iter_mut().enumerate().filter(|(_, write)| write.is_some()) {
-            let Some(gradient) = definition.copied(w) else { continue };
-            let adds = if adds.outputs.contains(w) { GATE } else { Adds::NONE };
+            let Some(gradient) = signature.copied(w) else { continue };
+            // The gradient is the first output of the gate, and the mask the second.
+            let stores = Stores::from_slice(&[Store::new(Some(1), added.contains(w))]);
             let writes = slice::from_mut(write);
-            let block = Block { stored: storage, adds, past_caches, ..Block::new(len, reads, writes) };
-            block.lanes([definition.upstream() + 1, gradient], [0, 1], &mut Gate);
+            let block = Block { stored: storage, stores, past_caches, ..Block::new(len, reads, writes) };
+            block.lanes([signature.upstream() + 1, gradient], [0, 1], &mut Gate);
         }
     }
 }
 
-/// The outputs of [`Gate`] where the first is added to what is there.
-const GATE: Adds = Adds { outputs: Outputs::of(0), gated: Outputs::of(0), mask: Some(1) };
+/// How each output is stored, some being added to what is there; none where all are set.
+fn stores(signature: &Signature, added: Outputs) -> Stores {
+    if added.is_empty() {
+        return Stores::new();
+    }
+    (0..signature.write_count()).map(|w| signature.store(w, added.contains(w))).collect()
+}
 
 /// A plain copy by all threads, past the caches: what the fastest call is held against.
 #[cfg(not(target_arch = "wasm32"))]
@@ -174,7 +168,8 @@ pub(crate) fn for_blocks(
 }
 
 fn blocks<'a>(reads: &[&'a [f32]], writes: &'a mut [Option<&mut [f32]>]) -> Vec<Part<'a>> {
-    let len = len(writes);
+    // All writes have one length.
+    let len = writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0);
     let mut rest: Vec<Option<&mut [f32]>> = writes.iter_mut().map(|w| w.as_deref_mut()).collect();
     (0..len)
         .step_by(ALONE)

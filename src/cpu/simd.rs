@@ -46,6 +46,26 @@ pub(crate) trait Vectors: Copy {
     }
 }
 
+/// `v.floor()`, in arithmetic that vectorises where there is no instruction for it.
+#[inline(always)]
+pub(crate) fn floor<V: Vectors>(v: f32) -> f32 {
+    // From 2^23 on a number is an integer; below, the sum's unit is 1.
+    const ALIGN: f32 = (1 << 23) as f32;
+    if V::NATIVE {
+        return v.floor();
+    }
+    let size = v.abs();
+    let nearest = if size < ALIGN { ((size + ALIGN) - ALIGN).copysign(v) } else { v };
+    if nearest > v { nearest - 1.0 } else { nearest }
+}
+
+/// One of two, both of which are loaded: a choice of where to load from would be compiled to a gather.
+#[inline(always)]
+pub(crate) fn pick(condition: bool, accept: f32, reject: f32) -> f32 {
+    let accepted = u32::from(condition).wrapping_neg();
+    f32::from_bits(accept.to_bits() & accepted | reject.to_bits() & !accepted)
+}
+
 /// What every machine of the target has: SSE2 on x86-64, NEON on `AArch64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Baseline;

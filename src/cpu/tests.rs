@@ -1,35 +1,33 @@
 //! Blocks on every set of instructions that the machine has, through the caches and past them, against the reference.
 
 use crate::{
-    DType, Op, Outputs,
-    cpu::{
-        Call, STRETCH,
-        block::{Adds, Block},
-        simd::Level,
-    },
-    data::Data,
-    host::{Column, Slice},
+    call::slice::Slice,
+    check::{column::Column, data::Data},
+    cpu::{Call, STRETCH, block::Block, compute::Compute, simd::Level},
+    dtype::DType,
     numeric::sum,
-    op::BUILT_IN,
+    op::Op,
+    ops,
+    signature::outputs::Outputs,
 };
 
 /// What the reference gives for elements of a storage type, outputs by number.
-fn expected(op: &dyn Op, dtype: DType, reads: &[Column], len: usize) -> Vec<Column> {
-    let mut writes = vec![vec![0.0; len]; op.definition().write_count()];
+fn expected(op: &Op, dtype: DType, reads: &[Column], len: usize) -> Vec<Column> {
+    let mut writes = vec![vec![0.0; len]; op.signature().write_count()];
     let mut of_one = vec![0.0; writes.len()];
     for i in 0..len {
         let read: Vec<f32> = reads.iter().map(|read| read.slice().get(i)).collect();
         op.reference(dtype, &read, &mut of_one);
         writes.iter_mut().zip(&of_one).for_each(|(write, value)| write[i] = *value);
     }
-    let kind = |w| Some(dtype).filter(|_| op.definition().mask() != Some(w));
+    let kind = |w| Some(dtype).filter(|_| op.signature().mask() != Some(w));
     writes.iter().enumerate().map(|(w, values)| Column::of(kind(w), values)).collect()
 }
 
 /// Every element of 16 bits as `x`, or as many f32 of all kinds, and others beside them.
-fn operands(op: &dyn Op, dtype: DType) -> Vec<Column> {
+fn operands(op: &Op, dtype: DType) -> Vec<Column> {
     const LEN: usize = 1 << 16;
-    let mut values = vec![vec![0.0; LEN]; op.definition().upstream() + 1];
+    let mut values = vec![vec![0.0; LEN]; op.signature().upstream() + 1];
     Data::Mix.fill(dtype, 3, 0, &mut values);
     if dtype != DType::F32 {
         (0..).zip(&mut values[0]).for_each(|(bits, x)| *x = dtype.widen(bits));
@@ -38,20 +36,13 @@ fn operands(op: &dyn Op, dtype: DType) -> Vec<Column> {
 }
 
 /// Runs the elements from `start` on, and returns how many of an output are wrong.
-fn wrong(
-    level: Level,
-    op: &dyn Op,
-    dtype: DType,
-    reads: &[Column],
-    wanted: Outputs,
-    at: [usize; 2],
-) -> usize {
+fn wrong(level: Level, op: &Op, dtype: DType, reads: &[Column], wanted: Outputs, at: [usize; 2]) -> usize {
     let [start, len] = at;
     let part =
         |column: &Column| -> Vec<f32> { (start..start + len).map(|i| column.slice().get(i)).collect() };
     let columns: Vec<Column> = reads.iter().map(|read| Column::of(Some(dtype), &part(read))).collect();
     let expected = expected(op, dtype, &columns, len);
-    let needed = op.definition().reads_for(wanted, false);
+    let needed = op.signature().reads_for(wanted, false);
     let slices: Vec<Option<Slice>> = (0..reads.len())
         .map(|r| needed.contains(&r).then(|| reads[r].slice().elements(start..start + len)))
         .collect();
@@ -59,7 +50,7 @@ fn wrong(
         .into_iter()
         .map(|past_caches| {
             // Outputs begin anywhere in a line.
-            let zeros = |w: usize| match op.definition().mask() {
+            let zeros = |w: usize| match op.signature().mask() {
                 Some(mask) if mask == w => Column::zeros(None, len),
                 _ => Column::zeros(Some(dtype), len + start % 64),
             };
@@ -76,7 +67,7 @@ fn wrong(
                 })
                 .collect();
             let block = Block { level, stored: dtype, past_caches, ..Block::new(len, &slices, &mut writes) };
-            op.cpu(dtype, block);
+            op.block(dtype, block);
             drop(writes);
             wanted
                 .iter()
@@ -93,22 +84,17 @@ fn wrong(
 #[test]
 fn every_level_gives_the_same_bits() {
     for level in Level::all() {
-        for op in BUILT_IN {
+        for op in ops::all() {
             for dtype in DType::ALL {
                 let reads = operands(op, dtype);
-                let sets = 1..1_u32 << op.definition().write_count();
+                let sets = 1..1_u32 << op.signature().write_count();
                 for set in sets {
                     let wanted = Outputs::present((0..16).map(|w| set >> w & 1 == 1));
                     let at = [[0, 1 << 16]].into_iter();
                     let few = [0, 1, 31, 127, 128, 129, 300].into_iter().zip([7, 0, 33, 1, 12, 63, 30]);
                     for at in at.chain(few.map(|(len, start)| [start, len])) {
                         let wrong = wrong(level, op, dtype, &reads, wanted, at);
-                        assert_eq!(
-                            wrong,
-                            0,
-                            "{level:?} {} {dtype:?} {wanted:?} {at:?}",
-                            op.definition().name
-                        );
+                        assert_eq!(wrong, 0, "{level:?} {} {dtype:?} {wanted:?} {at:?}", op.name());
                     }
                 }
             }
@@ -121,7 +107,7 @@ fn every_level_gives_the_same_bits() {
 #[test]
 fn stretches_past_the_caches_give_the_same_bits() {
     const LEN: usize = 2 * STRETCH + 777;
-    let spiky = &crate::spiky::Spiky;
+    let spiky = ops::spiky();
     for dtype in DType::ALL {
         let mut values = vec![vec![0.0; LEN + 5]; 2];
         Data::Ordinary.fill(dtype, 9, 0, &mut values);
@@ -134,8 +120,8 @@ fn stretches_past_the_caches_give_the_same_bits() {
         });
         let added = Column::of(Some(dtype), &added.collect::<Vec<_>>());
 
-        let adds = Adds { outputs: Outputs::gradient(0), gated: Outputs::gradient(0), mask: Some(2) };
-        let call = Call { op: spiky, storage: dtype, from_mask: false, adds, past_caches: true };
+        let dx_added = Outputs::gradient(0);
+        let call = Call { op: spiky, storage: dtype, from_mask: false, added: dx_added, past_caches: true };
         let old = Column::of(Some(dtype), &vec![1.5; LEN + 3]);
         let (mut got_z, mut got_dx, mut got_mask) = (old.clone(), old.clone(), Column::zeros(None, LEN));
         let reads = [Some(x.slice()), Some(dz.slice())];
@@ -147,12 +133,12 @@ fn stretches_past_the_caches_give_the_same_bits() {
         assert!(bits(&got_dx, 3) == bits(&added, 0), "dx += in {dtype:?}");
         assert!(bits(&got_mask, 0) == bits(&mask, 0), "mask in {dtype:?}");
 
-        for (adds, right) in [(Adds::NONE, &dx), (adds, &added)] {
+        for (outputs, right) in [(Outputs::NONE, &dx), (dx_added, &added)] {
             let mut got = old.clone();
             let reads = [None, Some(dz.slice()), Some(mask.slice())];
             let mut writes = [None, Some(got.slice_mut().behind(3)), None];
-            Call { from_mask: true, adds, ..call }.fork(LEN, &reads, &mut writes);
-            assert!(bits(&got, 3) == bits(right, 0), "dx from the mask, {adds:?} in {dtype:?}");
+            Call { from_mask: true, added: outputs, ..call }.fork(LEN, &reads, &mut writes);
+            assert!(bits(&got, 3) == bits(right, 0), "dx from the mask, {outputs:?} in {dtype:?}");
         }
     }
 }

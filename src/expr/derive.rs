@@ -1,11 +1,12 @@
-//! Derivatives: reverse mode for gradients, forward mode for tangents, from one table of partial derivatives, that of the
-//! documentation of [`expr`](super).
+//! Derivatives: reverse mode for gradients, forward mode for tangents, from the slopes of the building
+//! blocks.
 
 use std::sync::Arc;
 
-use super::{
-    graph::{Function, Graph, Id, Node},
-    primitive::Primitive::{self, *},
+use super::graph::{Function, Graph, Node};
+use crate::blocks::{
+    Applied, Builder, Id,
+    Primitive::{Add, And, Not, Or, Select},
 };
 
 /// A gradient on its way: a value that counts only where it is active, so that what is not taken, be it NaN, does not
@@ -24,7 +25,7 @@ pub(crate) fn function(mut graph: Graph, inputs: usize, z: Id) -> Function {
     let adjoints = adjoints(&mut graph, z, inputs);
     let stand_ins = adjoints.iter().map(|adjoint| adjoint.is_some_and(|adjoint| adjoint.written)).collect();
     let gradients = adjoints.into_iter().map(|adjoint| settled(&mut graph, adjoint)).collect();
-    Function { graph, inputs, z, gradients, written: false, stand_ins }
+    Function { graph, inputs, z, gradients, further: Vec::new(), written: vec![false; inputs], stand_ins }
 }
 
 /// What gradients of `z` arrive at the reads `0..inputs`.
@@ -102,7 +103,10 @@ fn operands(graph: &Graph, id: Id) -> Vec<(Id, usize)> {
 /// What of the gradient `g` of a node passes to the operand of that place.
 fn partial(graph: &mut Graph, id: Id, place: usize, g: Id) -> Option<Adjoint> {
     match graph.node(id) {
-        Node::Apply(primitive, operands) => passes(graph, primitive, operands, id, place, g),
+        Node::Apply(primitive, operands) => {
+            let passed = (primitive.row().slope)(graph, Applied { operands, z: id, g }, place)?;
+            Some(Adjoint { value: passed.value, active: passed.active, written: false })
+        }
         Node::Written(call, _) => {
             let call = graph.call(call).clone();
             let arguments: Vec<Id> = call.arguments.iter().copied().chain([g]).collect();
@@ -110,125 +114,6 @@ fn partial(graph: &mut Graph, id: Id, place: usize, g: Id) -> Option<Adjoint> {
             Some(Adjoint { value, active: None, written: call.op.stand_ins[place] })
         }
         _ => None,
-    }
-}
-
-/// A row of the table.
-fn passes(
-    graph: &mut Graph,
-    primitive: Primitive,
-    [a, b, _]: [Id; 3],
-    z: Id,
-    place: usize,
-    g: Id,
-) -> Option<Adjoint> {
-    let mut active = None;
-    let value = match (primitive, place) {
-        (Add | RoundToStorage, _) | (Sub | FloorMod | TruncMod, 0) => g,
-        (Sub | Neg, _) => graph.apply(Neg, &[g]),
-        (Mul, _) => times(graph, g, if place == 0 { b } else { a }),
-        (Div, 0) => graph.apply(Div, &[g, b]),
-        (Div, _) => {
-            let rate = graph.apply(Div, &[g, b]);
-            let product = times(graph, rate, z);
-            graph.apply(Neg, &[product])
-        }
-        (Abs, _) => {
-            let zero = graph.number(0.0);
-            let [above, below] = [[zero, a], [a, zero]].map(|order| graph.apply(Lt, &order));
-            active = Some(graph.apply(Or, &[above, below]));
-            let negated = graph.apply(Neg, &[g]);
-            graph.apply(Select, &[above, g, negated])
-        }
-        (Min | Max, _) => {
-            let order = if (primitive == Min) == (place == 0) { [a, b] } else { [b, a] };
-            active = Some(graph.apply(Le, &order));
-            let (tie, half) = (graph.apply(Eq, &[a, b]), graph.number(0.5));
-            let half = times(graph, g, half);
-            graph.apply(Select, &[tie, half, g])
-        }
-        (FloorMod, _) => {
-            let quotient = graph.apply(FloorQuotient, &[a, b]);
-            let rate = graph.apply(Neg, &[quotient]);
-            times(graph, g, rate)
-        }
-        (TruncMod, _) => {
-            let rate = negated_trunc_quotient(graph, a, b);
-            times(graph, g, rate)
-        }
-        (Sqrt, _) => {
-            let half = graph.number(0.5);
-            let half = times(graph, g, half);
-            graph.apply(Div, &[half, z])
-        }
-        (Exp, _) => times(graph, g, z),
-        (Log, _) => graph.apply(Div, &[g, a]),
-        (Sin, _) => {
-            let rate = graph.apply(Cos, &[a]);
-            times(graph, g, rate)
-        }
-        (Cos, _) => {
-            let rate = graph.apply(Sin, &[a]);
-            let product = times(graph, g, rate);
-            graph.apply(Neg, &[product])
-        }
-        (Tanh, _) => {
-            let (square, one) = (graph.apply(Mul, &[z, z]), graph.number(1.0));
-            let rate = graph.apply(Sub, &[one, square]);
-            times(graph, g, rate)
-        }
-        (Pow, 0) => {
-            let (zero, one) = (graph.number(0.0), graph.number(1.0));
-            let less = graph.apply(Sub, &[b, one]);
-            let power = graph.apply(Pow, &[a, less]);
-            let rate = times(graph, b, power);
-            // x^0 is 1 for every x, though x^-1 has a pole.
-            let flat = graph.apply(Eq, &[b, zero]);
-            let rate = graph.apply(Select, &[flat, zero, rate]);
-            times(graph, g, rate)
-        }
-        (Pow, _) => {
-            let zero = graph.number(0.0);
-            active = Some(graph.apply(Lt, &[zero, a]));
-            let log = graph.apply(Log, &[a]);
-            let rate = times(graph, z, log);
-            times(graph, g, rate)
-        }
-        (Select, 1) => {
-            active = Some(a);
-            g
-        }
-        (Select, 2) => {
-            active = Some(graph.apply(Not, &[a]));
-            g
-        }
-        (Floor | Ceil | Round | Trunc | FloorQuotient | Lt | Le | Eq | Not | And | Or | Select, _) => {
-            return None;
-        }
-    };
-    Some(Adjoint { value, active, written: false })
-}
-
-/// `-trunc(a / b)` of the exact quotient.
-fn negated_trunc_quotient(graph: &mut Graph, a: Id, b: Id) -> Id {
-    let zero = graph.number(0.0);
-    let sizes = [a, b].map(|v| graph.apply(Abs, &[v]));
-    let quotient = graph.apply(FloorQuotient, &sizes);
-    let negated = graph.apply(Neg, &[quotient]);
-    let [a_below, b_below] = [a, b].map(|v| graph.apply(Lt, &[v, zero]));
-    let [a_not, b_not] = [a_below, b_below].map(|v| graph.apply(Not, &[v]));
-    let (only_a, only_b) = (graph.apply(And, &[a_below, b_not]), graph.apply(And, &[a_not, b_below]));
-    let differ = graph.apply(Or, &[only_a, only_b]);
-    graph.apply(Select, &[differ, quotient, negated])
-}
-
-/// A product, in which 1 leaves the other factor its bits.
-fn times(graph: &mut Graph, a: Id, b: Id) -> Id {
-    let is = |id: Id, value: f32| matches!(graph.node(id), Node::Number(bits) if bits == value.to_bits());
-    match (is(a, 1.0), is(b, 1.0)) {
-        (_, true) => a,
-        (true, _) => b,
-        _ => graph.apply(Mul, &[a, b]),
     }
 }
 

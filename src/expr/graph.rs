@@ -2,24 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::primitive::{Primitive, Type};
-use crate::{Error, numeric::canonical};
+use crate::{
+    blocks::{Builder, Id, Primitive, Type},
+    error::Error,
+    numeric::canonical,
+};
 
 /// The most nodes of an op, gradients included.
-pub const MAX_NODES: usize = 4096;
-
-/// The number of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Id(u16);
-
-impl Id {
-    /// The first node: what stands where a building block has no operand.
-    pub(crate) const FIRST: Self = Self(0);
-
-    pub(crate) fn index(self) -> usize {
-        self.0.into()
-    }
-}
+pub(crate) const MAX_NODES: usize = 4096;
 
 /// A node of a graph. Equal ones are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,17 +33,28 @@ pub(crate) struct Call {
     pub(crate) arguments: Vec<Id>,
 }
 
-/// A graph with inputs, a result, and the gradients with respect to the inputs given that of the result, the last read.
+/// A graph with inputs, a result, the gradients with respect to the inputs given that of the result, which is the last
+/// read, and further results.
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
     pub(crate) graph: Graph,
     pub(crate) inputs: usize,
     pub(crate) z: Id,
     pub(crate) gradients: Vec<Id>,
-    /// Whether a gradient is not that of `z`.
-    pub(crate) written: bool,
+    /// Results beside `z`, with their names.
+    pub(crate) further: Vec<(String, Id)>,
+    /// For each input, whether its gradient is written, not derived.
+    pub(crate) written: Vec<bool>,
     /// Which gradients are written, or come through one that is.
     pub(crate) stand_ins: Vec<bool>,
+}
+
+impl Function {
+    /// All results, in the order of an op's outputs.
+    pub(crate) fn results(&self) -> impl Iterator<Item = Id> {
+        let further = self.further.iter().map(|(_, id)| *id);
+        std::iter::once(self.z).chain(self.gradients.iter().copied()).chain(further)
+    }
 }
 
 /// Nodes in an order in which operands come first.
@@ -61,7 +62,7 @@ pub(crate) struct Function {
 pub(crate) struct Graph {
     nodes: Vec<Node>,
     known: HashMap<Node, Id>,
-    calls: Vec<Call>,
+    pub(super) calls: Vec<Call>,
     /// How many nodes there can be.
     most: usize,
     /// What went wrong first; nodes made since mean nothing.
@@ -75,6 +76,8 @@ pub(crate) enum Failure {
     TooLarge,
     /// An op was called with another number of arguments than it has.
     Arity { op: String, got: usize, need: usize },
+    /// What was called cannot be called.
+    Other(Error),
 }
 
 impl Graph {
@@ -98,7 +101,7 @@ impl Graph {
 
     /// All nodes, operands first.
     pub(crate) fn nodes(&self) -> impl DoubleEndedIterator<Item = (Id, Node)> + ExactSizeIterator {
-        self.nodes.iter().enumerate().map(|(i, node)| (Id(i as u16), *node))
+        self.nodes.iter().enumerate().map(|(i, node)| (Id::new(i), *node))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -112,7 +115,7 @@ impl Graph {
     /// The nodes that a node is made of.
     pub(crate) fn operands(&self, id: Id) -> impl Iterator<Item = Id> + use<> {
         let (operands, count) = match self.node(id) {
-            Node::Apply(primitive, operands) => (operands, primitive.operands().len()),
+            Node::Apply(primitive, operands) => (operands, primitive.arity()),
             Node::Written(_, value) => ([value; 3], 1),
             _ => ([id; 3], 0),
         };
@@ -125,7 +128,7 @@ impl Graph {
     }
 
     /// [`used`](Graph::used), with the arguments of calls whose gradients are written, of which the value may not depend.
-    fn used_with_calls(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
+    pub(super) fn used_with_calls(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
         self.reached(results, |node, used| {
             if let Node::Written(call, _) = node {
                 self.calls[call].arguments.iter().for_each(|id| used[id.index()] = true);
@@ -162,11 +165,12 @@ impl Graph {
             Some(Failure::Arity { op: called, got, need }) => {
                 Err(Error::Arity { op: called.clone(), what: "arguments", got: *got, need: *need })
             }
+            Some(Failure::Other(error)) => Err(error.clone()),
         }
     }
 
     /// The node, which is added where it is new.
-    fn push(&mut self, node: Node) -> Id {
+    pub(super) fn push(&mut self, node: Node) -> Id {
         if let Some(id) = self.known.get(&node) {
             return *id;
         }
@@ -175,7 +179,7 @@ impl Graph {
             // Any node: a graph that failed is not used.
             return Id::FIRST;
         }
-        let id = Id(self.nodes.len() as u16);
+        let id = Id::new(self.nodes.len());
         self.nodes.push(node);
         self.known.insert(node, id);
         id
@@ -190,23 +194,8 @@ impl Graph {
         self.push(Node::Read(read))
     }
 
-    /// A constant; there is one NaN.
-    pub(crate) fn number(&mut self, value: f32) -> Id {
-        self.push(Node::Number(canonical(value).to_bits()))
-    }
-
     pub(crate) fn truth(&mut self, value: bool) -> Id {
         self.push(Node::Truth(value))
-    }
-
-    /// A building block of operands, of which there are as many as it has.
-    pub(crate) fn apply(&mut self, primitive: Primitive, operands: &[Id]) -> Id {
-        if let Some(id) = self.folded(primitive, operands) {
-            return id;
-        }
-        let mut all = [Id::FIRST; 3];
-        all[..operands.len()].copy_from_slice(operands);
-        self.push(Node::Apply(primitive, all))
     }
 
     /// A node with the same bits, where a simpler one has them on every device.
@@ -233,67 +222,30 @@ impl Graph {
             let Node::Number(bits) = node else { return None };
             *value = f32::from_bits(*bits);
         }
-        let value = fold(primitive, values)?;
-        Some(match primitive.gives() {
+        let value = primitive.row().folded(values)?;
+        Some(match primitive.row().gives {
             Type::Number => self.number(value),
             Type::Truth => self.truth(value != 0.0),
         })
     }
-
-    /// The value of an op at arguments; its own gradients go with it where they are written.
-    pub(crate) fn inline(&mut self, op: &Arc<Function>, arguments: &[Id]) -> Id {
-        let value = self.import(op, arguments, op.z);
-        if !op.written {
-            return value;
-        }
-        self.calls.push(Call { op: op.clone(), arguments: arguments.to_vec() });
-        self.push(Node::Written(self.calls.len() - 1, value))
-    }
-
-    /// A node of another graph, with `arguments` in the place of what that graph reads.
-    pub(crate) fn import(&mut self, from: &Function, arguments: &[Id], result: Id) -> Id {
-        let used = from.graph.used_with_calls([result]);
-        let mut here: Vec<Option<Id>> = vec![None; from.graph.len()];
-        for (id, node) in from.graph.nodes().filter(|(id, _)| used[id.index()]) {
-            let of = |id: Id| here[id.index()].unwrap_or(Id::FIRST);
-            here[id.index()] = Some(match node {
-                Node::Read(read) => arguments.get(read).copied().unwrap_or(Id::FIRST),
-                Node::Number(_) | Node::Truth(_) => self.push(node),
-                Node::Apply(primitive, operands) => {
-                    let operands = operands.map(of);
-                    self.apply(primitive, &operands[..primitive.operands().len()])
-                }
-                Node::Written(call, value) => {
-                    let (value, Call { op, arguments }) = (of(value), from.graph.call(call));
-                    let call =
-                        Call { op: op.clone(), arguments: arguments.iter().map(|id| of(*id)).collect() };
-                    self.calls.push(call);
-                    self.push(Node::Written(self.calls.len() - 1, value))
-                }
-            });
-        }
-        here[result.index()].unwrap_or(Id::FIRST)
-    }
 }
 
-/// The value of a building block of constants, where it is the same on every device in either arithmetic.
-fn fold(primitive: Primitive, values: [f32; 3]) -> Option<f32> {
-    use Primitive::{Add, Cos, Div, Exp, Log, Mul, Pow, RoundToStorage, Sin, Sqrt, Sub, Tanh};
-    let value = primitive.compute(crate::DType::F32, values);
-    let [a, b, _] = values.map(f64::from);
-    let result = f64::from(value);
-    // What rounds may be rounded to either neighbour; these are not rounded.
-    let exact = match primitive {
-        Add => result - a == b && result - b == a,
-        Sub => a - result == b && result + b == a,
-        Mul => a * b == result,
-        Div => result * b == a,
-        Sqrt => result * result == a,
-        Exp | Log | Sin | Cos | Tanh | Pow | RoundToStorage => false,
-        _ => true,
-    };
-    // A device may take a subnormal for zero, and NaN and infinity for what it likes.
-    let plain = |v: f32| v == 0.0 || v.is_normal();
-    let operands = &values[..primitive.operands().len()];
-    (exact && plain(value) && operands.iter().all(|v| plain(*v))).then_some(value)
+impl Builder for Graph {
+    fn apply(&mut self, primitive: Primitive, operands: &[Id]) -> Id {
+        if let Some(id) = self.folded(primitive, operands) {
+            return id;
+        }
+        let mut all = [Id::FIRST; 3];
+        all[..operands.len()].copy_from_slice(operands);
+        self.push(Node::Apply(primitive, all))
+    }
+
+    /// There is one NaN.
+    fn number(&mut self, value: f32) -> Id {
+        self.push(Node::Number(canonical(value).to_bits()))
+    }
+
+    fn is_number(&self, id: Id, value: f32) -> bool {
+        self.node(id) == Node::Number(value.to_bits())
+    }
 }

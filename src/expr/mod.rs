@@ -1,76 +1,28 @@
-//! Ops of your own: expressions of scalars, written in Rust or in WGSL, with gradients derived or written.
+//! Expressions of scalars, from which ops are made.
 //!
-//! ```
-//! use elemgrad::{Runner, CustomOp};
-//!
-//! # fn main() -> Result<(), elemgrad::Error> {
-//! let spiky = CustomOp::new("spiky", ["x"], |[x]| {
-//!     let r = x.floor_mod(1.0).round_to_storage();
-//!     r.le(0.5).select(r, 0.0)
-//! })?;
-//! let (z, gradients) = Runner::auto().fused(&spiky, &[&[0.2, 0.7, 1.2, 1.7]], &[1.0; 4])?;
-//! assert_eq!((z, &gradients[0]), (vec![0.2, 0.0, 0.20000005, 0.0], &vec![1.0, 0.0, 1.0, 0.0]));
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! An expression is over f32: what is loaded is widened, and `z` and the gradients are rounded once, when they are stored.
-//! Its [building blocks](Primitive) are the methods and operators of [`Expr`] and [`Condition`]. What they give on a device
-//! is IEEE's in [exact arithmetic](Arithmetic::Exact), and within [bounds] in native arithmetic; on the CPU it is IEEE's in
-//! both, and `exp`, `log`, `sin`, `cos`, `tanh` and `pow` are those of Rust's standard library.
-//!
-//! # Derivatives
-//!
-//! | building block | what passes, for the upstream gradient `g` |
-//! |---|---|
-//! | `a + b`, `a - b`, `-a` | `g`, `g`; `g`, `-g`; `-g` |
-//! | `a * b` | `g * b`, `g * a` |
-//! | `a / b` | `g / b`, `-(g / b) * z` |
-//! | `abs(a)` | `g` where `a > 0`, `-g` where `a < 0`, 0 at 0 and NaN |
-//! | `min(a, b)`, `max(a, b)` | `g` to the one that is taken, half of it to each where they are equal, none where one is NaN |
-//! | `floor`, `ceil`, `round`, `trunc`, `floor_quotient`, comparisons, `and`, `or`, `not` | 0 |
-//! | `round_to_storage(a)` | `g` |
-//! | `floor_mod(a, b)` | `g`, `g * -floor_quotient(a, b)` |
-//! | `trunc_mod(a, b)` | `g`, `g * -trunc(a / b)` |
-//! | `sqrt(a)` | `g / 2 / z` |
-//! | `exp(a)`, `log(a)` | `g * z`, `g / a` |
-//! | `sin(a)`, `cos(a)`, `tanh(a)` | `g * cos(a)`, `-(g * sin(a))`, `g * (1 - z * z)` |
-//! | `pow(a, b)` | `g * (b * pow(a, b - 1))`, for `b` of 0 `g * 0`; `g * (z * log(a))` where `a > 0`, else 0 |
-//! | `select(c, a, b)` | `g` to the branch that is taken, `+0` to the other, whatever is computed there |
-//!
-//! `g` times 1 is `g`, bit for bit, and a sum of one term is that term.
+//! An expression is over f32: what is loaded is widened, and the results are rounded once, when they are stored. Its
+//! [building blocks](Primitive) are the methods and operators of [`Expr`] and [`Condition`].
 
 use std::{
     cell::RefCell,
     ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Sub},
 };
 
-pub mod bounds;
-mod custom;
-mod derive;
-mod emit;
-pub(crate) mod evaluate;
-mod graph;
-mod primitive;
-mod program;
-#[cfg(test)]
-mod properties;
-mod rounding;
+pub(crate) mod definition;
+pub(crate) mod derive;
+pub(crate) mod graph;
+mod import;
+pub(crate) mod walk;
 #[cfg(not(target_arch = "wasm32"))]
-mod wgsl;
+pub(crate) mod wgsl;
 
-pub use custom::CustomOp;
-pub use graph::MAX_NODES;
-pub use primitive::{Primitive, Type};
-#[cfg(not(target_arch = "wasm32"))]
-pub use wgsl::MAX_TEXT;
-
-use graph::{Graph, Id};
+use crate::blocks::{Builder, Id, Primitive};
+use graph::{Failure, Function, Graph};
 
 /// How a device computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Arithmetic {
-    /// With its own floats, fast and nearly right: within [bounds] that are stated for each building block. The mods
+    /// With its own floats, fast and nearly right: within bounds that are stated for each building block. The mods
     /// are exact.
     #[default]
     Native,
@@ -91,18 +43,18 @@ impl Arithmetic {
 /// A number of an expression: an input, a constant, or what was computed from such.
 ///
 /// `+ - * /` take two of them, or one and an `f32`. Nothing of an expression becomes part of another but by
-/// [`CustomOp::call`]:
+/// [`Op::call`](crate::Op::call):
 ///
 /// ```compile_fail
-/// # use elemgrad::CustomOp;
-/// CustomOp::new("outer", ["x"], |[x]| {
-///     let inner = CustomOp::new("inner", ["t"], |[t]| t + x);
+/// # use elemgrad::Op;
+/// Op::new("outer", ["x"], |[x]| {
+///     let inner = Op::new("inner", ["t"], |[t]| t + x);
 ///     x
 /// });
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Expr<'g> {
-    graph: &'g RefCell<Graph>,
+    pub(crate) graph: &'g RefCell<Graph>,
     id: Id,
 }
 
@@ -110,9 +62,9 @@ pub struct Expr<'g> {
 /// makes it a number.
 ///
 /// ```
-/// # use elemgrad::{CustomOp, Runner};
+/// # use elemgrad::{Op, Runner};
 /// # fn main() -> Result<(), elemgrad::Error> {
-/// let window = CustomOp::new("window", ["x"], |[x]| (x.ge(-1.0) & x.le(1.0)).select(x, 0.0))?;
+/// let window = Op::new("window", ["x"], |[x]| (x.ge(-1.0) & x.le(1.0)).select(x, 0.0))?;
 /// assert_eq!(Runner::cpu().forward(&window, &[&[-2.0, 0.5, f32::NAN]])?, [0.0, 0.5, 0.0]);
 /// # Ok(())
 /// # }
@@ -124,28 +76,28 @@ pub struct Condition<'g> {
 }
 
 /// What stands for a number in an expression: an [`Expr`] or an `f32`.
-pub trait Operand<'g>: sealed::Operand<'g> {}
+pub trait IntoExpr<'g>: sealed::IntoExpr<'g> {}
 
-impl<'g, T: sealed::Operand<'g>> Operand<'g> for T {}
+impl<'g, T: sealed::IntoExpr<'g>> IntoExpr<'g> for T {}
 
 mod sealed {
     use std::cell::RefCell;
 
-    use super::{Expr, Graph, Id};
+    use super::{Builder, Expr, Graph, Id};
 
-    pub trait Operand<'g> {
+    pub trait IntoExpr<'g> {
         #[expect(private_interfaces, reason = "nobody outside can name it")]
         fn id(self, graph: &'g RefCell<Graph>) -> Id;
     }
 
-    impl<'g> Operand<'g> for Expr<'g> {
+    impl<'g> IntoExpr<'g> for Expr<'g> {
         #[expect(private_interfaces, reason = "nobody outside can name it")]
         fn id(self, _: &'g RefCell<Graph>) -> Id {
             self.id
         }
     }
 
-    impl<'g> Operand<'g> for f32 {
+    impl<'g> IntoExpr<'g> for f32 {
         #[expect(private_interfaces, reason = "nobody outside can name it")]
         fn id(self, graph: &'g RefCell<Graph>) -> Id {
             graph.borrow_mut().number(self)
@@ -154,7 +106,7 @@ mod sealed {
 }
 
 impl<'g> Expr<'g> {
-    fn new(graph: &'g RefCell<Graph>, id: Id) -> Self {
+    pub(crate) fn new(graph: &'g RefCell<Graph>, id: Id) -> Self {
         Self { graph, id }
     }
 
@@ -162,7 +114,7 @@ impl<'g> Expr<'g> {
     /// `x.constant(2.0).pow(x)`.
     #[must_use]
     pub fn constant(self, value: f32) -> Self {
-        let id = sealed::Operand::id(value, self.graph);
+        let id = sealed::IntoExpr::id(value, self.graph);
         Self { id, ..self }
     }
 
@@ -171,13 +123,33 @@ impl<'g> Expr<'g> {
         Self { id, ..self }
     }
 
-    fn binary(self, primitive: Primitive, other: impl Operand<'g>) -> Self {
+    fn binary(self, primitive: Primitive, other: impl IntoExpr<'g>) -> Self {
         let other = other.id(self.graph);
         let id = self.graph.borrow_mut().apply(primitive, &[self.id, other]);
         Self { id, ..self }
     }
 
-    fn compare(self, primitive: Primitive, other: impl Operand<'g>) -> Condition<'g> {
+    /// A building block of this number and as many others as it takes.
+    pub(crate) fn of(self, primitive: Primitive, others: &[Self]) -> Self {
+        let operands: Vec<Id> = std::iter::once(self).chain(others.iter().copied()).map(|x| x.id).collect();
+        let id = self.graph.borrow_mut().apply(primitive, &operands);
+        Self { id, ..self }
+    }
+
+    /// The value of an op at arguments, in the graph of this number.
+    pub(crate) fn inlined(self, op: &std::sync::Arc<Function>, arguments: &[Self]) -> Self {
+        let arguments: Vec<Id> = arguments.iter().map(|argument| argument.id).collect();
+        let id = self.graph.borrow_mut().inline(op, &arguments);
+        Self { id, ..self }
+    }
+
+    /// This number, in a graph that cannot be used.
+    pub(crate) fn failed(self, failure: Failure) -> Self {
+        self.graph.borrow_mut().fail(failure);
+        self
+    }
+
+    fn compare(self, primitive: Primitive, other: impl IntoExpr<'g>) -> Condition<'g> {
         let Self { graph, id } = self.binary(primitive, other);
         Condition { graph, id }
     }
@@ -190,13 +162,13 @@ impl<'g> Expr<'g> {
 
     /// The smaller of two; NaN where any is, and `-0` is smaller than `+0`, but for a device in native arithmetic.
     #[must_use]
-    pub fn min(self, other: impl Operand<'g>) -> Self {
+    pub fn min(self, other: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Min, other)
     }
 
     /// The larger of two; NaN where any is, and `+0` is larger than `-0`, but for a device in native arithmetic.
     #[must_use]
-    pub fn max(self, other: impl Operand<'g>) -> Self {
+    pub fn max(self, other: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Max, other)
     }
 
@@ -224,21 +196,21 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::Trunc)
     }
 
-    /// `x - y * floor(x / y)`, rounded once: [`mod`](crate::modulo).
+    /// `x - y * floor(x / y)`, rounded once: [`mod`](mod@crate::ops::modulo).
     #[must_use]
-    pub fn floor_mod(self, divisor: impl Operand<'g>) -> Self {
+    pub fn floor_mod(self, divisor: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::FloorMod, divisor)
     }
 
     /// `floor(x / y)` of the exact quotient, rounded once: what belongs to [`floor_mod`](Expr::floor_mod).
     #[must_use]
-    pub fn floor_quotient(self, divisor: impl Operand<'g>) -> Self {
+    pub fn floor_quotient(self, divisor: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::FloorQuotient, divisor)
     }
 
     /// `x - y * trunc(x / y)`, exact: C's `fmod`, Rust's and WGSL's `%`.
     #[must_use]
-    pub fn trunc_mod(self, divisor: impl Operand<'g>) -> Self {
+    pub fn trunc_mod(self, divisor: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::TruncMod, divisor)
     }
 
@@ -280,7 +252,7 @@ impl<'g> Expr<'g> {
 
     /// `x^y` for `x` of 0 or more.
     #[must_use]
-    pub fn pow(self, exponent: impl Operand<'g>) -> Self {
+    pub fn pow(self, exponent: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Pow, exponent)
     }
 
@@ -290,7 +262,7 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::RoundToStorage)
     }
 
-    /// The built-in activation [`spiky`](crate::spiky), of building blocks.
+    /// The built-in activation [`spiky`](mod@crate::ops::spiky), of building blocks.
     #[must_use]
     pub fn spiky(self) -> Self {
         let r = self.floor_mod(1.0).round_to_storage();
@@ -298,32 +270,32 @@ impl<'g> Expr<'g> {
     }
 
     /// `x < y`.
-    pub fn lt(self, other: impl Operand<'g>) -> Condition<'g> {
+    pub fn lt(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         self.compare(Primitive::Lt, other)
     }
 
     /// `x <= y`.
-    pub fn le(self, other: impl Operand<'g>) -> Condition<'g> {
+    pub fn le(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         self.compare(Primitive::Le, other)
     }
 
     /// `x > y`.
-    pub fn gt(self, other: impl Operand<'g>) -> Condition<'g> {
+    pub fn gt(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         Self::new(self.graph, other.id(self.graph)).lt(self)
     }
 
     /// `x >= y`.
-    pub fn ge(self, other: impl Operand<'g>) -> Condition<'g> {
+    pub fn ge(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         Self::new(self.graph, other.id(self.graph)).le(self)
     }
 
     /// `x == y`; false with a NaN, true of `-0` and `+0`.
-    pub fn eq(self, other: impl Operand<'g>) -> Condition<'g> {
+    pub fn eq(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         self.compare(Primitive::Eq, other)
     }
 
     /// `x != y`: true with a NaN.
-    pub fn ne(self, other: impl Operand<'g>) -> Condition<'g> {
+    pub fn ne(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         !self.eq(other)
     }
 }
@@ -331,7 +303,7 @@ impl<'g> Expr<'g> {
 impl<'g> Condition<'g> {
     /// One of two numbers, with its bits: the first where this is true.
     #[must_use]
-    pub fn select(self, accept: impl Operand<'g>, reject: impl Operand<'g>) -> Expr<'g> {
+    pub fn select(self, accept: impl IntoExpr<'g>, reject: impl IntoExpr<'g>) -> Expr<'g> {
         let [accept, reject] = [accept.id(self.graph), reject.id(self.graph)];
         let id = self.graph.borrow_mut().apply(Primitive::Select, &[self.id, accept, reject]);
         Expr::new(self.graph, id)
@@ -377,7 +349,7 @@ impl Neg for Expr<'_> {
 
 macro_rules! operators {
     ($($operator:ident, $method:ident);+) => {$(
-        impl<'g, T: Operand<'g>> $operator<T> for Expr<'g> {
+        impl<'g, T: IntoExpr<'g>> $operator<T> for Expr<'g> {
             type Output = Self;
 
             fn $method(self, other: T) -> Self {
@@ -389,7 +361,7 @@ macro_rules! operators {
             type Output = Expr<'g>;
 
             fn $method(self, other: Expr<'g>) -> Expr<'g> {
-                let this = sealed::Operand::id(self, other.graph);
+                let this = sealed::IntoExpr::id(self, other.graph);
                 Expr::new(other.graph, this).binary(Primitive::$operator, other)
             }
         }

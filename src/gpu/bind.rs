@@ -2,9 +2,16 @@ use std::sync::Arc;
 
 use super::{pipeline::Pipeline, scope::caught};
 use crate::{
-    Args, DType, Error, Layout, Traffic,
-    op::{Call, Definition, Given, Kind, check},
+    call::{
+        check::{Call, Given, check},
+        traffic::Traffic,
+    },
+    dtype::DType,
+    error::Error,
+    op::args::Args,
     plan::{self, Dispatch, Limits, Memory, Place, Plan, WORD},
+    shape::Layout,
+    signature::{OutputKind, Signature},
 };
 
 /// A range of a buffer that an operand occupies; the buffer has the usage `STORAGE`.
@@ -16,6 +23,8 @@ pub struct Operand<'a> {
     buffer: &'a wgpu::Buffer,
     range: Range,
     layout: Option<Layout>,
+    /// Whether the layout is the shape of all elements of the range.
+    whole: bool,
     accumulate: bool,
 }
 
@@ -28,20 +37,20 @@ enum Range {
 impl<'a> Operand<'a> {
     /// `len` elements of `buffer` from element `start` on; of a mask, words.
     pub fn new(buffer: &'a wgpu::Buffer, start: u64, len: u64) -> Self {
-        Self { buffer, range: Range::Elements { start, len }, layout: None, accumulate: false }
+        Self { buffer, range: Range::Elements { start, len }, layout: None, whole: false, accumulate: false }
     }
 
     /// How the elements lie in the range: a shape, and any strides for an input. Outputs and masks are contiguous, and a
     /// mask has the shape of `z`.
     #[must_use]
     pub fn layout(self, layout: Layout) -> Self {
-        Self { layout: Some(layout), ..self }
+        Self { layout: Some(layout), whole: false, ..self }
     }
 
-    /// The shape of contiguous elements.
+    /// The shape of all elements of the range, which are contiguous.
     #[must_use]
     pub fn shape(self, shape: &[u64]) -> Self {
-        self.layout(Layout::contiguous(shape))
+        Self { layout: Some(Layout::contiguous(shape)), whole: true, ..self }
     }
 
     /// A gradient is added to what the range holds, instead of replacing it.
@@ -51,7 +60,7 @@ impl<'a> Operand<'a> {
     }
 
     fn bytes(buffer: &'a wgpu::Buffer, offset: u64, size: u64) -> Self {
-        Self { buffer, range: Range::Bytes { offset, size }, layout: None, accumulate: false }
+        Self { buffer, range: Range::Bytes { offset, size }, layout: None, whole: false, accumulate: false }
     }
 
     /// Byte offset and size, of elements of so many bytes.
@@ -78,7 +87,7 @@ impl<'a> From<wgpu::BufferSlice<'a>> for Operand<'a> {
 
 /// One call's operands, checked by themselves and against each other.
 pub(super) struct Request<'a> {
-    definition: Definition,
+    signature: Signature,
     dtype: DType,
     call: Call,
     reads: Vec<Option<Operand<'a>>>,
@@ -88,37 +97,38 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     pub(super) fn new(args: Args<Operand<'a>, Operand<'a>>) -> Result<Self, Error> {
         let Args { op, dtype, reads, writes } = args;
-        let (definition, dtype) = (op.definition().clone(), dtype.unwrap_or_default());
+        let (signature, dtype) = (op.signature().clone(), dtype.unwrap_or_default());
         let bytes = |is_mask| if is_mask { WORD } else { dtype.size() };
         let given = |name: &str, operand: &Option<Operand>, is_mask: bool| {
-            operand.as_ref().map(|operand| given(&definition.name, name, operand, bytes(is_mask))).transpose()
+            operand.as_ref().map(|operand| given(signature.name(), name, operand, bytes(is_mask))).transpose()
         };
-        let read_names = definition.read_names().enumerate();
+        let read_names = signature.read_names().enumerate();
         let given_reads =
-            read_names.zip(&reads).map(|((i, name), r)| given(name, r, i > definition.upstream()));
+            read_names.zip(&reads).map(|((i, name), r)| given(name, r, signature.is_mask_read(i)));
         let given_reads = given_reads.collect::<Result<Vec<_>, _>>()?;
-        let outputs = definition.outputs.iter().zip(&writes);
-        let given_writes =
-            outputs.map(|(o, w)| given(&o.name, w, o.kind == Kind::Mask)).collect::<Result<Vec<_>, _>>()?;
+        let outputs = signature.outputs().iter().zip(&writes);
+        let given_writes = outputs
+            .map(|(o, w)| given(&o.name, w, o.kind == OutputKind::Mask))
+            .collect::<Result<Vec<_>, _>>()?;
         // Too many operands are seen by the check.
         let pad = |given: Vec<Option<Given>>, len: usize| {
             let missing = len.saturating_sub(given.len());
             given.into_iter().chain(std::iter::repeat_n(None, missing)).collect::<Vec<_>>()
         };
-        let call = check(&definition, &pad(given_reads, reads.len()), &pad(given_writes, writes.len()))?;
-        Ok(Self { definition, dtype, call, reads, writes })
+        let call = check(&signature, &pad(given_reads, reads.len()), &pad(given_writes, writes.len()))?;
+        Ok(Self { signature, dtype, call, reads, writes })
     }
 
     pub(super) fn op(&self) -> &str {
-        &self.definition.name
+        self.signature.name()
     }
 
     pub(super) fn label(&self) -> String {
-        format!("elemgrad {} {}", self.op(), self.definition.pass(self.call.outputs).name())
+        format!("elemgrad {} {}", self.op(), self.signature.pass_of(self.call.outputs).name())
     }
 
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic::of(&self.definition, &self.call, self.dtype)
+        Traffic::of(&self.signature, &self.call, self.dtype)
     }
 
     /// The plan, and the buffers that its numbers mean.
@@ -134,14 +144,14 @@ impl<'a> Request<'a> {
         };
         let reads = self.reads.iter().enumerate();
         let mut reads: Vec<Option<Place>> =
-            reads.map(|(i, r)| Some(place(r.as_ref()?, i > self.definition.upstream()))).collect();
-        let outputs = self.definition.outputs.iter().zip(&self.writes);
+            reads.map(|(i, r)| Some(place(r.as_ref()?, self.signature.is_mask_read(i)))).collect();
+        let outputs = self.signature.outputs().iter().zip(&self.writes);
         let mut writes: Vec<Option<Place>> =
-            outputs.map(|(o, w)| Some(place(w.as_ref()?, o.kind == Kind::Mask))).collect();
-        reads.resize(self.definition.read_count(), None);
-        writes.resize(self.definition.write_count(), None);
+            outputs.map(|(o, w)| Some(place(w.as_ref()?, o.kind == OutputKind::Mask))).collect();
+        reads.resize(self.signature.read_count(), None);
+        writes.resize(self.signature.write_count(), None);
         let plan = plan::plan(&plan::Request {
-            definition: &self.definition,
+            signature: &self.signature,
             call: &self.call,
             dtype: self.dtype,
             reads: &reads,
@@ -170,7 +180,12 @@ fn given(op: &str, argument: &str, operand: &Operand, element: u64) -> Result<Gi
             return Err(Error::Alignment { op, argument, what, got, need: element });
         }
     }
-    Ok(Given { len: Some(size / element), layout: operand.layout.clone(), accumulate: operand.accumulate })
+    Ok(Given {
+        len: Some(size / element),
+        layout: operand.layout.clone(),
+        whole: operand.whole,
+        accumulate: operand.accumulate,
+    })
 }
 
 /// A call that is bound: it can be recorded as often as you like.

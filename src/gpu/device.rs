@@ -1,8 +1,8 @@
 //! Finding adapters and opening devices of our own, for callers who bring none.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use crate::Error;
+use crate::error::Error;
 
 /// All adapters, as wgpu's environment variables allow (`WGPU_BACKEND`, `WGPU_ADAPTER_NAME` and the rest): hardware before
 /// software, Vulkan before GL.
@@ -66,11 +66,25 @@ pub fn describe(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({kind}, {}, {})", info.name, info.backend, driver.trim())
 }
 
-/// Whether `auto` may take the adapter: hardware, or named by `WGPU_ADAPTER_NAME`.
+/// Whether `auto` may take the adapter: it computes, and it is hardware or named by `WGPU_ADAPTER_NAME`.
 ///
 /// wgpu's back end that does nothing is never taken.
-pub fn auto_takes(info: &wgpu::AdapterInfo) -> bool {
-    info.backend != wgpu::Backend::Noop && (!is_software(info) || adapter_name_from_env().is_some())
+pub fn auto_takes(adapter: &wgpu::Adapter) -> bool {
+    passed_over(&adapter.get_info(), adapter.get_downlevel_capabilities().flags).is_none()
+}
+
+/// Why `auto` passes over an adapter.
+pub(crate) fn passed_over(info: &wgpu::AdapterInfo, can: wgpu::DownlevelFlags) -> Option<&'static str> {
+    if info.backend == wgpu::Backend::Noop {
+        return Some("it computes nothing");
+    }
+    if !can.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS) {
+        return Some("it has no compute shaders");
+    }
+    if is_software(info) && adapter_name_from_env().is_none() {
+        return Some("it computes on the CPU, as the CPU path does faster");
+    }
+    None
 }
 
 /// A device that we created, so that its loss and its errors are ours to report.
@@ -80,33 +94,17 @@ pub(crate) struct OpenDevice {
     pub(crate) health: Health,
 }
 
-/// What a device of ours said outside of any scope.
+/// Whether a device of ours is lost.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Health(Arc<Mutex<Said>>);
-
-#[derive(Debug, Default)]
-struct Said {
-    /// Why it is lost, once it is.
-    loss: Option<String>,
-    /// An error of the caller's own use of the device: reported once.
-    stray: Option<String>,
-}
+pub(crate) struct Health(Arc<OnceLock<String>>);
 
 impl Health {
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// [`Error::DeviceLost`] from the moment the device is lost.
-    pub(crate) fn loss(&self, op: &str) -> Option<Error> {
-        let message = self.said().loss.clone()?;
-        Some(Error::DeviceLost { op: op.into(), message })
-    }
-
-    /// What is to be said after work that went well: a loss, or a stray error, once.
     pub(crate) fn check(&self, op: &str) -> Result<(), Error> {
-        let stray = || self.said().stray.take().map(|message| Error::Gpu { op: op.into(), message });
-        self.loss(op).or_else(stray).map_or(Ok(()), Err)
+        match self.0.get() {
+            None => Ok(()),
+            Some(message) => Err(Error::DeviceLost { op: op.into(), message: message.clone() }),
+        }
     }
 }
 
@@ -130,12 +128,28 @@ pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
     let on_loss = health.clone();
     device.set_device_lost_callback(move |reason, message| {
         let message = if message.is_empty() { format!("{reason:?}") } else { message };
-        on_loss.said().loss.get_or_insert(message);
+        log::warn!("the device is lost: {message}");
+        let _ = on_loss.0.set(message);
     });
-    // Our own calls have scopes, so what gets here is the caller's, or follows from a loss. It must not panic.
-    let on_error = health.clone();
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        on_error.said().stray.get_or_insert(error.to_string());
-    }));
+    // Our own calls have scopes, so what gets here is of the caller's commands, or follows from a loss. It fails none of
+    // our calls, and it must not panic.
+    device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("the runner's device: {error}")));
     Ok(OpenDevice { device, queue, health })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_takes_what_computes() {
+        let info =
+            |device_type, backend| wgpu::AdapterInfo { ..wgpu::AdapterInfo::new(device_type, backend) };
+        let gpu = info(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Gl);
+        let all = wgpu::DownlevelFlags::all();
+        assert_eq!(passed_over(&gpu, all), None);
+        let without = all - wgpu::DownlevelFlags::COMPUTE_SHADERS;
+        assert_eq!(passed_over(&gpu, without), Some("it has no compute shaders"));
+        assert!(passed_over(&info(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Noop), all).is_some());
+    }
 }

@@ -1,6 +1,8 @@
+//! The kernels of a device, compiled once each.
+
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -8,9 +10,15 @@ use super::{
     pipeline::Pipeline,
 };
 use crate::{
-    Args, DType, Error, IntoArgs, Op, Outputs,
+    dtype::DType,
+    error::Error,
+    op::{
+        Op,
+        args::{Args, IntoArgs},
+    },
     plan::{Access, Kernel, Limits},
     shader,
+    signature::{Signature, outputs::Outputs},
 };
 
 /// The kernels of one device: a cache that you own.
@@ -22,15 +30,58 @@ pub struct Kernels {
     limits: Limits,
     /// Compiled kernels of earlier runs.
     saved: Option<wgpu::PipelineCache>,
-    /// By source: two calls share a kernel exactly where their WGSL is the same.
-    cache: Mutex<HashMap<String, Arc<Pipeline>>>,
+    cache: Mutex<Cache>,
 }
+
+/// Compiled kernels, of which the least recently used goes where there are too many.
+#[derive(Debug)]
+struct Cache {
+    /// Equal signatures and kernels have the same WGSL.
+    kernels: HashMap<(Signature, Kernel), Entry>,
+    most: usize,
+    /// Counts questions.
+    now: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pipeline: Arc<Pipeline>,
+    used: u64,
+}
+
+impl Cache {
+    fn get(&mut self, key: &(Signature, Kernel)) -> Option<Arc<Pipeline>> {
+        self.now += 1;
+        let entry = self.kernels.get_mut(key)?;
+        entry.used = self.now;
+        Some(entry.pipeline.clone())
+    }
+
+    /// The kernel, or that which another thread has put there before.
+    fn insert(&mut self, key: (Signature, Kernel), pipeline: Pipeline) -> Arc<Pipeline> {
+        if let Some(pipeline) = self.get(&key) {
+            return pipeline;
+        }
+        while self.kernels.len() >= self.most {
+            let oldest = self.kernels.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone());
+            let Some(oldest) = oldest else { break };
+            self.kernels.remove(&oldest);
+        }
+        let pipeline = Arc::new(pipeline);
+        self.kernels.insert(key, Entry { pipeline: pipeline.clone(), used: self.now });
+        pipeline
+    }
+}
+
+/// The most kernels that a cache holds by default: those of some dozen ops in all types and layouts.
+const MOST: usize = 512;
 
 impl Kernels {
     /// An empty cache for `device`.
     pub fn new(device: &wgpu::Device) -> Self {
         let limits = Limits::from(&device.limits());
-        Self { device: device.clone(), limits, saved: None, cache: Mutex::default() }
+        let cache = Cache { kernels: HashMap::new(), most: MOST, now: 0 };
+        Self { device: device.clone(), limits, saved: None, cache: Mutex::new(cache) }
     }
 
     /// The same with a pipeline cache of yours: what the driver has compiled before is not compiled again.
@@ -40,6 +91,33 @@ impl Kernels {
     #[must_use]
     pub fn with_pipeline_cache(self, cache: &wgpu::PipelineCache) -> Self {
         Self { saved: Some(cache.clone()), ..self }
+    }
+
+    /// The same with room for so many kernels, at least one. The default is 512. Where a further one is compiled, the least
+    /// recently used goes; calls that are bound to it keep it.
+    #[must_use]
+    pub fn with_capacity(self, kernels: usize) -> Self {
+        self.cache().most = kernels.max(1);
+        self
+    }
+
+    /// Forgets all kernels: a later [`bind`](Kernels::bind) compiles anew. Calls that are bound keep theirs.
+    pub fn clear(&self) {
+        self.cache().kernels.clear();
+    }
+
+    /// How many kernels there are.
+    pub fn len(&self) -> usize {
+        self.cache().kernels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The device.
@@ -58,7 +136,8 @@ impl Kernels {
     /// [`Error::Shader`] where the op's WGSL does not compile, [`Error::Limit`] where the device has too few bindings,
     /// [`Error::NothingWanted`] and [`Error::Arity`] for outputs that are none or not the op's, and what wgpu reports:
     /// [`Error::Gpu`], [`Error::OutOfMemory`].
-    pub fn compile(&self, op: &dyn Op, outputs: Outputs, dtype: DType) -> Result<(), Error> {
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn compile(&self, op: &Op, outputs: Outputs, dtype: DType) -> Result<(), Error> {
         pollster::block_on(self.compile_async(op, outputs, dtype))
     }
 
@@ -66,12 +145,12 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`compile`](Kernels::compile).
-    pub async fn compile_async(&self, op: &dyn Op, outputs: Outputs, dtype: DType) -> Result<(), Error> {
-        op.definition().check(outputs)?;
+    pub async fn compile_async(&self, op: &Op, outputs: Outputs, dtype: DType) -> Result<(), Error> {
+        op.signature().check(outputs)?;
         for access in [Access::Vec4, Access::Word] {
-            let kernel = Kernel::contiguous(op.definition(), outputs, dtype, access);
-            self.limits.check_kernel(&op.definition().name, kernel.slots.len())?;
-            self.pipeline(op, &kernel).await?;
+            let kernel = Kernel::contiguous(op.signature(), outputs, dtype, access);
+            self.limits.check_kernel(op.name(), kernel.slots.len())?;
+            self.pipeline(op.signature(), kernel).await?;
         }
         Ok(())
     }
@@ -89,6 +168,7 @@ impl Kernels {
     /// [`Error::Accumulate`], [`Error::Alignment`], [`Error::Range`], [`Error::Usage`], [`Error::Overlap`],
     /// [`Error::InPlace`], [`Error::NeedsCopy`]. The device: [`Error::Limit`], [`Error::OutOfMemory`]. The op:
     /// [`Error::Shader`]. What only wgpu can see, such as a buffer of another device: [`Error::Gpu`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn bind<'a, 'o>(&self, args: impl IntoArgs<'o, Operand<'a>, Operand<'a>>) -> Result<Bound, Error> {
         pollster::block_on(self.bind_any(args.into_args()))
     }
@@ -106,28 +186,27 @@ impl Kernels {
     }
 
     async fn bind_any(&self, args: Args<'_, Operand<'_>, Operand<'_>>) -> Result<Bound, Error> {
-        let op = args.op;
+        let signature = args.op.signature();
         let request = Request::new(args)?;
         let (plan, buffers) = request.plan(&self.limits)?;
         let mut pipelines = Vec::new();
         for kernel in &plan.kernels {
-            pipelines.push(self.pipeline(op, kernel).await?);
+            pipelines.push(self.pipeline(signature, kernel.clone()).await?);
         }
         Bound::create(&self.device, &request, (plan, buffers), pipelines).await
     }
 
-    async fn pipeline(&self, op: &dyn Op, kernel: &Kernel) -> Result<Arc<Pipeline>, Error> {
-        let shader = shader::compose(op, kernel);
-        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipeline) = cache().get(&shader.source) {
-            return Ok(pipeline.clone());
+    async fn pipeline(&self, signature: &Signature, kernel: Kernel) -> Result<Arc<Pipeline>, Error> {
+        let key = (signature.clone(), kernel);
+        if let Some(pipeline) = self.cache().get(&key) {
+            return Ok(pipeline);
         }
         // The lock is not held while compiling: two threads may compile the same kernel once each, never wait.
-        let name = &*op.definition().name;
-        shader::check_size(op.definition())?;
+        shader::check_size(signature)?;
+        let shader = shader::compose(signature, &key.1);
         #[cfg(not(target_arch = "wasm32"))]
-        shader::check(name, &shader.source)?;
-        let pipeline = Pipeline::create(&self.device, name, &shader, self.saved.as_ref()).await?;
-        Ok(cache().entry(shader.source).or_insert_with(|| Arc::new(pipeline)).clone())
+        shader::check(signature.name(), &shader.source)?;
+        let pipeline = Pipeline::create(&self.device, signature.name(), &shader, self.saved.as_ref()).await?;
+        Ok(self.cache().insert(key, pipeline))
     }
 }

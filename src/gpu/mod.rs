@@ -3,7 +3,7 @@
 //! [`Kernels`] compiles and caches, [`Kernels::bind`] checks and allocates, [`Bound::record`] records.
 //!
 //! ```no_run
-//! use elemgrad::{gpu::Kernels, spiky, wgpu};
+//! use elemgrad::{gpu::Kernels, ops::spiky, wgpu};
 //!
 //! # fn example(device: &wgpu::Device, queue: &wgpu::Queue, x: &wgpu::Buffer, dz: &wgpu::Buffer, z: &wgpu::Buffer,
 //! #     dx: &wgpu::Buffer) -> Result<(), elemgrad::Error> {
@@ -17,9 +17,9 @@
 //! # }
 //! ```
 
-mod bind;
-pub mod device;
-mod kernels;
+pub(crate) mod bind;
+pub(crate) mod device;
+pub(crate) mod kernels;
 mod pipeline;
 pub(crate) mod scope;
 pub(crate) mod stream;
@@ -27,4 +27,5 @@ pub(crate) mod stream;
 pub(crate) mod timing;
 
 pub use bind::{Bound, Operand};
+pub use device::{adapters, auto_takes, describe, is_software, matches, name};
 pub use kernels::Kernels;

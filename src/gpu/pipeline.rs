@@ -1,6 +1,6 @@
 use super::scope::caught;
 use crate::{
-    Error,
+    error::Error,
     shader::{self, Shader},
 };
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Runs `create` with every error that it causes on `device` caught.
 ///

@@ -16,11 +16,14 @@ use super::{
     scope::caught,
 };
 use crate::{
-    Args, DType, Error, Layout, Outputs, cpu,
-    host::SliceMut,
-    job::Job,
-    op::mask_words,
+    call::{check::mask_words, job::Job, slice::SliceMut},
+    cpu,
+    dtype::DType,
+    error::Error,
+    op::{Op, args::Args},
     plan::{self, WORD},
+    shape::Layout,
+    signature::outputs::{Outputs, Reads},
 };
 
 /// How a caller waits for the GPU.
@@ -72,25 +75,27 @@ impl Streamer {
     /// Runs a call; `done` tells what is complete, on success and on failure.
     pub(crate) async fn run(
         &self,
+        op: &Op,
         job: &Job<'_, '_>,
         writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let result = match self.sums(job, writes, wait).await {
+        let result = match self.sums(op, job, writes, wait).await {
             Ok(()) => {
                 done.sums = true;
-                self.stream(job, writes, wait, &mut done.elements).await
+                self.stream(op, job, writes, wait, &mut done.elements).await
             }
             failed => failed,
         };
         // Whatever fails on a lost device, the loss is the reason.
-        result.map_err(|error| self.health.loss(&job.op.definition().name).unwrap_or(error))
+        result.map_err(|error| self.health.check(job.signature.name()).err().unwrap_or(error))
     }
 
     /// The gradients that are sums, with whole operands on the device; on the CPU where these are too large for that.
     async fn sums(
         &self,
+        op: &Op,
         job: &Job<'_, '_>,
         writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
@@ -99,18 +104,18 @@ impl Streamer {
         if reduced.is_empty() {
             return Ok(());
         }
-        let definition = job.op.definition();
-        let reads = job.call.reads_for(definition, reduced);
-        let sizes = reads.iter().map(|r| job.reads[*r].map_or(0, |slice| slice.bytes().len() as u64));
+        let signature = job.signature;
+        let reads = job.call.reads_for(signature, reduced);
+        let sizes = reads.iter().map(|r| job.reads[r].map_or(0, |slice| slice.bytes().len() as u64));
         let (total, largest) = (sizes.clone().sum::<u64>(), sizes.max().unwrap_or(0));
-        if total > plan::STREAM_BYTES || largest > self.kernels.device().limits().max_buffer_size {
-            cpu::sums(job, writes);
+        if total > plan::stream::STREAM_BYTES || largest > self.kernels.device().limits().max_buffer_size {
+            cpu::sums(op, job, writes);
             return Ok(());
         }
-        match Whole::new(self, job, &reads, reduced, writes).await {
+        match Whole::new(self, op, job, reads, reduced, writes).await {
             // What one call on the device cannot do, the CPU can.
             Err(Error::TooMany { .. } | Error::Limit { .. } | Error::NeedsCopy { .. }) => {
-                cpu::sums(job, writes);
+                cpu::sums(op, job, writes);
                 Ok(())
             }
             whole => whole?.run(self, job, writes, wait).await,
@@ -119,28 +124,34 @@ impl Streamer {
 
     async fn stream(
         &self,
+        op: &Op,
         job: &Job<'_, '_>,
         writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
         done: &mut usize,
     ) -> Result<(), Error> {
-        let definition = job.op.definition();
-        let name = &*definition.name;
+        let signature = job.signature;
+        let name = signature.name();
         let outputs = job.whole();
         if outputs.is_empty() {
             return Ok(());
         }
-        let reads = job.call.reads_for(definition, outputs);
+        let reads = job.call.reads_for(signature, outputs);
         let len = job.call.len() as usize;
         let limits = plan::Limits::from(&self.kernels.device().limits());
-        let window = plan::stream_window(len, reads.len() + outputs.iter().count(), &limits);
+        let window = plan::stream::stream_window(len, reads.len() + outputs.iter().count(), &limits);
         let windows: Vec<_> = (0..len).step_by(window).map(|start| start..len.min(start + window)).collect();
-        let added = outputs.iter().filter(|w| job.call.writes[*w].as_ref().is_some_and(|w| w.accumulate));
-        let added = added.fold(Outputs::NONE, |all, w| all | Outputs::of(w));
-        let shape =
-            Shape { op: name.to_owned(), dtype: job.dtype, reads: reads.to_vec(), outputs, added, window };
+        let added = outputs & job.added();
+        let shape = Shape {
+            op: name.to_owned(),
+            dtype: job.dtype,
+            reads: reads.iter().collect(),
+            outputs,
+            added,
+            window,
+        };
         let mut ring = self.take_ring(&shape);
-        while ring.len() < (plan::STREAM_RING as usize).min(windows.len()) {
+        while ring.len() < (plan::stream::STREAM_RING as usize).min(windows.len()) {
             ring.push(Stage::new(self, job, &shape).await?);
         }
         for turn in 0..windows.len() + ring.len() {
@@ -150,7 +161,7 @@ impl Streamer {
                 *done = range.end;
             }
             if let Some(range) = windows.get(turn) {
-                ring[stage].start(self, job, range.clone(), writes).await?;
+                ring[stage].start(self, op, job, range.clone(), writes).await?;
             }
         }
         *self.idle() = Some((shape, ring));
@@ -234,10 +245,10 @@ struct InFlight {
 
 impl Stage {
     async fn new(streamer: &Streamer, job: &Job<'_, '_>, shape: &Shape) -> Result<Self, Error> {
-        let definition = job.op.definition();
+        let signature = job.signature;
         let size = shape.window as u64 * WORD;
         let pair = |name: &str, device_usage, host_usage, mapped| {
-            let label = |place: &str| format!("elemgrad {} {name} {place}", definition.name);
+            let label = |place: &str| format!("elemgrad {} {name} {place}", signature.name());
             Pair {
                 device: streamer.buffer(&label("device"), size, Usage::STORAGE | device_usage, false),
                 host: streamer.buffer(&label("staging"), size, host_usage, mapped),
@@ -245,13 +256,13 @@ impl Stage {
         };
         let upload = Usage::MAP_WRITE | Usage::COPY_SRC;
         let read =
-            |i: usize| pair(definition.read_names().nth(i).unwrap_or(""), Usage::COPY_DST, upload, true);
+            |i: usize| pair(signature.read_names().nth(i).unwrap_or(""), Usage::COPY_DST, upload, true);
         let write = |w: usize| {
             let device = Usage::COPY_SRC | Usage::COPY_DST;
-            pair(definition.write_name(w), device, Usage::MAP_READ | Usage::COPY_DST, false)
+            pair(signature.write_name(w), device, Usage::MAP_READ | Usage::COPY_DST, false)
         };
-        let old = |_| streamer.buffer(&format!("elemgrad {} old", definition.name), size, upload, true);
-        caught(streamer.kernels.device(), &definition.name, || Self {
+        let old = |_| streamer.buffer(&format!("elemgrad {} old", signature.name()), size, upload, true);
+        caught(streamer.kernels.device(), signature.name(), || Self {
             reads: shape.reads.iter().map(|&i| (i, read(i))).collect(),
             writes: shape.outputs.iter().map(|w| (w, write(w))).collect(),
             old: shape.added.iter().map(|w| (w, old(w))).collect(),
@@ -265,26 +276,27 @@ impl Stage {
     async fn start(
         &mut self,
         streamer: &Streamer,
+        op: &Op,
         job: &Job<'_, '_>,
         range: Range<usize>,
         writes: &mut [Option<SliceMut<'_>>],
     ) -> Result<(), Error> {
-        let op = &*job.op.definition().name;
+        let name = job.signature.name();
         let bytes = |is_mask: bool| window_bytes(job, range.len(), is_mask);
         for (i, pair) in &self.reads {
-            fill(&pair.host, &job.read_bytes(*i, &range)).map_err(|e| mapping_failed(op, &e))?;
+            fill(&pair.host, &job.read_bytes(*i, &range)).map_err(|e| mapping_failed(name, &e))?;
         }
         for (w, buffer) in &self.old {
             if let Some(write) = &mut writes[*w] {
                 let part = write.part(range.start, range.end);
-                fill(buffer, part.shared().bytes()).map_err(|e| mapping_failed(op, &e))?;
+                fill(buffer, part.shared().bytes()).map_err(|e| mapping_failed(name, &e))?;
             }
         }
         if self.bound.as_ref().is_none_or(|(len, _)| *len != range.len()) {
-            self.bound = Some((range.len(), self.bind(streamer, job, range.len()).await?));
+            self.bound = Some((range.len(), self.bind(streamer, op, job, range.len()).await?));
         }
         let Some((_, bound)) = &self.bound else { return Ok(()) };
-        let in_flight = caught(streamer.kernels.device(), op, || {
+        let in_flight = caught(streamer.kernels.device(), name, || {
             let uploads: Vec<_> = self
                 .reads
                 .iter()
@@ -294,7 +306,7 @@ impl Stage {
             for buffer in &uploads {
                 buffer.unmap();
             }
-            let mut encoder = streamer.encoder(op);
+            let mut encoder = streamer.encoder(name);
             for (i, pair) in &self.reads {
                 let bytes = bytes(job.is_mask_read(*i));
                 encoder.copy_buffer_to_buffer(&pair.host, 0, &pair.device, 0, bytes);
@@ -314,22 +326,28 @@ impl Stage {
             streamer.submit(encoder, &uploads.chain(downloads).collect::<Vec<_>>())
         })
         .await?;
-        streamer.health.check(op)?;
+        streamer.health.check(name)?;
         self.in_flight = Some(in_flight);
         Ok(())
     }
 
-    async fn bind(&self, streamer: &Streamer, job: &Job<'_, '_>, len: usize) -> Result<Bound, Error> {
-        let definition = job.op.definition();
+    async fn bind(
+        &self,
+        streamer: &Streamer,
+        op: &Op,
+        job: &Job<'_, '_>,
+        len: usize,
+    ) -> Result<Bound, Error> {
+        let signature = job.signature;
         let reads =
-            (0..definition.read_count()).map(|i| operand(&self.reads, i, len, job.is_mask_read(i))).collect();
-        let writes = (0..definition.write_count())
+            (0..signature.read_count()).map(|i| operand(&self.reads, i, len, job.is_mask_read(i))).collect();
+        let writes = (0..signature.write_count())
             .map(|w| {
                 let write = operand(&self.writes, w, len, job.is_mask_write(w))?;
                 Some(if self.old.iter().any(|(old, _)| *old == w) { write.accumulate() } else { write })
             })
             .collect();
-        let args: Args<Operand, Operand> = Args::new(job.op, reads, writes);
+        let args: Args<Operand, Operand> = Args::new(op, reads, writes);
         streamer.kernels.bind_async(Args { dtype: Some(job.dtype), ..args }).await
     }
 
@@ -342,10 +360,10 @@ impl Stage {
         writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
     ) -> Result<(), Error> {
-        let op = &*job.op.definition().name;
+        let name = job.signature.name();
         let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
-        in_flight.wait(streamer, op, wait).await?;
-        for (w, view) in &results(op, &self.writes)? {
+        in_flight.wait(streamer, name, wait).await?;
+        for (w, view) in &results(name, &self.writes)? {
             let Some(write) = &mut writes[*w] else { continue };
             // Windows begin with a word of a mask.
             let (start, end) = if job.is_mask_write(*w) {
@@ -357,7 +375,7 @@ impl Stage {
         }
         // The results are out: what a loss says of this comes too late to matter.
         let unmap = || self.writes.iter().for_each(|(_, pair)| pair.host.unmap());
-        drop(caught(streamer.kernels.device(), op, unmap).await);
+        drop(caught(streamer.kernels.device(), name, unmap).await);
         Ok(())
     }
 }
@@ -408,13 +426,14 @@ struct Whole {
 impl Whole {
     async fn new(
         streamer: &Streamer,
+        op: &Op,
         job: &Job<'_, '_>,
-        needed: &[usize],
+        needed: Reads,
         outputs: Outputs,
         writes: &[Option<SliceMut<'_>>],
     ) -> Result<Self, Error> {
-        let definition = job.op.definition();
-        let label = format!("elemgrad {} sums", definition.name);
+        let signature = job.signature;
+        let label = format!("elemgrad {} sums", signature.name());
         let upload = |bytes: &[u8], usage| {
             let buffer =
                 streamer.buffer(&label, (bytes.len() as u64).max(WORD), Usage::STORAGE | usage, true);
@@ -423,8 +442,8 @@ impl Whole {
             buffer.unmap();
             buffer
         };
-        let (reads, writes, nothing) = caught(streamer.kernels.device(), &definition.name, || {
-            let read = |i: &usize| Some((*i, upload(job.reads[*i]?.bytes(), Usage::empty())));
+        let (reads, writes, nothing) = caught(streamer.kernels.device(), signature.name(), || {
+            let read = |i: usize| Some((i, upload(job.reads[i]?.bytes(), Usage::empty())));
             let write = |w: usize| {
                 let device = upload(writes[w].as_ref()?.shared().bytes(), Usage::COPY_SRC);
                 let host = streamer.buffer(&label, device.size(), Usage::MAP_READ | Usage::COPY_DST, false);
@@ -450,9 +469,9 @@ impl Whole {
             Some(if write.accumulate { operand.accumulate() } else { operand })
         };
         let args: Args<Operand, Operand> = Args::new(
-            job.op,
-            (0..=definition.upstream()).map(operand).collect(),
-            (0..definition.write_count()).map(output).collect(),
+            op,
+            (0..=signature.upstream()).map(operand).collect(),
+            (0..signature.write_count()).map(output).collect(),
         );
         let bound = streamer.kernels.bind_async(Args { dtype: Some(job.dtype), ..args }).await?;
         Ok(Self { bound, writes })
@@ -465,9 +484,9 @@ impl Whole {
         writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
     ) -> Result<(), Error> {
-        let op = &*job.op.definition().name;
-        let in_flight = caught(streamer.kernels.device(), op, || {
-            let mut encoder = streamer.encoder(op);
+        let name = job.signature.name();
+        let in_flight = caught(streamer.kernels.device(), name, || {
+            let mut encoder = streamer.encoder(name);
             self.bound.encode(&mut encoder);
             for (_, pair) in &self.writes {
                 encoder.copy_buffer_to_buffer(&pair.device, 0, &pair.host, 0, pair.host.size());
@@ -476,8 +495,8 @@ impl Whole {
             streamer.submit(encoder, &downloads.collect::<Vec<_>>())
         })
         .await?;
-        in_flight.wait(streamer, op, wait).await?;
-        for (w, view) in &results(op, &self.writes)? {
+        in_flight.wait(streamer, name, wait).await?;
+        for (w, view) in &results(name, &self.writes)? {
             if let Some(write) = &mut writes[*w] {
                 copy_out(view, write.bytes());
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::{Bound, scope::caught, stream::wait_for};
-use crate::{Error, plan::WORD};
+use crate::{error::Error, plan::WORD};
 
 /// Bytes that are uploaded or read back at a time.
 const PIECE: usize = 64 << 20;

@@ -1,480 +1,566 @@
-//! What an op is, the list of built-in ops, and the arguments of a call.
-//!
-//! An op has inputs (`x`, `y`), an output `z`, an upstream gradient `dz`, and a gradient for each input (`dx`, `dy`).
-//! Everything else (kernels, CPU path, checks, benches, plots) is derived from its [`Definition`] and its scalar twin.
+//! Ops: what is computed for each element, and its gradients.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    fmt::{Debug, Formatter},
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
-pub use crate::cpu::block::Block;
-use crate::{DType, Error};
+use crate::{
+    blocks::Id,
+    compile::{
+        Programs,
+        bounds::Bounds,
+        wgsl::{mask, signature},
+    },
+    cpu::{block::Block, compute::Compute},
+    dtype::DType,
+    error::Error,
+    expr::{
+        Arithmetic, Expr,
+        definition::Definition,
+        graph::{Failure, Function, MAX_NODES},
+        walk::Algebra,
+    },
+    shader,
+    signature::{MAX_INPUTS, MAX_OUTPUTS, Signature, enclosure::Enclosure},
+};
 
-mod args;
-mod enclosure;
-pub mod modulo;
-pub mod spiky;
-mod traffic;
+pub(crate) mod args;
+#[cfg(test)]
+mod tests;
 
-pub use args::{Args, IntoArgs};
-pub(crate) use args::{Call, Given, Operands, Write, check, mask_words};
-pub use enclosure::{Enclosure, Reason};
-pub(crate) use enclosure::{above, below};
-pub use traffic::Traffic;
-
-/// The name of the upstream gradient, an operand of every op.
-pub const UPSTREAM: &str = "dz";
-
-/// The most inputs of an op.
-pub const MAX_INPUTS: usize = 8;
-
-/// The most outputs of an op.
-pub const MAX_OUTPUTS: usize = 16;
-
-/// The built-in ops, `spiky` and `mod`: what the command, the benches and the tests go through.
-pub static BUILT_IN: [&dyn Op; 2] = [&spiky::Spiky, &modulo::Mod];
-
-/// The built-in op of that name (`mod`, not `modulo`); `None` where there is none.
-pub fn find(name: &str) -> Option<&'static dyn Op> {
-    BUILT_IN.into_iter().find(|op| op.definition().name == name)
-}
-
-/// An elementwise op with gradients.
+/// An elementwise op: an expression, the gradients that follow from it or that you write, and all that follows from these:
+/// kernels, the CPU path, storage types, broadcasting, checks and benches.
 ///
-/// Operands are numbered: reads are the inputs in order, then the upstream gradient, then the saved mask where the op has
-/// one; writes are `z`, the gradient of each input, and what else the op gives.
-///
-/// An op of your own is its WGSL on bits and a scalar twin, and then runs on every device, in every storage type and
-/// layout:
+/// A clone is the same op, and costs nothing. Two ops are equal if one is a clone of the other.
 ///
 /// ```
-/// use elemgrad::{DType, Op, Runner, op::{Definition, OutputDefinition}};
-///
-/// /// |x|; its gradient is dz with the sign of x.
-/// struct Abs(Definition);
-///
-/// impl Abs {
-///     fn new() -> Self {
-///         Self(Definition {
-///             name: "abs".into(),
-///             inputs: vec!["x".into()],
-///             functions: vec![],
-///             lets: vec![("sign".into(), "x & 0x80000000u".into())],
-///             outputs: vec![
-///                 OutputDefinition::z("x ^ sign", "|x|"),
-///                 OutputDefinition::gradient("x", "dz ^ sign", "dz where x >= 0, else -dz"),
-///             ],
-///         })
-///     }
-/// }
-///
-/// impl Op for Abs {
-///     fn definition(&self) -> &Definition {
-///         &self.0
-///     }
-///
-///     fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
-///         let sign = reads[0].to_bits() & 0x8000_0000;
-///         writes[0] = reads[0].abs();
-///         writes[1] = f32::from_bits(reads[1].to_bits() ^ sign);
-///     }
-/// }
+/// use elemgrad::{Op, Runner};
 ///
 /// # fn main() -> Result<(), elemgrad::Error> {
-/// let (z, gradients) = Runner::auto().fused(&Abs::new(), &[&[-2.0, 3.0]], &[1.0, 1.0])?;
-/// assert_eq!((z, &gradients[0]), (vec![2.0, 3.0], &vec![-1.0, 1.0]));
+/// let square = Op::new("square", ["x"], |[x]| x * x)?;
+/// assert_eq!(Runner::cpu().backward(&square, &[&[3.0]], &[1.0])?, [[6.0]]);
+///
+/// // A step has no gradient to learn from. A surrogate stands in for it.
+/// let step = Op::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
+///     .with_gradient("x", |[x], _, dz| dz / ((x.abs() + 1.0) * (x.abs() + 1.0)))?;
+/// assert_eq!(Runner::cpu().fused(&step, &[&[1.0]], &[1.0])?, (vec![1.0], vec![vec![0.25]]));
+///
+/// // Ops compose into one kernel, with gradients for every input.
+/// let both = Op::new("both", ["x", "y"], |[x, y]| step.call([square.call([x]) - y]) * 2.0)?;
+/// assert_eq!(Runner::cpu().forward(&both, &[&[3.0], &[8.0]])?, [2.0]);
 /// # Ok(())
 /// # }
 /// ```
-pub trait Op: Send + Sync {
-    /// Names and WGSL.
-    fn definition(&self) -> &Definition;
+#[derive(Clone)]
+pub struct Op(Arc<Inner>);
 
-    /// All outputs of one element: the oracle that everything else is compared with.
+struct Inner {
+    signature: Signature,
+    behaviour: Arc<Behaviour>,
+    /// What a test puts in the place of the CPU path.
+    #[cfg(test)]
+    cpu_path: Option<Box<CpuPath>>,
+}
+
+#[cfg(test)]
+type CpuPath = dyn Fn(DType, Block) + Send + Sync;
+
+/// What an op computes.
+enum Behaviour {
+    Expression(Expression),
+    /// The scalar twin of WGSL that is written by hand.
+    Raw(Box<Twin>),
+}
+
+type Twin = dyn Fn(DType, &[f32], &mut [f32]) + Send + Sync;
+
+struct Expression {
+    definition: Definition,
+    arithmetic: Arithmetic,
+    /// The nodes of all outputs: `z`, the gradients, further outputs, and the condition that gates gradients.
+    results: Vec<Id>,
+    /// Which nodes these are computed from.
+    used: Vec<bool>,
+    programs: Programs,
+}
+
+impl Op {
+    /// The most inputs of an op.
+    pub const MAX_INPUTS: usize = MAX_INPUTS;
+    /// The most outputs of an op: `z`, the gradients, a mask, further outputs.
+    pub const MAX_OUTPUTS: usize = MAX_OUTPUTS;
+    /// The most nodes of an op's expression, gradients included.
+    pub const MAX_NODES: usize = MAX_NODES;
+    /// The most bytes of a WGSL text that is to be an op.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub const MAX_TEXT: usize = crate::expr::wgsl::MAX_TEXT;
+
+    /// An op of inputs of these names.
     ///
-    /// `reads` are the inputs and the upstream gradient, `writes` are all outputs, a mask's as 1 or 0. They are f32
-    /// whatever the storage type: the caller widens and rounds. `storage` is for an op that rounds on its way.
-    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]);
+    /// # Errors
+    /// [`Error::Name`] for names that WGSL or an op cannot have; [`Error::TooLarge`] for more than
+    /// [`MAX_INPUTS`](Op::MAX_INPUTS) inputs or [`MAX_NODES`](Op::MAX_NODES) nodes; [`Error::Arity`] for no inputs, and for
+    /// calls of ops with another number of arguments than they have.
+    pub fn new<const N: usize>(
+        name: impl Into<String>,
+        inputs: [&str; N],
+        z: impl for<'g> FnOnce([Expr<'g>; N]) -> Expr<'g>,
+    ) -> Result<Self, Error> {
+        let inputs = inputs.map(str::to_owned).to_vec();
+        let definition =
+            Definition::new(name.into(), inputs, |reads| Ok(z(std::array::from_fn(|i| reads[i]))))?;
+        Self::of(definition, Arithmetic::Native)
+    }
 
-    /// The wanted outputs of some elements, with the same bits as [`reference`](Op::reference): the CPU path.
+    /// An op of WGSL text. Its inputs are the parameters of `fn forward`. If there is an `fn d_x`, it is the gradient that
+    /// you write for the input `x`.
     ///
-    /// A block may lack operands that its [`outputs`](Block::outputs) do not need.
-    fn cpu(&self, storage: DType, block: Block) {
-        block.for_each(|reads, writes| self.reference(storage, reads, writes));
+    /// ```
+    /// use elemgrad::{Op, Runner};
+    ///
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let op = Op::from_wgsl("leaky", "
+    ///     const SLOPE = 0.01;
+    ///
+    ///     fn forward(x: f32, y: f32) -> f32 {
+    ///         let r = floor_mod(x, y);
+    ///         if r > 0.5 { return r * SLOPE; }
+    ///         return r;
+    ///     }
+    ///
+    ///     // A gradient is a function of the inputs, of z and of the upstream gradient, in which it is linear.
+    ///     fn d_y(x: f32, y: f32, z: f32, dz: f32) -> f32 {
+    ///         return dz * -floor_quotient(x, y);
+    ///     }
+    /// ")?;
+    /// assert_eq!(Runner::cpu().forward(&op, &[&[1.25], &[1.0]])?, [0.25]);
+    /// assert_eq!(Runner::cpu().backward(&op, &[&[1.25], &[1.0]], &[1.0])?, [[1.0], [-1.0]]);
+    ///
+    /// let error = Op::from_wgsl("wrong", "fn forward(x: f32) -> f32 {\n    return x +;\n}").unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "wrong: 2:15: expected expression, found \";\"\n        return x +;\n                  ^"
+    /// );
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// | WGSL | here |
+    /// |---|---|
+    /// | `f32`, `bool` | the only types; constants are folded as WGSL says, in the precision of their types |
+    /// | `let`, `var`, `const`, assignments, `alias` | as in WGSL |
+    /// | `if`, `else if`, `else`, early `return` | both branches are computed, and what is not taken is dropped, its gradient too |
+    /// | functions | are inlined; recursion is an error |
+    /// | `+ - * /`, unary `-`, `< <= > >= == !=`, `&& \|\| & \| !`, `select` | as in WGSL, with IEEE's special values |
+    /// | `x % y` | [`trunc_mod`](Expr::trunc_mod), exact |
+    /// | `abs min max floor ceil round trunc sqrt exp log sin cos tanh pow` | the [building blocks](crate::Primitive) |
+    /// | `clamp saturate sign step mix fma fract smoothstep inverseSqrt exp2 log2 tan sinh cosh asinh acosh atanh degrees radians length distance` | of building blocks, by the formulas of WGSL's text; `fma` rounds twice |
+    /// | `floor_mod(x, y)`, `floor_quotient(x, y)`, `trunc_mod(x, y)`, `round_to_storage(x)`, `spiky(x)` | not of WGSL: as the methods of [`Expr`] |
+    /// | everything else: loops, `switch`, integers, vectors, arrays, structs, bindings, attributes, pointers, derivatives, textures | an error, with line and column |
+    ///
+    /// A text has at most [`MAX_TEXT`](Op::MAX_TEXT) bytes and is at most 1000 operators and brackets deep. It is compiled
+    /// on a thread of its own, whose stack is large enough for that. There is no compiler for it on wasm, and so not this
+    /// function.
+    ///
+    /// # Errors
+    /// [`Error::Wgsl`] with the place of what cannot be understood, and as [`new`](Op::new).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn from_wgsl(name: impl Into<String>, text: &str) -> Result<Self, Error> {
+        crate::expr::wgsl::from_wgsl(&name.into(), text, |definition| {
+            Self::of(definition, Arithmetic::Native)
+        })
     }
 
-    /// Whether every device gives the bits of [`reference`](Op::reference). The CPU path does in any case.
-    fn is_exact(&self) -> bool {
-        true
+    /// An op of one WGSL expression. Its inputs are the names in it that are not called, in the order in which they appear.
+    ///
+    /// ```
+    /// use elemgrad::{Op, Runner};
+    ///
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let op = Op::from_expression("tooth", "floor_mod(t, 1.0) * gain")?;
+    /// assert_eq!(op.signature().inputs(), ["t", "gain"]);
+    /// assert_eq!(Runner::cpu().forward(&op, &[&[3.25], &[2.0]])?, [0.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`from_wgsl`](Op::from_wgsl), with line and column in the expression.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn from_expression(name: impl Into<String>, expression: &str) -> Result<Self, Error> {
+        let make = |definition| Self::of(definition, Arithmetic::Native);
+        crate::expr::wgsl::from_expression(&name.into(), expression, make)
     }
 
-    /// Where the outputs of one element may lie on a device: operands as those of [`reference`](Op::reference), and, as
-    /// there, not yet rounded to the storage type. Of an op that is exact, and unless told otherwise, at the reference.
-    fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
-        let mut values = [0.0; MAX_OUTPUTS];
-        let values = &mut values[..writes.len()];
-        self.reference(storage, reads, values);
-        for (write, value) in writes.iter_mut().zip(values) {
-            *write = Enclosure::Exact(*value);
+    /// An op of WGSL written by hand, and its scalar twin: what every device is compared with, and the CPU path.
+    ///
+    /// The twin gets the inputs and the upstream gradient of one element, and sets all outputs, a mask's as 1 or 0. They are
+    /// f32 whatever the storage type: the caller widens and rounds. [`check::self_test`](crate::check::self_test) compares
+    /// the two in every way to call the op. [`Signature::builder`] has an example.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] for WGSL that is longer or deeper than is compiled.
+    pub fn raw(
+        signature: Signature,
+        twin: impl Fn(DType, &[f32], &mut [f32]) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        shader::check_size(&signature)?;
+        Ok(Self::with(signature, Behaviour::Raw(Box::new(twin))))
+    }
+
+    pub(crate) fn of(definition: Definition, arithmetic: Arithmetic) -> Result<Self, Error> {
+        let function = &*definition.function;
+        function.graph.check(&definition.name)?;
+        let signature = signature(&definition, arithmetic)?;
+        let results: Vec<Id> = function.results().chain(mask(function)).collect();
+        let used = function.graph.used(results.iter().copied());
+        let programs = Programs::default();
+        let expression = Expression { definition, arithmetic, results, used, programs };
+        Ok(Self::with(signature, Behaviour::Expression(expression)))
+    }
+
+    fn with(signature: Signature, behaviour: Behaviour) -> Self {
+        Self(Arc::new(Inner {
+            signature,
+            behaviour: Arc::new(behaviour),
+            #[cfg(test)]
+            cpu_path: None,
+        }))
+    }
+
+    /// The same op with another CPU path, for tests of what must see that.
+    #[cfg(test)]
+    pub(crate) fn with_cpu_path(self, path: impl Fn(DType, Block) + Send + Sync + 'static) -> Self {
+        let (signature, behaviour) = (self.0.signature.clone(), self.0.behaviour.clone());
+        Self(Arc::new(Inner { signature, behaviour, cpu_path: Some(Box::new(path)) }))
+    }
+
+    /// The same op with other WGSL, of which its reference knows nothing, for tests of what must see that: each expression
+    /// as edited, and further functions.
+    ///
+    /// # Errors
+    /// As [`Signature::builder`].
+    #[doc(hidden)]
+    pub fn with_wgsl(&self, edit: impl Fn(&str) -> String, functions: &[&str]) -> Result<Self, Error> {
+        let functions = functions.iter().map(|function| function.to_string().into()).collect();
+        Ok(Self(Arc::new(Inner {
+            signature: self.signature().edited(edit, functions)?,
+            behaviour: self.0.behaviour.clone(),
+            #[cfg(test)]
+            cpu_path: None,
+        })))
+    }
+
+    /// The same op with a gradient that you write, from the inputs, `z` and the upstream gradient `dz`. It must be linear in
+    /// `dz`.
+    ///
+    /// ```
+    /// # use elemgrad::{Op, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// // Rounding to integers, with the gradient of the identity: a straight-through estimator.
+    /// let quantized = Op::new("quantized", ["x"], |[x]| x.round())?.with_gradient("x", |[_], _, dz| dz)?;
+    /// assert_eq!(Runner::cpu().fused(&quantized, &[&[1.7]], &[0.5])?, (vec![2.0], vec![vec![0.5]]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Name`] if no input has the name, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and as
+    /// [`new`](Op::new).
+    pub fn with_gradient<const N: usize>(
+        self,
+        input: &str,
+        gradient: impl for<'g> FnOnce([Expr<'g>; N], Expr<'g>, Expr<'g>) -> Expr<'g>,
+    ) -> Result<Self, Error> {
+        let Expression { definition, arithmetic, .. } = self.expression()?;
+        self.check_arity(N, "inputs of a gradient")?;
+        let definition = definition
+            .clone()
+            .with_gradient(input, |reads, z, dz| Ok(gradient(std::array::from_fn(|i| reads[i]), z, dz)))?;
+        Self::of(definition, *arithmetic)
+    }
+
+    /// The same op with a further output, from the inputs and `z`. It follows the gradients, and is written if a call asks
+    /// for it. It has no gradient.
+    ///
+    /// ```
+    /// use elemgrad::{Args, Op, Runner};
+    ///
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let op = Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?
+    ///     .with_output("q", |[x, y], _| x.floor_quotient(y))?;
+    /// let (mut z, mut q) = (vec![], vec![]);
+    /// let reads = vec![Some(&[-7.5_f32]), Some(&[2.0])];
+    /// Runner::cpu().run(Args::new(&op, reads, vec![Some(&mut z), None, None, Some(&mut q)]))?;
+    /// assert_eq!((z, q), (vec![0.5], vec![-4.0_f32]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Name`] for a name that an operand cannot have, [`Error::TooLarge`] for more than
+    /// [`MAX_OUTPUTS`](Op::MAX_OUTPUTS) outputs, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and as
+    /// [`new`](Op::new).
+    pub fn with_output<const N: usize>(
+        self,
+        name: impl Into<String>,
+        output: impl for<'g> FnOnce([Expr<'g>; N], Expr<'g>) -> Expr<'g>,
+    ) -> Result<Self, Error> {
+        let Expression { definition, arithmetic, .. } = self.expression()?;
+        self.check_arity(N, "inputs of an output")?;
+        let definition = definition
+            .clone()
+            .with_output(name.into(), |reads, z| Ok(output(std::array::from_fn(|i| reads[i]), z)))?;
+        Self::of(definition, *arithmetic)
+    }
+
+    /// The same op in an arithmetic. An op is made in [`Arithmetic::Native`].
+    ///
+    /// ```
+    /// use elemgrad::{Arithmetic, Error, Op};
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let ratio = Op::new("ratio", ["x", "y"], |[x, y]| x / y)?.with_arithmetic(Arithmetic::Exact)?;
+    /// assert_eq!(ratio.arithmetic(), Arithmetic::Exact);
+    /// let wave = Op::new("wave", ["x"], |[x]| x.sin())?.with_arithmetic(Arithmetic::Exact);
+    /// assert!(matches!(wave, Err(Error::Inexact { block: "sin", .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Inexact`] for exact arithmetic if the op has a building block without an exact form,
+    /// [`Error::NotExpression`] for an op made by [`raw`](Op::raw).
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Result<Self, Error> {
+        Self::of(self.expression()?.definition.clone(), arithmetic)
+    }
+
+    /// The op's name.
+    pub fn name(&self) -> &str {
+        self.signature().name()
+    }
+
+    /// Names, outputs and WGSL.
+    pub fn signature(&self) -> &Signature {
+        &self.0.signature
+    }
+
+    /// How devices compute it. WGSL written by hand counts as exact.
+    pub fn arithmetic(&self) -> Arithmetic {
+        match &*self.0.behaviour {
+            Behaviour::Expression(expression) => expression.arithmetic,
+            Behaviour::Raw(_) => Arithmetic::Exact,
         }
     }
-}
 
-/// [`Op::reference`] over a block of elements; a read that is an empty slice counts as zeros.
-pub fn reference_block<O: Op + ?Sized>(
-    op: &O,
-    storage: DType,
-    reads: &[&[f32]],
-    writes: &mut [Option<&mut [f32]>],
-) {
-    let len = len(writes);
-    let definition = op.definition();
-    let (mut r, mut w) = (vec![0.0; definition.upstream() + 1], vec![0.0; definition.write_count()]);
-    for i in 0..len {
-        for (slot, read) in r.iter_mut().zip(reads) {
-            *slot = read.get(i).copied().unwrap_or(0.0);
-        }
-        op.reference(storage, &r, &mut w);
-        for (write, value) in writes.iter_mut().zip(&w) {
-            if let Some(write) = write {
-                write[i] = *value;
+    /// Whether every device gives the bits of [`reference`](Op::reference). The CPU path always does.
+    pub fn is_exact(&self) -> bool {
+        self.arithmetic() == Arithmetic::Exact
+    }
+
+    /// Whether the gradient of an input is written, not derived.
+    pub fn is_written(&self, input: &str) -> bool {
+        let Behaviour::Expression(Expression { definition, .. }) = &*self.0.behaviour else { return true };
+        let mut all = definition.inputs.iter().zip(&definition.function.written);
+        all.any(|(name, written)| name == input && *written)
+    }
+
+    /// The op's value in another expression, with its gradients, in the arithmetic of the op that this becomes part of.
+    ///
+    /// Another number of arguments than the op has makes that op an [`Error::Arity`], and an op made by [`raw`](Op::raw) an
+    /// [`Error::NotExpression`].
+    ///
+    /// ```
+    /// # use elemgrad::{Op, Runner, ops::modulo};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let wrapped = Op::new("wrapped", ["x", "y"], |[x, y]| modulo().call([x, y]).spiky() * 2.0)?;
+    /// assert_eq!(Runner::cpu().forward(&wrapped, &[&[3.25], &[1.5]])?, [0.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn call<'g, const N: usize>(&self, arguments: [Expr<'g>; N]) -> Expr<'g> {
+        // Without arguments there is no graph to be part of, and no op is without inputs.
+        const { assert!(N > 0) };
+        let failure = match self.expression() {
+            Ok(expression) if N == self.signature().inputs().len() => {
+                return arguments[0].inlined(&expression.definition.function, &arguments);
             }
-        }
-    }
-}
-
-/// The length of a call: all its writes have it.
-pub(crate) fn len(writes: &[Option<&mut [f32]>]) -> usize {
-    writes.iter().flatten().map(|w| w.len()).next().unwrap_or(0)
-}
-
-/// The names of an op and its WGSL.
-///
-/// Values in WGSL are the bits of an f32, in a `u32`; a 16-bit operand is widened when loaded and rounded when stored.
-/// `lets` are computed in order, each only where a wanted output uses it; the expressions name inputs, `dz` and lets.
-/// What an output needs is read off its expression.
-///
-/// Besides the functions of its own an op may call those of `shaders/numeric/f32.wgsl`, and `storage_widen` and
-/// `storage_round`, which are of the call's storage type.
-#[derive(Clone, Debug)]
-pub struct Definition {
-    /// The op's name, an identifier.
-    pub name: Text,
-    /// The inputs' names, one letter each by convention; the gradient of `x` is named `dx`.
-    pub inputs: Vec<Text>,
-    /// WGSL functions that the expressions call, in order of dependence.
-    pub functions: Vec<Text>,
-    /// Shared work: name and expression.
-    pub lets: Vec<(Text, Text)>,
-    /// `z`, the gradient of each input, and whatever else the op can give.
-    pub outputs: Vec<OutputDefinition>,
-}
-
-/// A text of a definition.
-pub type Text = Cow<'static, str>;
-
-/// One output of an op.
-#[derive(Clone, Debug)]
-pub struct OutputDefinition {
-    /// Its name: `z`, `dx`.
-    pub name: Text,
-    /// What it is.
-    pub kind: Kind,
-    /// Its WGSL expression. That of a mask is the name of a let, a `bool`.
-    pub expression: Text,
-    /// Whether a gradient passes only where the op's mask is 1. Elsewhere it is `+0`, or is left alone where gradients are
-    /// added. Its expression is the name of a read.
-    pub gated: bool,
-    /// Its formula: what the documentation shows.
-    pub formula: Text,
-}
-
-/// What an output is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A number.
-    Value,
-    /// A gradient, of the shape of its input; it can be added to what is there.
-    Gradient,
-    /// A bit: element `i` is bit `i % 32` of word `i / 32`. Given back as an operand of that name, it stands for the let.
-    Mask,
-}
-
-impl OutputDefinition {
-    /// The output `z`.
-    pub fn z(expression: impl Into<Text>, formula: impl Into<Text>) -> Self {
-        Self::new("z", Kind::Value, expression, formula)
-    }
-
-    /// The gradient of an input.
-    pub fn gradient(input: &str, expression: impl Into<Text>, formula: impl Into<Text>) -> Self {
-        Self::new(format!("d{input}"), Kind::Gradient, expression, formula)
-    }
-
-    /// One more output that is a number.
-    pub fn value(name: impl Into<Text>, expression: impl Into<Text>, formula: impl Into<Text>) -> Self {
-        Self::new(name, Kind::Value, expression, formula)
-    }
-
-    /// The let `name`, a `bool`, as bits.
-    pub fn mask(name: impl Into<Text>, formula: impl Into<Text>) -> Self {
-        let name = name.into();
-        Self::new(name.clone(), Kind::Mask, name, formula)
-    }
-
-    /// A gradient that passes only where the op's mask is 1; its expression is the name of a read.
-    #[must_use]
-    pub fn gated(self) -> Self {
-        Self { gated: true, ..self }
-    }
-
-    fn new(name: impl Into<Text>, kind: Kind, expression: impl Into<Text>, formula: impl Into<Text>) -> Self {
-        let (name, expression, formula) = (name.into(), expression.into(), formula.into());
-        Self { name, kind, expression, gated: false, formula }
-    }
-}
-
-impl Definition {
-    /// At most [`MAX_INPUTS`] inputs, `z` and a gradient for each, and outputs that the op has, at least one.
-    pub(crate) fn check(&self, outputs: Outputs) -> Result<(), Error> {
-        let op = || self.name.to_string();
-        let (inputs, writes) = (self.inputs.len(), self.write_count());
-        let last = outputs.iter().last().ok_or_else(|| Error::NothingWanted { op: op() })?;
-        let count = |kind| self.outputs.iter().filter(|o| o.kind == kind).count();
-        let leading = self.outputs.iter().skip(1).take_while(|o| o.kind == Kind::Gradient).count();
-        let (gradients, masks) = (count(Kind::Gradient), count(Kind::Mask));
-        let right = |w: usize| !self.outputs[w].gated || self.mask().is_some() && self.copied(w).is_some();
-        let ungated = (0..writes).filter(|w| !right(*w)).count();
-        let counts = [
-            ("inputs in its definition", inputs, inputs.min(MAX_INPUTS)),
-            ("gradients behind z in its definition", leading, inputs),
-            ("gradients in its definition", gradients, inputs),
-            ("masks in its definition", masks, masks.min(1)),
-            ("outputs in its definition", writes, writes.max(1 + inputs).min(MAX_OUTPUTS)),
-            ("gated outputs without a mask or of a value of their own", ungated, 0),
-            ("outputs", (last + 1).max(writes), writes),
-        ];
-        match counts.into_iter().find(|(_, got, need)| got != need) {
-            Some((what, got, need)) => Err(Error::Arity { op: op(), what, got, need }),
-            None => Ok(()),
-        }
-    }
-
-    /// The names of all reads: inputs, then the upstream gradient, then the saved mask where the op has one.
-    pub fn read_names(&self) -> impl Iterator<Item = &str> {
-        self.inputs.iter().map(|i| &**i).chain([UPSTREAM]).chain(self.mask_name())
-    }
-
-    /// How many reads there are.
-    pub fn read_count(&self) -> usize {
-        self.inputs.len() + 1 + usize::from(self.mask().is_some())
-    }
-
-    /// The number of the upstream gradient among the reads.
-    pub fn upstream(&self) -> usize {
-        self.inputs.len()
-    }
-
-    /// The output that is a mask; read back, it is the last read.
-    pub fn mask(&self) -> Option<usize> {
-        self.outputs.iter().position(|o| o.kind == Kind::Mask)
-    }
-
-    /// Whether all these outputs are gradients that a saved mask gates, without the inputs.
-    pub fn gated_by_mask(&self, outputs: Outputs) -> bool {
-        self.mask().is_some() && outputs.iter().all(|w| self.outputs.get(w).is_some_and(|o| o.gated))
-    }
-
-    /// How many writes there are.
-    pub fn write_count(&self) -> usize {
-        self.outputs.len()
-    }
-
-    /// The name of write `i`.
-    pub fn write_name(&self, write: usize) -> &str {
-        &self.outputs[write].name
-    }
-
-    /// The input of which write `i` is the gradient.
-    pub fn gradient_of(&self, write: usize) -> Option<usize> {
-        if self.outputs[write].kind == Kind::Gradient { write.checked_sub(1) } else { None }
-    }
-
-    /// The read whose bits write `i` has, everywhere or where its gate is open.
-    pub(crate) fn copied(&self, write: usize) -> Option<usize> {
-        let mut reads = self.read_names().take(1 + self.upstream());
-        reads.position(|name| name == self.outputs[write].expression)
-    }
-
-    /// The read that write `i` equals, bit for bit, where there is one: a caller may alias it and write nothing.
-    pub fn alias(&self, write: usize) -> Option<usize> {
-        if self.outputs[write].gated { None } else { self.copied(write) }
-    }
-
-    /// The name of the mask.
-    pub(crate) fn mask_name(&self) -> Option<&str> {
-        self.mask().map(|w| &*self.outputs[w].name)
-    }
-
-    /// Everything that a set of outputs uses: reads and lets. With `from_mask` the mask is read, not computed. Each call
-    /// asks, so it is a tree: of few names faster than to hash one.
-    fn used(&self, outputs: Outputs, from_mask: bool) -> BTreeSet<&str> {
-        let wanted = || outputs.iter().map(|w| &self.outputs[w]);
-        let mut used: BTreeSet<&str> = wanted().flat_map(|o| identifiers(&o.expression)).collect();
-        used.extend(self.mask_name().filter(|_| wanted().any(|o| o.gated)));
-        let mask = self.mask_name().filter(|_| from_mask);
-        for (name, expression) in self.lets.iter().rev() {
-            if used.contains(&**name) && mask != Some(&**name) {
-                used.extend(identifiers(expression));
-            }
-        }
-        used
-    }
-
-    /// The numbers of the reads that a set of outputs needs, of which there is one at least: what is the same
-    /// everywhere still has a length. With `from_mask` the mask is one, where it is used at all.
-    pub fn reads_for(&self, outputs: Outputs, from_mask: bool) -> Vec<usize> {
-        let used = self.used(outputs, from_mask);
-        let reads = self.read_names().enumerate().take(self.upstream() + 1 + usize::from(from_mask));
-        let reads: Vec<usize> = reads.filter(|(_, name)| used.contains(name)).map(|(i, _)| i).collect();
-        let has_gradients = outputs.iter().any(|w| self.gradient_of(w).is_some());
-        let for_length = if has_gradients { self.upstream() } else { 0 };
-        if reads.is_empty() { vec![for_length] } else { reads }
-    }
-
-    /// The lets that a set of outputs needs.
-    pub fn lets_for(&self, outputs: Outputs, from_mask: bool) -> Vec<(&str, &str)> {
-        let used = self.used(outputs, from_mask);
-        let mask = self.mask_name().filter(|_| from_mask);
-        let lets = self.lets.iter().map(|(name, expression)| (&**name, &**expression));
-        lets.filter(|(name, _)| used.contains(name) && mask != Some(*name)).collect()
-    }
-
-    /// What a pass can write: all that is no gradient, all gradients, aliases too, or both.
-    pub fn all_outputs(&self, pass: Pass) -> Outputs {
-        let wanted = |o: &OutputDefinition| match pass {
-            Pass::Forward => o.kind != Kind::Gradient,
-            Pass::Backward => o.kind == Kind::Gradient,
-            Pass::Fused => true,
+            Ok(_) => Failure::Arity { op: self.name().into(), got: N, need: self.signature().inputs().len() },
+            Err(error) => Failure::Other(error),
         };
-        Outputs::present(self.outputs.iter().map(wanted))
+        arguments[0].failed(failure)
     }
 
-    /// `z`, or the gradients that are no alias, or both: what a pass writes unless told otherwise. Where all gradients
-    /// are aliases, backward writes them.
-    pub fn outputs(&self, pass: Pass) -> Outputs {
-        let wanted = |w| self.gradient_of(w).is_some() && self.alias(w).is_none();
-        let gradients = Outputs::present((0..self.write_count()).map(wanted));
-        match pass {
-            Pass::Forward => Outputs::Z,
-            Pass::Backward if gradients.is_empty() => self.all_outputs(pass),
-            Pass::Backward => gradients,
-            Pass::Fused => Outputs::Z | gradients,
+    /// The gradient with respect to an input as an op, which has gradients again. Its inputs are those of this op and the
+    /// upstream gradient, named `upstream`, or `upstream_2` if that is taken.
+    ///
+    /// A gradient that is written is differentiated as it is written. The `z` in it counts as the expression that it is.
+    ///
+    /// ```
+    /// # use elemgrad::{Op, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let slope = Op::new("cube", ["x"], |[x]| x * x * x)?.derivative("x")?;
+    /// // 3 x^2, and how that changes with x: 6 x.
+    /// let inputs: [&[f32]; 2] = [&[2.0], &[1.0]];
+    /// assert_eq!(Runner::cpu().forward(&slope, &inputs)?, [12.0]);
+    /// assert_eq!(Runner::cpu().backward(&slope, &inputs, &[1.0])?[0], [12.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Name`] if no input has the name, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and as
+    /// [`new`](Op::new) if it is too large or has too many inputs.
+    pub fn derivative(&self, input: &str) -> Result<Self, Error> {
+        let Expression { definition, arithmetic, .. } = self.expression()?;
+        Self::of(definition.derivative(input)?, *arithmetic)
+    }
+
+    /// The directional derivative as an op. Its inputs are those of this op and a tangent for each, named `tangent_x`.
+    ///
+    /// A gradient that is written is taken to be linear in the upstream gradient, as a gradient is: then what it gives for
+    /// a tangent in the place of that is the tangent's part.
+    ///
+    /// ```
+    /// # use elemgrad::{Op, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let along = Op::new("product", ["x", "y"], |[x, y]| x * y)?.jvp()?;
+    /// // At (2, 3) along (1, 10): 3 + 20.
+    /// assert_eq!(Runner::cpu().forward(&along, &[&[2.0], &[3.0], &[1.0], &[10.0]])?, [23.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and as [`new`](Op::new): with more than four inputs it
+    /// has too many.
+    pub fn jvp(&self) -> Result<Self, Error> {
+        let Expression { definition, arithmetic, .. } = self.expression()?;
+        Self::of(definition.directional(), *arithmetic)
+    }
+
+    /// All outputs of one element on the CPU: the oracle that every device is compared with.
+    ///
+    /// `reads` are the inputs and the upstream gradient, `writes` are all outputs, a mask's as 1 or 0. They are f32 whatever
+    /// the storage type: the caller widens and rounds. The storage type is for an op that rounds on its way.
+    pub fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        self.element(storage, reads, writes);
+    }
+
+    /// Where the outputs of one element may lie on a device: operands as those of [`reference`](Op::reference), not yet
+    /// rounded to the storage type. Those of an op that is exact lie at the reference.
+    pub fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
+        let Behaviour::Expression(Expression { definition, arithmetic, results, used, .. }) =
+            &*self.0.behaviour
+        else {
+            let mut values = [0.0; MAX_OUTPUTS];
+            let values = &mut values[..writes.len()];
+            self.element(storage, reads, values);
+            writes.iter_mut().zip(values).for_each(|(write, value)| *write = Enclosure::Exact(*value));
+            return;
+        };
+        let mut bounds = Bounds { arithmetic: *arithmetic, storage, reads };
+        let values = definition.function.graph.evaluate(used, &mut bounds);
+        for (write, result) in writes.iter_mut().zip(results) {
+            *write = values[result.index()].enclosure;
         }
     }
 
-    /// The pass that computes a set of outputs.
-    pub fn pass(&self, outputs: Outputs) -> Pass {
-        let gradients = outputs & self.all_outputs(Pass::Backward);
-        match (gradients.is_empty(), gradients == outputs) {
-            (true, _) => Pass::Forward,
-            (_, true) => Pass::Backward,
-            _ => Pass::Fused,
+    /// The graph, if the op is an expression.
+    pub(crate) fn function(&self) -> Option<&Function> {
+        Some(&self.expression().ok()?.definition.function)
+    }
+
+    fn expression(&self) -> Result<&Expression, Error> {
+        match &*self.0.behaviour {
+            Behaviour::Expression(expression) => Ok(expression),
+            Behaviour::Raw(_) => Err(Error::NotExpression { op: self.name().to_owned() }),
+        }
+    }
+
+    fn check_arity(&self, got: usize, what: &'static str) -> Result<(), Error> {
+        let need = self.signature().inputs().len();
+        if got == need { Ok(()) } else { Err(Error::Arity { op: self.name().to_owned(), what, got, need }) }
+    }
+}
+
+/// An expression in f32.
+struct Reference<'r> {
+    storage: DType,
+    reads: &'r [f32],
+}
+
+impl Algebra for Reference<'_> {
+    type Value = f32;
+
+    fn read(&mut self, read: usize) -> f32 {
+        self.reads[read]
+    }
+
+    fn number(&mut self, value: f32) -> f32 {
+        value
+    }
+
+    fn apply(
+        &mut self,
+        _: Id,
+        primitive: crate::blocks::Primitive,
+        operands: [Id; 3],
+        values: &[f32],
+    ) -> f32 {
+        primitive.compute(self.storage, operands.map(|id| values[id.index()]))
+    }
+}
+
+impl Compute for Op {
+    fn signature(&self) -> &Signature {
+        &self.0.signature
+    }
+
+    fn element(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
+        match &*self.0.behaviour {
+            Behaviour::Raw(twin) => twin(storage, reads, writes),
+            Behaviour::Expression(Expression { definition, results, used, .. }) => {
+                let values = definition.function.graph.evaluate(used, &mut Reference { storage, reads });
+                writes.iter_mut().zip(results).for_each(|(write, id)| *write = values[id.index()]);
+            }
+        }
+    }
+
+    fn block(&self, storage: DType, block: Block) {
+        #[cfg(test)]
+        if let Some(path) = &self.0.cpu_path {
+            return path(storage, block);
+        }
+        match &*self.0.behaviour {
+            Behaviour::Raw(twin) => block.for_each(|reads, writes| twin(storage, reads, writes)),
+            Behaviour::Expression(Expression { definition, results, programs, .. }) => {
+                programs.run(&definition.function.graph, results, storage, block);
+            }
         }
     }
 }
 
-/// The identifiers of an expression, members (after a dot) left out.
-pub(crate) fn identifiers(expression: &str) -> impl Iterator<Item = &str> {
-    expression
-        .split(|c: char| c.is_ascii() && !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
-        .filter_map(|word| word.split('.').next())
-        .filter(|word| !word.is_empty())
-}
-
-/// One of the three passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pass {
-    /// `z`.
-    Forward,
-    /// The gradients.
-    Backward,
-    /// Both, in one dispatch that reads every input once.
-    Fused,
-}
-
-impl Pass {
-    /// All passes.
-    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::Backward, Pass::Fused];
-
-    /// Its name: `forward`, `backward`, `fused`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pass::Forward => "forward",
-            Pass::Backward => "backward",
-            Pass::Fused => "fused",
-        }
+impl PartialEq for Op {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-/// A set of outputs: `z` and the gradients that a call wants. What is not wanted is neither computed nor written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Outputs(u16);
+impl Eq for Op {}
 
-impl Outputs {
-    /// The empty set.
-    pub const NONE: Self = Self(0);
-    /// The op's output.
-    pub const Z: Self = Self(1);
-
-    /// The gradient of input `i`; no op has an input from [`MAX_INPUTS`] on.
-    pub const fn gradient(i: usize) -> Self {
-        if i < MAX_INPUTS { Self(2 << i) } else { Self::NONE }
-    }
-
-    /// Write `i` of the op alone.
-    pub const fn of(write: usize) -> Self {
-        if write < MAX_OUTPUTS { Self(1 << write) } else { Self::NONE }
-    }
-
-    /// The set of those writes of an op (0 is `z`, 1 the first gradient) that are present.
-    pub fn present(writes: impl IntoIterator<Item = bool>) -> Self {
-        let writes = writes.into_iter().take(MAX_OUTPUTS).enumerate();
-        writes.fold(Self::NONE, |all, (i, p)| all | Self(u16::from(p) << i))
-    }
-
-    /// This set and another.
-    #[must_use]
-    pub const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether write `i` of the op is in the set.
-    pub const fn contains(self, write: usize) -> bool {
-        write < MAX_OUTPUTS && self.0 >> write & 1 == 1
-    }
-
-    /// Whether nothing is wanted.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The writes in the set, in order.
-    pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MAX_OUTPUTS).filter(move |w| self.contains(*w))
+impl Hash for Op {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
     }
 }
 
-impl std::ops::BitOr for Outputs {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        self.and(other)
-    }
-}
-
-impl std::ops::BitAnd for Outputs {
-    type Output = Self;
-
-    fn bitand(self, other: Self) -> Self {
-        Self(self.0 & other.0)
+/// The name, the inputs and the formula of `z`.
+impl Debug for Op {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        let z = self.signature().outputs().first().map_or("", |z| &z.formula);
+        write!(f, "Op {}({}) = {z}", self.name(), self.signature().inputs().join(", "))
     }
 }

@@ -5,8 +5,10 @@ use super::{
     Plan, Reach, Request, Slot, Source, WORD, base, bind_of, in_place,
 };
 use crate::{
-    DType, Error, Outputs,
+    dtype::DType,
+    error::Error,
     shape::{Collapsed, collapse, count, extent, is_contiguous},
+    signature::outputs::Outputs,
 };
 
 /// Elements of a window that is too small to be worth a dispatch, unless a binding holds no more.
@@ -43,8 +45,8 @@ pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outpu
 /// however it is cut into windows: only an output in place of an input shares that one's in all of them.
 pub(super) fn bindings_suffice(request: &Request, outputs: Outputs, sum: Option<usize>) -> bool {
     let needed = sum.map_or(outputs, |w| outputs | Outputs::of(w));
-    let reads = request.call.reads_for(request.definition, needed);
-    let reads: Vec<Operand> = reads.into_iter().filter_map(|i| request.read(i)).collect();
+    let reads = request.call.reads_for(request.signature, needed);
+    let reads: Vec<Operand> = reads.iter().filter_map(|i| request.read(i)).collect();
     let apart = |o: &Operand| !reads.iter().any(|r| r.memory == o.memory && in_place(request, o, r));
     let writes = outputs.iter().filter_map(|w| request.write(w)).filter(apart).count();
     let bindings = reads.len() + writes + usize::from(sum.is_some());
@@ -74,12 +76,8 @@ fn starts_within_a_word(operand: &Operand) -> bool {
 
 /// The output of `first` that lies in place of an input of `second`.
 fn overwrites(request: &Request, first: Outputs, second: Outputs) -> Option<String> {
-    let reads: Vec<Operand> = request
-        .call
-        .reads_for(request.definition, second)
-        .into_iter()
-        .filter_map(|i| request.read(i))
-        .collect();
+    let reads: Vec<Operand> =
+        request.call.reads_for(request.signature, second).iter().filter_map(|i| request.read(i)).collect();
     let writes = first.iter().filter_map(|w| request.write(w));
     let over = |w: &Operand| reads.iter().any(|r| r.memory == w.memory && in_place(request, w, r));
     writes.filter(over).map(|w| w.name).next()

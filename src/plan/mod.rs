@@ -8,22 +8,22 @@
 //! that the window reaches, and the kernel adds the rest, the operand's *base*.
 
 use crate::{
-    DType, Error, Outputs,
-    op::{Call, Definition, Kind, Write},
+    call::check::{Call, Write},
+    dtype::DType,
+    error::Error,
+    signature::{OutputKind, Signature, outputs::Outputs},
 };
 
 mod elementwise;
-mod stream;
+pub(crate) mod stream;
 mod sums;
 
-pub(crate) use stream::{STREAM_BYTES, STREAM_RING, stream_window};
-
 /// The most elements in one dispatch.
-pub const MAX_DISPATCH: u64 = 1 << 28;
+pub(crate) const MAX_DISPATCH: u64 = 1 << 28;
 /// Invocations in a workgroup.
-pub const WORKGROUP_SIZE: u32 = 256;
+pub(crate) const WORKGROUP_SIZE: u32 = 256;
 /// Elements that one workgroup computes: four for each invocation.
-pub const ELEMENTS_PER_WORKGROUP: u32 = 4 * WORKGROUP_SIZE;
+pub(crate) const ELEMENTS_PER_WORKGROUP: u32 = 4 * WORKGROUP_SIZE;
 /// A word: what storage is bound as.
 pub(crate) const WORD: u64 = 4;
 
@@ -48,7 +48,7 @@ impl Access {
 
 /// What a kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
+pub(crate) enum Form {
     /// Outputs of one element each.
     Elementwise(Access),
     /// Sums of which each invocation adds a block of terms one after the other: neighbouring sums lie side by side.
@@ -66,7 +66,7 @@ impl Form {
 
 /// Where an operand's element lies that belongs to an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Map {
+pub(crate) enum Map {
     /// At the index itself.
     Linear,
     /// By strides, the last of which is 1: four neighbours are a vector.
@@ -79,7 +79,7 @@ pub enum Map {
 
 /// What an operand holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Held {
+pub(crate) enum Held {
     /// Numbers of a storage type.
     Number(DType),
     /// Bits, 32 to a word.
@@ -98,7 +98,7 @@ impl Held {
 
 /// An operand of a kernel: one of the op's reads or writes, or partial sums.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KernelOperand {
+pub(crate) struct KernelOperand {
     /// Its name: `x`, `dz`, `z`, `dx`.
     pub name: String,
     /// Its number among the op's reads or writes.
@@ -115,7 +115,7 @@ pub struct KernelOperand {
 
 /// Whose functions a kernel calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
+pub(crate) enum Source {
     /// The op's; `true` where the mask is read, not computed.
     Op {
         /// The wanted outputs.
@@ -129,7 +129,7 @@ pub enum Source {
 
 /// A kernel: an op's outputs × storage type × layout × options. Equal ones have the same WGSL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// Whose functions it calls.
     pub source: Source,
     /// The storage type of the call.
@@ -153,7 +153,7 @@ impl Kernel {
     }
 
     /// The elementwise kernel that computes `outputs` on contiguous operands, each in a buffer of its own.
-    pub fn contiguous(definition: &Definition, outputs: Outputs, dtype: DType, access: Access) -> Self {
+    pub(crate) fn contiguous(signature: &Signature, outputs: Outputs, dtype: DType, access: Access) -> Self {
         let element = |is_mask: bool| if is_mask { Held::Bit } else { Held::Number(dtype) };
         let operand = |name: &str, index, write, is_mask| KernelOperand {
             name: name.to_owned(),
@@ -163,13 +163,13 @@ impl Kernel {
             map: Map::Linear,
             accumulate: false,
         };
-        let reads = definition
-            .reads_for(outputs, false)
-            .into_iter()
-            .filter_map(|i| Some(operand(definition.read_names().nth(i)?, i, false, false)));
-        let writes = outputs
+        let reads = signature
+            .reads(outputs, false)
             .iter()
-            .map(|w| operand(definition.write_name(w), w, true, definition.outputs[w].kind == Kind::Mask));
+            .filter_map(|i| Some(operand(signature.read_names().nth(i)?, i, false, false)));
+        let writes = outputs.iter().map(|w| {
+            operand(signature.write_name(w), w, true, signature.outputs()[w].kind == OutputKind::Mask)
+        });
         let operands: Vec<_> = reads.chain(writes).collect();
         let slots = (0..).zip(&operands).map(|(i, o)| Slot { operands: vec![i], write: o.write }).collect();
         let source = Source::Op { outputs, from_mask: false };
@@ -183,7 +183,7 @@ impl Kernel {
 /// bindings that overlap. So a buffer that is written is bound `read_write` throughout, and operands whose bound ranges
 /// would overlap there share a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// The operands' numbers.
     pub operands: Vec<usize>,
     /// Whether the binding is `read_write`.
@@ -339,7 +339,7 @@ pub(crate) struct Place {
 
 /// A call, and where its operands lie: what is planned.
 pub(crate) struct Request<'a> {
-    pub(crate) definition: &'a Definition,
+    pub(crate) signature: &'a Signature,
     pub(crate) call: &'a Call,
     pub(crate) dtype: DType,
     /// For each read and each write that is given.
@@ -382,7 +382,7 @@ type Reach = (i64, i64);
 
 impl Request<'_> {
     fn op(&self) -> String {
-        self.definition.name.to_string()
+        self.signature.name().to_owned()
     }
 
     fn element(&self, is_mask: bool) -> Held {
@@ -391,9 +391,9 @@ impl Request<'_> {
 
     fn read(&self, i: usize) -> Option<Operand> {
         let (place, layout) = (self.reads[i]?, self.call.reads[i].as_ref()?);
-        let element = self.element(self.definition.mask().is_some() && i > self.definition.upstream());
+        let element = self.element(self.signature.is_mask_read(i));
         Some(Operand {
-            name: self.definition.read_names().nth(i)?.to_owned(),
+            name: self.signature.read_names().nth(i)?.to_owned(),
             index: i,
             write: false,
             element,
@@ -407,9 +407,9 @@ impl Request<'_> {
 
     fn write(&self, i: usize) -> Option<Operand> {
         let (place, write) = (self.writes[i]?, self.call.writes[i].as_ref()?);
-        let element = self.element(self.definition.outputs[i].kind == Kind::Mask);
+        let element = self.element(self.signature.outputs()[i].kind == OutputKind::Mask);
         Some(Operand {
-            name: self.definition.write_name(i).to_owned(),
+            name: self.signature.write_name(i).to_owned(),
             index: i,
             write: true,
             element,
@@ -422,7 +422,7 @@ impl Request<'_> {
 
     /// The operands of a kernel that computes `outputs`, reads first.
     fn operands(&self, outputs: Outputs) -> Vec<Operand> {
-        let reads = self.call.reads_for(self.definition, outputs).into_iter().filter_map(|i| self.read(i));
+        let reads = self.call.reads_for(self.signature, outputs).iter().filter_map(|i| self.read(i));
         reads.chain(outputs.iter().filter_map(|i| self.write(i))).collect()
     }
 
@@ -494,7 +494,7 @@ pub(crate) fn plan(request: &Request) -> Result<Plan, Error> {
     // The last of the sums computes the other outputs on its way, where each has words of its own and the kernel bindings
     // for all.
     let carries = |outputs: Outputs| {
-        !request.definition.mask().is_some_and(|w| outputs.contains(w))
+        !request.signature.mask().is_some_and(|w| outputs.contains(w))
             && elementwise::bindings_suffice(request, outputs, reduced.last().copied())
     };
     let carried = match (whole.as_slice(), request.dtype) {

@@ -10,8 +10,10 @@ use super::{
     elementwise::{vector_map, vectors_fit},
 };
 use crate::{
-    DType, Error, Outputs,
+    dtype::DType,
+    error::Error,
     shape::{Collapsed, collapse, count, extent},
+    signature::outputs::Outputs,
 };
 
 /// Terms that an invocation adds in a step.
@@ -32,7 +34,7 @@ pub(super) fn partials(
     plan: &mut Plan,
 ) -> Result<Memory, Error> {
     let Some(output) = &request.call.writes[write] else {
-        let argument = request.definition.write_name(write).to_owned();
+        let argument = request.signature.write_name(write).to_owned();
         return Err(Error::Missing { op: request.op(), argument });
     };
     if request.call.len() == 0 {
@@ -41,8 +43,7 @@ pub(super) fn partials(
     }
     let outputs = Outputs::of(write) | carried;
     let source = Source::Op { outputs, from_mask: request.call.from_mask };
-    let reads =
-        request.call.reads_for(request.definition, outputs).into_iter().filter_map(|i| request.read(i));
+    let reads = request.call.reads_for(request.signature, outputs).iter().filter_map(|i| request.read(i));
     let operands = reads.chain(carried.iter().filter_map(|w| request.write(w))).collect();
     let mut level = Level::new(request, source, write, operands, &output.reduced);
     loop {
@@ -215,10 +216,10 @@ impl<'a> Level<'a> {
     /// What is wrong where no window fits: the read that reaches farthest, which also sets how far partial sums reach.
     fn too_far(&self) -> Error {
         let (request, call) = (self.request, &self.request.call);
-        let reads = call.reads_for(request.definition, Outputs::of(self.write));
+        let reads = call.reads_for(request.signature, Outputs::of(self.write));
         let reach =
             |o: &Operand| extent(&call.shape, &o.strides, 0).map_or(i64::MAX, |(low, high)| high - low);
-        match reads.into_iter().filter_map(|i| request.read(i)).max_by_key(reach) {
+        match reads.iter().filter_map(|i| request.read(i)).max_by_key(reach) {
             Some(read) => request.needs_copy(&read.name),
             None => Error::Limit {
                 op: request.op(),

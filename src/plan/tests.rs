@@ -20,9 +20,12 @@ use super::{
     Access, Bind, Dispatch, Form, Held, Kernel, Limits, Map, Memory, Place, Plan, Request, Source, WORD, plan,
 };
 use crate::{
-    DType, Error, Layout,
-    op::{BUILT_IN, Call, Definition, Given, check},
-    shader,
+    call::check::{Call, Given, check},
+    dtype::DType,
+    error::Error,
+    ops, shader,
+    shape::Layout,
+    signature::Signature,
 };
 
 /// What stands somewhere; `None` is a term that is not there.
@@ -81,7 +84,7 @@ type Lane = (u64, u64);
 
 /// A dispatch under way.
 struct Machine<'a> {
-    definition: &'a Definition,
+    signature: &'a Signature,
     limits: &'a Limits,
     kernel: &'a Kernel,
     dispatch: &'a Dispatch,
@@ -167,7 +170,7 @@ impl Machine<'_> {
             let value = match kernel.source {
                 Source::Partials => reads.values().next().copied(),
                 Source::Op { from_mask, .. } => {
-                    let needed = self.definition.reads_for(crate::Outputs::of(o.index), from_mask);
+                    let needed = self.signature.reads_for(crate::Outputs::of(o.index), from_mask);
                     output(
                         o.index,
                         &reads.iter().filter(|(r, _)| needed.contains(r)).map(|(r, v)| (*r, *v)).collect(),
@@ -253,7 +256,7 @@ fn coordinates(mut index: u64, sizes: &[u64], axes: usize) -> Vec<u64> {
 
 /// A call that was drawn, as the planner sees it.
 struct Case {
-    definition: &'static Definition,
+    signature: &'static Signature,
     call: Call,
     dtype: DType,
     reads: Vec<Option<Place>>,
@@ -262,13 +265,13 @@ struct Case {
 
 impl Case {
     fn new(drawn: &Drawn) -> Self {
-        let (definition, dtype) = (drawn.op().definition(), drawn.dtype());
-        let is_mask_read = |i: usize| i > definition.upstream();
-        let is_mask_write = |w: usize| definition.mask() == Some(w);
+        let (signature, dtype) = (drawn.op().signature(), drawn.dtype());
+        let is_mask_read = |i: usize| i > signature.upstream();
+        let is_mask_write = |w: usize| signature.mask() == Some(w);
         let given = |spot: &Option<Spot>, is_mask: bool, accumulate: bool| {
             let spot = spot.as_ref()?;
             let layout = (!is_mask).then(|| spot.layout.clone());
-            Some(Given { len: Some(spot.len() as u64), layout, accumulate })
+            Some(Given { len: Some(spot.len() as u64), layout, accumulate, whole: false })
         };
         let place = |spot: &Option<Spot>, is_mask: bool| {
             let spot = spot.as_ref()?;
@@ -280,8 +283,8 @@ impl Case {
         let given_writes: Vec<_> =
             writes.clone().map(|(w, s)| given(s, is_mask_write(w), drawn.added.contains(w))).collect();
         Self {
-            definition,
-            call: check(definition, &given_reads, &given_writes).expect("a right call"),
+            signature,
+            call: check(signature, &given_reads, &given_writes).expect("a right call"),
             dtype,
             reads: reads.map(|(i, s)| place(s, is_mask_read(i))).collect(),
             writes: writes.map(|(w, s)| place(s, is_mask_write(w))).collect(),
@@ -289,11 +292,11 @@ impl Case {
     }
 
     fn request<'a>(&'a self, limits: &'a Limits) -> Request<'a> {
-        let Self { definition, call, dtype, reads, writes } = self;
-        Request { definition, call, dtype: *dtype, reads, writes, limits }
+        let Self { signature, call, dtype, reads, writes } = self;
+        Request { signature, call, dtype: *dtype, reads, writes, limits }
     }
 
-    /// What the memories hold after the call, by its definition.
+    /// What the memories hold after the call, by its signature.
     fn expected(&self, drawn: &Drawn) -> Memories {
         let before = Memories::default();
         let mut after = Memories::default();
@@ -315,15 +318,15 @@ impl Case {
         for i in 0..shape.iter().product::<u64>() {
             let index = coordinates(i, shape.get(1..).unwrap_or_default(), shape.len());
             for w in drawn.outputs.iter() {
-                let needed = self.definition.reads_for(crate::Outputs::of(w), drawn.from_mask);
+                let needed = self.signature.reads_for(crate::Outputs::of(w), drawn.from_mask);
                 let read = |r: usize| {
                     let spot = drawn.reads[r].as_ref().expect("a read that is needed");
-                    before.get(at(spot, r > self.definition.upstream(), i as usize, &index))
+                    before.get(at(spot, r > self.signature.upstream(), i as usize, &index))
                 };
                 let value = output(w, &needed.into_iter().map(|r| (r, read(r))).collect());
                 let at = at(
                     drawn.writes[w].as_ref().expect("a place"),
-                    self.definition.mask() == Some(w),
+                    self.signature.mask() == Some(w),
                     i as usize,
                     &index,
                 );
@@ -344,7 +347,7 @@ impl Case {
 }
 
 /// Carries out a plan, and checks what every device asks for.
-fn carry_out(plan: &Plan, definition: &Definition, limits: &Limits) -> Memories {
+fn carry_out(plan: &Plan, signature: &Signature, limits: &Limits) -> Memories {
     let mut memories = Memories::default();
     let mut written = HashSet::new();
     for dispatch in &plan.dispatches {
@@ -370,7 +373,7 @@ fn carry_out(plan: &Plan, definition: &Definition, limits: &Limits) -> Memories 
         assert_eq!(names.len(), dispatch.params.len(), "{names:?}");
         let params = names.into_iter().zip(dispatch.params.iter().copied()).collect();
         let mut machine = Machine {
-            definition,
+            signature,
             limits,
             kernel,
             dispatch,
@@ -410,7 +413,7 @@ fn limits(binding: u64, align: u64, workgroups: u32, bindings: u32) -> Limits {
 fn verify(drawn: &Drawn, limits: &Limits) -> Result<Plan, Error> {
     let case = Case::new(drawn);
     let plan = plan(&case.request(limits))?;
-    let (got, expected) = (carry_out(&plan, case.definition, limits), case.expected(drawn));
+    let (got, expected) = (carry_out(&plan, case.signature, limits), case.expected(drawn));
     assert!(
         got.0 == expected.0,
         "{drawn:?}: {} right places",
@@ -422,7 +425,7 @@ fn verify(drawn: &Drawn, limits: &Limits) -> Result<Plan, Error> {
 #[test]
 fn every_plan_does_what_the_call_says() {
     let tables: Vec<_> =
-        BUILT_IN.iter().flat_map(|op| DType::ALL.map(|dtype| drawn(*op, dtype, 6000, 1))).collect();
+        ops::all().iter().flat_map(|op| DType::ALL.map(|dtype| drawn(*op, dtype, 6000, 1))).collect();
     let mut draw = Draw::new(2);
     let [mut planned, mut refused, mut cut] = [0; 3];
     for turn in 0..3000 {
@@ -454,7 +457,7 @@ fn every_plan_does_what_the_call_says() {
 /// Terms of which a workgroup adds partial sums too, and whose partial sums it adds once more.
 #[test]
 fn sums_of_many_terms_take_several_levels() {
-    let table = drawn(BUILT_IN[1], DType::F32, 1000, 3);
+    let table = drawn(ops::all()[1], DType::F32, 1000, 3);
     let mut call = Drawn::apart(&table, 0, crate::Outputs::gradient(1), |_| 0);
     let lay = |place: &mut Option<Spot>, shape: &[u64], strides: &[i64]| {
         place.as_mut().expect("a place").layout = Layout::strided(shape, strides, 0);
@@ -479,14 +482,14 @@ fn calls_of_many_elements_are_cut() {
             ((1 << 28) + 1, &large, 2),
             (1 << 26, &small, (1_u64 << 26).div_ceil((128 << 20) / dtype.size())),
         ] {
-            let definition = BUILT_IN[1].definition();
+            let signature = ops::all()[1].signature();
             let given = || {
-                Some(Given { len: Some(len), layout: Some(Layout::contiguous(&[len])), accumulate: false })
+                Some(Given { len: Some(len), layout: Some(Layout::contiguous(&[len])), ..Given::default() })
             };
-            let call = check(definition, &[given(), given()], &[given()]).expect("a right call");
+            let call = check(signature, &[given(), given()], &[given()]).expect("a right call");
             let place = |buffer| Some(Place { buffer, offset: 0 });
             let (reads, writes) = ([place(0), place(1), None], [place(2), None, None, None]);
-            let request = Request { definition, call: &call, dtype, reads: &reads, writes: &writes, limits };
+            let request = Request { signature, call: &call, dtype, reads: &reads, writes: &writes, limits };
             let plan = plan(&request).expect("a plan");
             assert_eq!(plan.dispatches.len() as u64, dispatches, "{dtype:?} {len}");
             let lens: u64 = plan.dispatches.iter().map(|d| u64::from(d.params[0])).sum();
@@ -499,18 +502,18 @@ fn calls_of_many_elements_are_cut() {
 
 /// The plan of spiky's forward pass on an x that lies in any way, where a binding holds 128 MiB.
 fn forward(dtype: DType, x: &Layout, saving: bool) -> Result<Plan, Error> {
-    let definition = BUILT_IN[0].definition();
+    let signature = ops::all()[0].signature();
     let given = |layout: &Layout| {
         let len = layout.extent().map(|(_, high)| high + 1);
-        Some(Given { len, layout: Some(layout.clone()), accumulate: false })
+        Some(Given { len, layout: Some(layout.clone()), ..Given::default() })
     };
     let mask = saving.then(Given::default);
     let writes = [given(&Layout::contiguous(x.shape())), None, mask];
-    let call = check(definition, &[given(x)], &writes).expect("a right call");
+    let call = check(signature, &[given(x)], &writes).expect("a right call");
     let place = |buffer| Some(Place { buffer, offset: 0 });
     let (reads, writes) = ([place(0), None, None], [place(1), None, place(2).filter(|_| saving)]);
     let limits = limits(128 << 20, 256, 65535, 8);
-    plan(&Request { definition, call: &call, dtype, reads: &reads, writes: &writes, limits: &limits })
+    plan(&Request { signature, call: &call, dtype, reads: &reads, writes: &writes, limits: &limits })
 }
 
 /// Where in `z` the windows of a plan begin, and how many elements they have.

@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::{ENTRY_POINT, is_copied, is_vector, memory};
+use super::{Access, ENTRY_POINT, is_copied, is_vector, memory};
 use crate::{
-    DType,
-    op::Definition,
-    plan::{Access, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, Map, WORKGROUP_SIZE},
+    dtype::DType,
+    plan::{ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, Map, WORKGROUP_SIZE},
+    signature::Signature,
 };
 
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
 /// Everything after the declarations.
-pub(super) fn main(d: &Definition, kernel: &Kernel) -> String {
+pub(super) fn main(d: &Signature, kernel: &Kernel) -> String {
     let body = match kernel.form {
         Form::Elementwise(access) => elementwise(d, kernel, access),
         Form::Columns => columns(d, kernel),
@@ -249,7 +249,7 @@ fn vector(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
 // Elementwise kernels.
 
 /// Each invocation loads every input of its four elements before it stores: that is what makes in-place safe.
-fn elementwise(d: &Definition, kernel: &Kernel, access: Access) -> String {
+fn elementwise(d: &Signature, kernel: &Kernel, access: Access) -> String {
     let body = match access {
         Access::Vec4 => vectors(d, kernel),
         Access::Word => words(d, kernel),
@@ -274,18 +274,18 @@ fn elementwise(d: &Definition, kernel: &Kernel, access: Access) -> String {
 }
 
 /// What `element` takes for a number that was loaded.
-fn widened(d: &Definition, kernel: &Kernel, operand: &KernelOperand, value: &str) -> String {
+fn widened(d: &Signature, kernel: &Kernel, operand: &KernelOperand, value: &str) -> String {
     let as_is = !is_half(operand) || is_copied(d, kernel, operand);
     if as_is { value.to_owned() } else { format!("storage_widen({value})") }
 }
 
 /// What is stored for a number of 16 bits that `element` gives.
-fn rounded(d: &Definition, kernel: &Kernel, operand: &KernelOperand, value: &str) -> String {
+fn rounded(d: &Signature, kernel: &Kernel, operand: &KernelOperand, value: &str) -> String {
     if is_copied(d, kernel, operand) { value.to_owned() } else { format!("storage_round({value})") }
 }
 
 /// The arguments of `element` in a lane.
-fn arguments(d: &Definition, kernel: &Kernel, lane: &str) -> String {
+fn arguments(d: &Signature, kernel: &Kernel, lane: &str) -> String {
     let argument = |(_, name, operand): (usize, String, &KernelOperand)| match operand.element {
         Held::Bit => format!("{name}.{lane} != 0u"),
         Held::Number(_) => widened(d, kernel, operand, &format!("{name}.{lane}")),
@@ -293,7 +293,7 @@ fn arguments(d: &Definition, kernel: &Kernel, lane: &str) -> String {
     loads(kernel).map(argument).collect::<Vec<_>>().join(", ")
 }
 
-fn vectors(d: &Definition, kernel: &Kernel) -> String {
+fn vectors(d: &Signature, kernel: &Kernel) -> String {
     let inside = if writes_bits(kernel) {
         "    if (v < params.len / 4u) {\n"
     } else {
@@ -332,7 +332,7 @@ fn vectors(d: &Definition, kernel: &Kernel) -> String {
 }
 
 /// The statement that stores four neighbours.
-fn store_vector(d: &Definition, kernel: &Kernel, i: usize, operand: &KernelOperand, from: &str) -> String {
+fn store_vector(d: &Signature, kernel: &Kernel, i: usize, operand: &KernelOperand, from: &str) -> String {
     debug_assert!(is_vector(kernel, operand), "outputs of a kernel of vectors are vectors");
     let [x, y, z, w] = LANES.map(|lane| format!("out_{lane}.{}", operand.name));
     let vector = if is_half(operand) {
@@ -345,7 +345,7 @@ fn store_vector(d: &Definition, kernel: &Kernel, i: usize, operand: &KernelOpera
 }
 
 /// An invocation has four words of 32-bit outputs, or two of 16-bit outputs, a workgroup apart.
-fn words(d: &Definition, kernel: &Kernel) -> String {
+fn words(d: &Signature, kernel: &Kernel) -> String {
     let half = stores(kernel).any(|(_, o)| is_half(o));
     let mut text = String::new();
     if half {
@@ -390,7 +390,7 @@ fn words(d: &Definition, kernel: &Kernel) -> String {
     text
 }
 
-fn store_words(d: &Definition, kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
+fn store_words(d: &Signature, kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
     let (name, memory, base) = (&operand.name, memory(kernel, i), format!("params.base_{}", operand.name));
     let mut text = String::new();
     if operand.element == Held::Bit {
@@ -468,7 +468,7 @@ fn item(kernel: &Kernel) -> String {
 
 /// Four neighbouring terms from `first` on: `term_0` to `term_3`. One that is not there is -0, which adds nothing. All are
 /// loaded before one is computed, so that a lane waits for memory once.
-fn four_terms(d: &Definition, kernel: &Kernel) -> String {
+fn four_terms(d: &Signature, kernel: &Kernel) -> String {
     let mut text = String::new();
     for (_, name, _) in loads(kernel) {
         let _ = writeln!(text, "    var {name} = vec4<u32>();");
@@ -508,7 +508,7 @@ fn four_terms(d: &Definition, kernel: &Kernel) -> String {
 }
 
 /// The same by vectors: all four are there, or none.
-fn vector_of_terms(d: &Definition, kernel: &Kernel) -> String {
+fn vector_of_terms(d: &Signature, kernel: &Kernel) -> String {
     let mut text = String::new();
     for k in 0..4 {
         let _ = writeln!(text, "    var term_{k} = 0x80000000u;");
@@ -545,7 +545,7 @@ fn store_partial(kernel: &Kernel, value: &str) -> String {
 }
 
 /// An invocation adds a block of one sum, four terms a step: a counter in binary says which partial sums are complete.
-fn columns(d: &Definition, kernel: &Kernel) -> String {
+fn columns(d: &Signature, kernel: &Kernel) -> String {
     let mut text = format!(
         "    let item = group * {WORKGROUP_SIZE}u + lane;\n    if (item >= params.len) {{\n        return;\n    }}\n"
     );
@@ -569,7 +569,7 @@ fn columns(d: &Definition, kernel: &Kernel) -> String {
 }
 
 /// A workgroup adds a block of one sum: four terms an invocation, then the tree of what they give.
-fn runs(d: &Definition, kernel: &Kernel) -> String {
+fn runs(d: &Signature, kernel: &Kernel) -> String {
     let mut text =
         String::from("    let item = group;\n    if (item >= params.len) {\n        return;\n    }\n");
     text += &item(kernel);

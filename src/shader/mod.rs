@@ -1,35 +1,26 @@
-//! Composing and checking WGSL: a [`Kernel`] says what to compute on operands of which type and layout.
+//! The WGSL of kernels, for any WebGPU host.
 
 use std::fmt::Write as _;
 
 use crate::{
-    DType, Error, Op, Outputs,
-    op::{Definition, identifiers},
+    dtype::DType,
+    error::Error,
     plan::{
-        Access, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, MAX_DISPATCH, Map, Source,
-        WORKGROUP_SIZE,
+        ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, MAX_DISPATCH, Map, Source, WORKGROUP_SIZE,
     },
+    signature::{Signature, gate::Store, outputs::Outputs},
+    wgsl::{LINE_BREAKS, depth, identifiers},
 };
 
+pub(crate) mod library;
 mod main;
-pub(crate) mod tokens;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
 
-use tokens::{LINE_BREAKS, depth};
+pub use crate::plan::Access;
 
 /// The entry point of every kernel.
 pub const ENTRY_POINT: &str = "main";
-
-const F32: &str = include_str!("../../shaders/numeric/f32.wgsl");
-const ADD: &str = include_str!("../../shaders/numeric/add.wgsl");
-
-/// How numbers of a storage type are loaded and stored.
-fn storage(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => include_str!("../../shaders/storage/f32.wgsl"),
-        DType::F16 => include_str!("../../shaders/storage/f16.wgsl"),
-        DType::Bf16 => include_str!("../../shaders/storage/bf16.wgsl"),
-    }
-}
 
 /// A complete WGSL module and what a host needs to dispatch it.
 #[derive(Clone, Debug)]
@@ -53,39 +44,63 @@ pub struct Binding {
     pub ty: String,
 }
 
-/// The op's functions and the function `element` that computes `outputs` with them, without bindings, for pasting into
-/// another shader: a number is the bits of its f32 in a `u32` there, whatever the storage type.
-pub fn functions(definition: &Definition, outputs: Outputs, dtype: DType) -> String {
-    let kernel = Kernel::contiguous(definition, outputs, dtype, Access::Word);
-    library(definition, &kernel) + &element(definition, &kernel)
+impl Shader {
+    /// The workgroup size of every kernel, in its first dimension.
+    pub const WORKGROUP_SIZE: u32 = WORKGROUP_SIZE;
+    /// The elements that a workgroup computes.
+    pub const ELEMENTS_PER_WORKGROUP: u32 = ELEMENTS_PER_WORKGROUP;
+    /// The most elements of a dispatch.
+    pub const MAX_ELEMENTS: u64 = MAX_DISPATCH;
+
+    /// The kernel that computes `outputs` of an op on contiguous operands, each in a buffer of its own.
+    ///
+    /// It is headed by a comment that says how to bind and dispatch it, and runs as it is on any WebGPU host.
+    ///
+    /// ```
+    /// use elemgrad::{DType, Outputs, ops::modulo, shader::{Access, Shader}};
+    ///
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let shader = Shader::new(modulo().signature(), Outputs::Z, DType::F32, Access::Vec4)?;
+    /// let names: Vec<_> = shader.bindings.iter().map(|b| b.name.as_str()).collect();
+    /// assert_eq!(names, ["params", "buffer_x", "buffer_y", "buffer_z"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NothingWanted`] and [`Error::Arity`] for outputs that are none or not the op's.
+    pub fn new(signature: &Signature, outputs: Outputs, dtype: DType, access: Access) -> Result<Self, Error> {
+        signature.check(outputs)?;
+        Ok(compose(signature, &Kernel::contiguous(signature, outputs, dtype, access)))
+    }
 }
 
-/// The module of a kernel of `op`.
+/// The op's functions and the function `element` that computes `outputs` with them, without bindings, for pasting into
+/// another shader. There a number is the bits of its f32 in a `u32`, whatever the storage type.
 ///
-/// It is headed by a comment that says how to bind and dispatch it, and runs as it is on any WebGPU host.
-///
-/// ```
-/// use elemgrad::{DType, Outputs, modulo::Mod, op::Op, plan::{Access, Kernel}, shader};
-///
-/// let kernel = Kernel::contiguous(Mod.definition(), Outputs::Z, DType::F32, Access::Vec4);
-/// let shader = shader::compose(&Mod, &kernel);
-/// let names: Vec<_> = shader.bindings.iter().map(|b| b.name.as_str()).collect();
-/// assert_eq!(names, ["params", "buffer_x", "buffer_y", "buffer_z"]);
-/// ```
-pub fn compose(op: &dyn Op, kernel: &Kernel) -> Shader {
-    let definition = op.definition();
+/// # Errors
+/// As [`Shader::new`].
+pub fn functions(signature: &Signature, outputs: Outputs, dtype: DType) -> Result<String, Error> {
+    signature.check(outputs)?;
+    let kernel = Kernel::contiguous(signature, outputs, dtype, Access::Word);
+    let element = element(signature, &kernel);
+    Ok(library(signature, &kernel, &element) + &element)
+}
+
+/// The module of a kernel of an op.
+pub(crate) fn compose(signature: &Signature, kernel: &Kernel) -> Shader {
     let params = params(kernel);
     let bindings = bindings(kernel);
-    let mut source = header(definition, kernel, &bindings, &params);
-    source += &library(definition, kernel);
-    source += &element(definition, kernel);
-    source += &declarations(&bindings, &params);
-    source += &main::main(definition, kernel);
+    let element = element(signature, kernel);
+    let rest = element + &declarations(&bindings, &params) + &main::main(signature, kernel);
+    let mut source = header(signature, kernel, &bindings, &params);
+    source += &library(signature, kernel, &rest);
+    source += &rest;
     Shader { source, bindings, params }
 }
 
 /// The fields of a kernel's uniform, in order.
-pub fn params(kernel: &Kernel) -> Vec<String> {
+pub(crate) fn params(kernel: &Kernel) -> Vec<String> {
     let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let axes =
         |prefix: &str, axes: std::ops::Range<usize>| axes.map(|a| format!("{prefix}{a}")).collect::<Vec<_>>();
@@ -120,18 +135,18 @@ fn memory(kernel: &Kernel, operand: usize) -> String {
 }
 
 /// Whether an operand of 16 bits is neither widened nor rounded: an input that the kernel only copies, or its copy.
-fn is_copied(definition: &Definition, kernel: &Kernel, operand: &KernelOperand) -> bool {
+fn is_copied(signature: &Signature, kernel: &Kernel, operand: &KernelOperand) -> bool {
     let Source::Op { outputs, from_mask } = kernel.source else { return false };
     let copies = |o: &KernelOperand| {
-        if o.write && !o.accumulate { definition.copied(o.index) } else { None }
+        if o.write && !o.accumulate { signature.copied(o.index) } else { None }
     };
     let read = if operand.write { copies(operand) } else { Some(operand.index) };
-    let Some(name) = read.and_then(|i| definition.read_names().nth(i)) else { return false };
+    let Some(name) = read.and_then(|i| signature.read_names().nth(i)) else { return false };
     let uses = |expression: &str| identifiers(expression).any(|n| n == name);
     let elsewhere = |o: &&KernelOperand| o.write && copies(o) != read;
     matches!(kernel.form, Form::Elementwise(_))
-        && !kernel.operands.iter().filter(elsewhere).any(|o| uses(&definition.outputs[o.index].expression))
-        && !definition.lets_for(outputs, from_mask).iter().any(|(_, expression)| uses(expression))
+        && !kernel.operands.iter().filter(elsewhere).any(|o| uses(&signature.outputs()[o.index].expression))
+        && !signature.lets(outputs, from_mask).any(|(_, expression)| uses(expression))
 }
 
 /// Whether an operand is loaded and stored as vectors of four elements.
@@ -163,19 +178,19 @@ pub fn dispatch_rule() -> String {
     )
 }
 
-fn header(d: &Definition, kernel: &Kernel, bindings: &[Binding], params: &[String]) -> String {
+fn header(d: &Signature, kernel: &Kernel, bindings: &[Binding], params: &[String]) -> String {
     let what = match kernel.source {
-        Source::Op { outputs, .. } => d.pass(outputs).name(),
+        Source::Op { outputs, .. } => d.pass_of(outputs).name(),
         Source::Partials => "partial sums",
     };
     let mut text = format!(
         "// elemgrad {}: {} {what} {}\n//\n",
         env!("CARGO_PKG_VERSION"),
-        one_line(&d.name),
+        one_line(d.name()),
         kernel.dtype.name()
     );
     for operand in kernel.operands.iter().filter(|o| o.write && kernel.source != Source::Partials) {
-        let Some(output) = d.outputs.iter().find(|o| o.name == operand.name) else { continue };
+        let Some(output) = d.outputs().iter().find(|o| o.name == operand.name) else { continue };
         let (name, sign) = (&operand.name, if operand.accumulate { "+=" } else { "=" });
         let _ = writeln!(text, "//   {name} {sign} {}", one_line(&output.formula));
     }
@@ -225,23 +240,18 @@ fn one_line(text: &str) -> String {
     text.replace(LINE_BREAKS, " ")
 }
 
-/// What a kernel calls: numbers as bits, the storage type, sums, the op's functions.
-fn library(definition: &Definition, kernel: &Kernel) -> String {
-    let sums = !matches!(kernel.form, Form::Elementwise(_)) || kernel.operands.iter().any(|o| o.accumulate);
-    let mut parts = vec![F32, storage(kernel.dtype)];
-    parts.extend(sums.then_some(ADD));
-    if let Source::Op { .. } = kernel.source {
-        for function in &definition.functions {
-            if !parts.contains(&&**function) {
-                parts.push(function);
-            }
-        }
-    }
-    parts.join("\n")
+/// What the rest of a kernel calls: the op's own functions, and those of `shaders/`.
+fn library(signature: &Signature, kernel: &Kernel, rest: &str) -> String {
+    let own = match kernel.source {
+        Source::Op { .. } => signature.functions(),
+        Source::Partials => &[],
+    };
+    let called = library::used_by(own.iter().map(|text| &**text).chain([rest]), kernel.dtype);
+    std::iter::once(called).chain(own.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
 }
 
 /// The function of one element, with what the wanted outputs need and nothing else.
-fn element(definition: &Definition, kernel: &Kernel) -> String {
+fn element(signature: &Signature, kernel: &Kernel) -> String {
     let mut parameters = Vec::new();
     for operand in &kernel.operands {
         let (name, ty) = (&operand.name, if operand.element == Held::Bit { "bool" } else { "u32" });
@@ -255,17 +265,18 @@ fn element(definition: &Definition, kernel: &Kernel) -> String {
     for operand in kernel.operands.iter().filter(|o| o.write) {
         let ty = if operand.element == Held::Bit { "bool" } else { "u32" };
         let _ = writeln!(fields, "    {}: {ty},", operand.name);
-        let (expression, gate) = match kernel.source {
-            Source::Partials => ("partial", None),
+        let (expression, store) = match kernel.source {
+            Source::Partials => ("partial", Store::new(None, operand.accumulate)),
             Source::Op { .. } => {
-                let output = &definition.outputs[operand.index];
-                (&*output.expression, definition.mask_name().filter(|_| output.gated))
+                let expression = &*signature.outputs()[operand.index].expression;
+                (expression, signature.store(operand.index, operand.accumulate))
             }
         };
-        results.push(result(&operand.name, expression, gate, operand.accumulate));
+        let old = format!("old_{}", operand.name);
+        results.push(store.wgsl(&old, expression, signature.mask_name().unwrap_or_default()));
     }
     if let Source::Op { outputs, from_mask } = kernel.source {
-        for (name, expression) in definition.lets_for(outputs, from_mask) {
+        for (name, expression) in signature.lets(outputs, from_mask) {
             let _ = writeln!(lets, "    let {name} = {expression};");
         }
     }
@@ -274,16 +285,6 @@ fn element(definition: &Definition, kernel: &Kernel) -> String {
         parameters.join(", "),
         results.join(", ")
     )
-}
-
-/// The value of an output: added to what is there where it accumulates, none of it where its gate is shut.
-fn result(name: &str, expression: &str, gate: Option<&str>, accumulate: bool) -> String {
-    match (gate, accumulate) {
-        (None, false) => expression.to_owned(),
-        (None, true) => format!("f32_add(old_{name}, {expression})"),
-        (Some(gate), false) => format!("select(0u, {expression}, {gate})"),
-        (Some(gate), true) => format!("select(old_{name}, f32_add(old_{name}, {expression}), {gate})"),
-    }
 }
 
 fn declarations(bindings: &[Binding], params: &[String]) -> String {
@@ -306,10 +307,8 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 128;
 
 /// Whether an op's WGSL can be given to a compiler.
-pub(crate) fn check_size(definition: &Definition) -> Result<(), Error> {
-    let expressions = definition.lets.iter().map(|(_, expression)| expression);
-    let expressions = expressions.chain(definition.outputs.iter().map(|o| &o.expression));
-    let texts = || definition.functions.iter().chain(expressions.clone());
+pub(crate) fn check_size(signature: &Signature) -> Result<(), Error> {
+    let texts = || signature.functions().iter().map(|text| &**text).chain(signature.expressions());
     let (bytes, deepest) = (texts().map(|t| t.len()).sum::<usize>(), texts().map(|t| depth(t)).max());
     let message = match deepest {
         _ if bytes > MAX_BYTES => {
@@ -320,7 +319,7 @@ pub(crate) fn check_size(definition: &Definition) -> Result<(), Error> {
         }
         _ => return Ok(()),
     };
-    Err(Error::Shader { op: definition.name.to_string(), message })
+    Err(Error::Shader { op: signature.name().to_owned(), message })
 }
 
 /// Parses and validates a module as wgpu will.
@@ -336,29 +335,4 @@ pub fn check(op: &str, source: &str) -> Result<(), Error> {
         .validate(&module)
         .map_err(|e| failed(e.emit_to_string(source)))?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{CustomOp, expr::MAX_TEXT, op::Pass};
-
-    /// The largest op is given to a compiler, though its WGSL is longer than any text of a user.
-    #[test]
-    fn an_op_of_the_most_nodes_compiles() -> Result<(), Error> {
-        let large =
-            |links| CustomOp::new("large", ["x", "y"], |[x, y]| (0..links).fold(x, |sum, _| sum + x - y));
-        assert!(matches!(large(1100), Err(Error::TooLarge { .. })));
-        let op = large(1000)?;
-        let kernel = Kernel::contiguous(
-            op.definition(),
-            op.definition().all_outputs(Pass::Fused),
-            DType::F32,
-            Access::Vec4,
-        );
-        let source = compose(&op, &kernel).source;
-        assert!(source.len() > MAX_TEXT);
-        check_size(op.definition())?;
-        check("large", &source)
-    }
 }

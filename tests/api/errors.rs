@@ -9,9 +9,8 @@ use elemgrad::{
     Args, Choice, DType, Error, IntoArgs, Layout, Op, Output, Outputs, Runner, View,
     gpu::{Kernels, Operand},
     half::{bf16, f16},
-    modulo::{self, Mod},
-    op::{Definition, OutputDefinition},
-    spiky::{self, Spiky},
+    ops::{self, modulo, spiky},
+    signature::Signature,
     wgpu::{self, BufferUsages},
 };
 
@@ -100,7 +99,7 @@ fn arguments_that_are_missing() {
     let noop = Noop::new();
     let buffer = noop.buffer(8);
     let b = || Some(&buffer);
-    let call = |reads, writes| noop.error(Args::new(&Mod, reads, writes));
+    let call = |reads, writes| noop.error(Args::new(ops::modulo(), reads, writes));
     let missing = |e: &Error| matches!(e, Error::Missing { .. });
     let z = noop.buffer(8);
     assert_error(
@@ -119,7 +118,11 @@ fn arguments_that_are_missing() {
         "mod: no output is wanted: give at least one output to write",
     );
     // dx of mod is a copy of dz and needs nothing else.
-    assert!(noop.kernels.bind(Args::new(&Mod, vec![None, None, b()], vec![None, Some(&z), None])).is_ok());
+    assert!(
+        noop.kernels
+            .bind(Args::new(ops::modulo(), vec![None, None, b()], vec![None, Some(&z), None]))
+            .is_ok()
+    );
 }
 
 #[test]
@@ -131,14 +134,14 @@ fn arguments_of_the_wrong_number() {
     // What stands last may be left out: the upstream gradient, the mask; gradients.
     for (count, needs) in [(0, 1), (4, 3), (20, 3)] {
         assert_error(
-            &noop.error(Args::new(&Spiky, vec![b(); count], vec![b(), None])),
+            &noop.error(Args::new(ops::spiky(), vec![b(); count], vec![b(), None])),
             arity,
             &format!("spiky: got {count} inputs, needs {needs}"),
         );
     }
     for count in [4, 20] {
         assert_error(
-            &noop.error(Args::new(&Spiky, vec![b(), None], vec![b(); count])),
+            &noop.error(Args::new(ops::spiky(), vec![b(), None], vec![b(); count])),
             arity,
             &format!("spiky: got {count} outputs, needs 3"),
         );
@@ -165,7 +168,8 @@ fn arguments_of_the_wrong_number() {
 #[test]
 fn compiling_outputs_that_the_op_does_not_have() {
     let noop = Noop::new();
-    let error = |outputs| noop.kernels.compile(&Spiky, outputs, DType::F32).expect_err("no such kernel");
+    let error =
+        |outputs| noop.kernels.compile(ops::spiky(), outputs, DType::F32).expect_err("no such kernel");
     assert!(matches!(error(Outputs::NONE), Error::NothingWanted { .. }));
     assert_error(
         &error(Outputs::of(3)),
@@ -374,7 +378,7 @@ fn shapes_that_do_not_fit() {
         let (reads, writes) = ([x, y, dz], [Some(z), None, Some(dy)]);
         let reads = (0..).zip(reads).map(|(i, shape)| Some(at(i, shape))).collect();
         let writes = (3..).zip(writes).map(|(i, shape)| Some(at(i.min(4), shape?))).collect();
-        Args::new(&Mod, reads, writes)
+        Args::new(ops::modulo(), reads, writes)
     };
     assert!(noop.kernels.bind(call(&[3, 4], &[4], &[3, 4], &[3, 4], &[4])).is_ok());
     let wrong = |args: Args<'static, _, _>, argument: &str, got: &str, need: &str| {
@@ -505,7 +509,11 @@ fn limits_of_the_device() {
     let noop = Noop::limited(|l| l.max_storage_buffers_per_shader_stage = 1);
     let message = "spiky: the device's max_storage_buffers_per_shader_stage is 1, the kernel needs 2";
     assert_error(&forward(&noop, 8), limit, message);
-    assert_error(&noop.kernels.compile(&Spiky, Outputs::Z, DType::F32).expect_err("too few"), limit, message);
+    assert_error(
+        &noop.kernels.compile(ops::spiky(), Outputs::Z, DType::F32).expect_err("too few"),
+        limit,
+        message,
+    );
     // In place one binding does.
     let buffer = noop.buffer(8);
     assert!(noop.kernels.bind(spiky::Forward { x: &buffer, z: &buffer }).is_ok());
@@ -513,7 +521,11 @@ fn limits_of_the_device() {
     let noop = Noop::limited(|l| l.max_compute_invocations_per_workgroup = 64);
     let message = "spiky: the device's max_compute_invocations_per_workgroup is 64, the kernel needs 256";
     assert_error(&forward(&noop, 8), limit, message);
-    assert_error(&noop.kernels.compile(&Spiky, Outputs::Z, DType::F32).expect_err("too few"), limit, message);
+    assert_error(
+        &noop.kernels.compile(ops::spiky(), Outputs::Z, DType::F32).expect_err("too few"),
+        limit,
+        message,
+    );
 
     let noop = Noop::limited(|l| l.max_compute_workgroup_size_x = 128);
     let message = "spiky: the device's max_compute_workgroup_size_x is 128, the kernel needs 256";
@@ -585,24 +597,10 @@ fn a_device_lost_before_bind() {
 }
 
 /// An op whose WGSL is given.
-struct Broken(Definition);
-
-impl Broken {
-    fn new(functions: &[&'static str], z: &'static str) -> Self {
-        let functions = functions.iter().map(|f| (*f).into()).collect();
-        let outputs = vec![OutputDefinition::z(z, ""), OutputDefinition::gradient("x", "dz", "")];
-        Self(Definition { functions, outputs, lets: vec![], ..Spiky.definition().clone() })
-    }
-}
-
-impl Op for Broken {
-    fn definition(&self) -> &Definition {
-        &self.0
-    }
-
-    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
-        Spiky.reference(storage, reads, writes);
-    }
+fn broken(functions: &[&'static str], z: &str) -> Result<Op, Error> {
+    let signature = Signature::builder("spiky", ["x"]).z(z, "").gradient("x", "dz", "");
+    let signature = functions.iter().fold(signature, |all, function| all.function(*function)).build()?;
+    Op::raw(signature, |_, _, _| {})
 }
 
 #[test]
@@ -615,8 +613,8 @@ fn a_shader_that_does_not_compile() {
         (&[], "g(x)", "g"),
         (&[], "x +", "expected"),
     ] {
-        let op = Broken::new(functions, z);
-        let error = noop.kernels.compile(&op, Outputs::Z, DType::F32).expect_err("no such kernel");
+        let compiled = broken(functions, z).and_then(|op| noop.kernels.compile(&op, Outputs::Z, DType::F32));
+        let error = compiled.expect_err("no such kernel");
         let told = matches!(&error, Error::Shader { op, message } if op == "spiky" && message.contains(says));
         assert!(told, "{functions:?}, {z}: {error}");
         assert!(error.to_string().starts_with("spiky: the shader does not compile: "), "{error}");
@@ -639,8 +637,7 @@ fn a_shader_that_does_not_compile() {
         (branches(2000).replace("else", "/* } */ else"), "f(x)".into(), "deep"),
         (format!("// {}\n", "long ".repeat(220_000)), "x".into(), "bytes"),
     ] {
-        let op = Broken::new(&[text.leak()], z.leak());
-        let error = noop.kernels.compile(&op, Outputs::Z, DType::F32).expect_err("too much");
+        let error = broken(&[text.leak()], &z).expect_err("too much");
         assert!(matches!(&error, Error::Shader { message, .. } if message.contains(says)), "{error}");
     }
     for (text, z) in [
@@ -654,8 +651,9 @@ fn a_shader_that_does_not_compile() {
             "f(x)".into(),
         ),
     ] {
-        let op = Broken::new(&[text.leak()], z.leak());
-        noop.kernels.compile(&op, Outputs::Z, DType::F32).expect("no more than there may be");
+        let op = broken(&[text.leak()], &z);
+        let compiled = op.and_then(|op| noop.kernels.compile(&op, Outputs::Z, DType::F32));
+        compiled.expect("no more than there may be");
     }
     assert_eq!(noop.uncaptured.load(SeqCst), 0);
 }
@@ -670,24 +668,22 @@ fn host_slices() {
         assert_eq!(error.to_string(), "mod: y has the shape (7,), which does not fit (8,) of x");
         let error = runner.run(spiky::Forward { x: &y, z: &mut *z }).expect_err("lengths differ");
         assert_eq!(error.to_string(), "spiky: z has 8 elements, needs 7, as many as the broadcast inputs");
-        let error = runner.forward(&Mod, &[&x]).expect_err("y is missing");
+        let error = runner.forward(ops::modulo(), &[&x]).expect_err("y is missing");
         assert_eq!(error.to_string(), "mod: y is missing: the wanted outputs need it");
         let error = runner
-            .run(Args::new(&Mod, vec![Some(&x), None, None], vec![Some(&mut *z), None, None]))
+            .run(Args::new(ops::modulo(), vec![Some(&x), None, None], vec![Some(&mut *z), None, None]))
             .expect_err("y is missing");
         assert_eq!(error.to_string(), "mod: y is missing: the wanted outputs need it");
         let none: Vec<Option<&mut [f32]>> = vec![None, None];
-        let error = runner.run(Args::new(&Spiky, vec![Some(&x), None], none));
+        let error = runner.run(Args::new(ops::spiky(), vec![Some(&x), None], none));
         assert!(matches!(error, Err(Error::NothingWanted { .. })));
         let message = |got: &str, need: &str, argument: &str| {
             format!("mod: {argument} holds {got}, needs {need}: every operand of a call has one storage type")
         };
         let (half, brain) = ([f16::ONE; 8], [bf16::ONE; 8]);
-        let error =
-            runner.run(modulo::Forward { x: View::from(&x), y: (&half).into(), z: Output::from(&mut *z) });
+        let error = runner.run(modulo::Forward { x: View::from(&x), y: &half, z: Output::from(&mut *z) });
         assert_eq!(error.expect_err("two types").to_string(), message("f16", "f32", "y"));
-        let error =
-            runner.run(modulo::Forward { x: View::from(&half), y: (&half).into(), z: Output::from(&mut *z) });
+        let error = runner.run(modulo::Forward { x: View::from(&half), y: &half, z: Output::from(&mut *z) });
         assert_eq!(error.expect_err("two types").to_string(), message("f32", "f16", "z"));
         let mut out = [bf16::ONE; 8];
         let args: Args<View, Output> =
@@ -695,11 +691,8 @@ fn host_slices() {
         let error = runner.run(args).expect_err("not what was said");
         assert_eq!(error.to_string(), message("bf16", "f16", "x"));
         let words = [0_u32; 8];
-        let error = runner.run(modulo::Forward {
-            x: View::from(&x),
-            y: (&words[..]).into(),
-            z: Output::from(&mut *z),
-        });
+        let error =
+            runner.run(modulo::Forward { x: View::from(&x), y: &words[..], z: Output::from(&mut *z) });
         assert_eq!(error.expect_err("a mask").to_string(), message("words of a mask (u32)", "f32", "y"));
         let mut vec = vec![5.0];
         let error = runner.run(modulo::Forward { x: &x[..], y: &y[..], z: &mut vec });

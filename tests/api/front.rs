@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use elemgrad::{CustomOp, DType, Error, Op, Runner};
+use elemgrad::{DType, Error, Op, Pass, Runner, shader, signature::Signature};
 
 /// Values of all kinds: ordinary ones, ties, ends and special ones.
 const VALUES: [f32; 20] = [
@@ -36,37 +36,40 @@ fn function(body: &str) -> String {
     format!("fn forward(x: f32, y: f32) -> f32 {{ {body} }}")
 }
 
-fn wgsl(text: &str) -> CustomOp {
-    CustomOp::from_wgsl("op", text).unwrap_or_else(|error| panic!("{error}"))
+fn wgsl(text: &str) -> Op {
+    Op::from_wgsl("op", text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn expression(text: &str) -> CustomOp {
-    CustomOp::from_expression("op", text).unwrap_or_else(|error| panic!("{error}"))
+fn expression(text: &str) -> Op {
+    Op::from_expression("op", text).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// `z` and the gradients of one element.
-fn element(op: &CustomOp, reads: &[f32]) -> Vec<f32> {
-    let mut writes = vec![0.0; op.definition().outputs.len()];
+fn element(op: &Op, reads: &[f32]) -> Vec<f32> {
+    let mut writes = vec![0.0; op.signature().outputs().len()];
     op.reference(DType::F32, reads, &mut writes);
     writes
 }
 
 /// Compares an op of two inputs with a Rust function, on all pairs of values.
-fn assert_computes(op: &CustomOp, wanted: impl Fn(f32, f32) -> f32) {
+fn assert_computes(op: &Op, wanted: impl Fn(f32, f32) -> f32) {
     for x in VALUES {
         for y in VALUES {
             let (z, wanted) = (element(op, &[x, y, 1.0])[0], wanted(x, y));
             let same = z.to_bits() == wanted.to_bits() || z.is_nan() && wanted.is_nan();
-            assert!(same, "{}: ({x}, {y}) gives {z}, not {wanted}", op.definition().outputs[0].formula);
+            assert!(same, "{}: ({x}, {y}) gives {z}, not {wanted}", op.signature().outputs()[0].formula);
         }
     }
 }
 
-fn assert_same(wgsl: &CustomOp, rust: &CustomOp) {
-    let (a, b) = (wgsl.definition(), rust.definition());
-    assert_eq!((&a.inputs, &a.lets), (&b.inputs, &b.lets));
-    let outputs = |op: &CustomOp| {
-        let outputs = op.definition().outputs.iter();
+fn assert_same(wgsl: &Op, rust: &Op) {
+    let (a, b) = (wgsl.signature(), rust.signature());
+    assert_eq!(a.inputs(), b.inputs());
+    let all = a.all_outputs(Pass::Fused);
+    let text = |signature: &Signature| shader::functions(signature, all, DType::F32);
+    assert_eq!(text(a), text(b));
+    let outputs = |op: &Op| {
+        let outputs = op.signature().outputs().iter();
         outputs.map(|o| (o.name.clone(), o.expression.clone(), o.formula.clone())).collect::<Vec<_>>()
     };
     assert_eq!(outputs(wgsl), outputs(rust));
@@ -74,7 +77,7 @@ fn assert_same(wgsl: &CustomOp, rust: &CustomOp) {
 
 #[test]
 fn both_front_ends_give_the_same_definition() {
-    let rust = CustomOp::new("op", ["x"], |[x]| x.spiky()).unwrap();
+    let rust = Op::new("op", ["x"], |[x]| x.spiky()).unwrap();
     assert_same(&expression("spiky(x)"), &rust);
     let text = "fn forward(x: f32) -> f32 {
         let r = round_to_storage(floor_mod(x, 1.0));
@@ -83,14 +86,13 @@ fn both_front_ends_give_the_same_definition() {
     }";
     assert_same(&wgsl(text), &rust);
 
-    let rust = CustomOp::new("op", ["x", "y"], |[x, y]| x * x - y.trunc_mod(2.0)).unwrap();
+    let rust = Op::new("op", ["x", "y"], |[x, y]| x * x - y.trunc_mod(2.0)).unwrap();
     assert_same(&expression("x * x - y % 2"), &rust);
     let text = function("var a = x; a *= x; let p = &a; *p -= y % 2; return a;");
     assert_same(&wgsl(&text), &rust);
 
     // Three ways, the last of them written twice.
-    let rust =
-        CustomOp::new("op", ["x"], |[x]| x.gt(1.0).select(x * 2.0, x.gt(0.5).select(x + 1.0, 3.0))).unwrap();
+    let rust = Op::new("op", ["x"], |[x]| x.gt(1.0).select(x * 2.0, x.gt(0.5).select(x + 1.0, 3.0))).unwrap();
     for body in [
         "if x > 1 { return x * 2; } if x > 0.5 { return x + 1; } return 3;",
         "if x > 1 { return x * 2; } else if x > 0.5 { return x + 1; } else { return 3; }",
@@ -106,7 +108,7 @@ fn written_gradients() {
         fn d_y(x: f32, y: f32, z: f32, dz: f32) -> f32 { return dz * (z - surrogate(y)); }
         fn surrogate(v: f32) -> f32 { return v * 0.5; }
         fn forward(x: f32, y: f32) -> f32 { return x * y; }";
-    let rust = CustomOp::new("op", ["x", "y"], |[x, y]| x * y).unwrap();
+    let rust = Op::new("op", ["x", "y"], |[x, y]| x * y).unwrap();
     let rust = rust.with_gradient("y", |[_, y], z, dz| dz * (z - y * 0.5)).unwrap();
     let op = wgsl(text);
     assert_same(&op, &rust);
@@ -182,7 +184,7 @@ fn functions_of_one() {
     assert_computes("tan(x)", |x| x.sin() / x.cos());
     assert_computes("tanh(x)", f32::tanh);
     assert_computes("round_to_storage(x)", |x| x);
-    assert_computes("spiky(x)", elemgrad::spiky::forward);
+    assert_computes("spiky(x)", elemgrad::ops::spiky::forward);
     // To a few units of what is given exactly by no formula, where that is finite.
     let assert_near = |text: &str, wanted: fn(f64) -> f64| {
         let op = expression(text);
@@ -216,9 +218,11 @@ fn functions_of_several() {
     assert_computes(&expression("mix(x, y, 0.25)"), |x, y| x * 0.75 + y * 0.25);
     assert_computes(&expression("fma(x, y, 1)"), |x, y| x * y + 1.0);
     assert_computes(&expression("pow(x, y)"), f32::powf);
-    assert_computes(&expression("floor_mod(x, y)"), elemgrad::modulo::forward);
+    assert_computes(&expression("floor_mod(x, y)"), elemgrad::ops::modulo::forward);
     assert_computes(&expression("trunc_mod(x, y)"), |x, y| x % y);
-    assert_computes(&expression("-floor_quotient(x, y)"), |x, y| elemgrad::modulo::backward(x, y, 1.0).1);
+    assert_computes(&expression("-floor_quotient(x, y)"), |x, y| {
+        elemgrad::ops::modulo::backward(x, y, 1.0).1
+    });
     assert_computes(&expression("smoothstep(x, y, 0.5) + 0"), |x, y| {
         let t = least(most((0.5 - x) / (y - x), 0.0), 1.0);
         t * t * (3.0 - 2.0 * t) + 0.0
@@ -302,7 +306,7 @@ fn constants() {
 
 #[test]
 fn inputs_are_the_names_in_their_order() {
-    let inputs = |text: &str| expression(text).definition().inputs.join(" ");
+    let inputs = |text: &str| expression(text).signature().inputs().join(" ");
     assert_eq!(inputs("b + a * b - max(c, 1.0e5) + 1.5f"), "b a c");
     assert_eq!(inputs("select(t, -1.0, true) // x"), "t");
     assert_eq!(Runner::cpu().forward(&expression("x - y"), &[&[3.0], &[1.0]]).unwrap(), [2.0]);
@@ -314,13 +318,13 @@ fn inputs_are_the_names_in_their_order() {
 }
 
 /// The error of a text: line and column, message, the line and how far in it the caret stands.
-fn error(result: Result<CustomOp, Error>) -> (usize, usize, String, String, usize) {
+fn error(result: Result<Op, Error>) -> (usize, usize, String, String, usize) {
     match result {
         Err(Error::Wgsl { line, column, message, source_line, caret, .. }) => {
             (line, column, message, source_line, caret)
         }
         Err(other) => panic!("{other}"),
-        Ok(op) => panic!("understood: {}", op.definition().outputs[0].formula),
+        Ok(op) => panic!("understood: {}", op.signature().outputs()[0].formula),
     }
 }
 
@@ -359,7 +363,7 @@ fn errors_point_at_the_place() {
     ];
     for (body, line, column, message) in mistakes {
         let text = format!("fn forward(x: f32, y: f32) -> f32 {{\n{body}\n}}");
-        let found = error(CustomOp::from_wgsl("op", &text));
+        let found = error(Op::from_wgsl("op", &text));
         assert!(found.2.contains(message), "{body}: {found:?}");
         assert_eq!((found.0, found.1), (line, column), "{body}: {found:?}");
     }
@@ -416,7 +420,7 @@ fn errors_of_declarations() {
         ),
     ];
     for (text, line, column, message) in mistakes {
-        let found = error(CustomOp::from_wgsl("op", text));
+        let found = error(Op::from_wgsl("op", text));
         assert!(found.2.contains(message), "{text}: {found:?}");
         assert_eq!((found.0, found.1), (line, column), "{text}: {found:?}");
     }
@@ -441,7 +445,7 @@ fn errors_of_expressions_are_in_the_expression() {
         ("array(x, y)[0]", 1, 1, "arrays"),
     ];
     for (text, line, column, message) in mistakes {
-        let found = error(CustomOp::from_expression("op", text));
+        let found = error(Op::from_expression("op", text));
         assert!(found.2.contains(message), "{text}: {found:?}");
         assert_eq!((found.0, found.1), (line, column), "{text}: {found:?}");
     }
@@ -450,11 +454,11 @@ fn errors_of_expressions_are_in_the_expression() {
 /// The place is counted in characters, and of a long line no more is shown than surrounds it.
 #[test]
 fn errors_show_the_place() {
-    let (line, column, _, shown, caret) = error(CustomOp::from_expression("op", "/* ä€ */\t$x"));
+    let (line, column, _, shown, caret) = error(Op::from_expression("op", "/* ä€ */\t$x"));
     assert_eq!((line, column, &*shown, caret), (1, 10, "/* ä€ */ $x", 9));
 
     let long = format!("max(x{} $ {}", ", x".repeat(100), "+ x".repeat(900));
-    let failed = CustomOp::from_expression("op", &long);
+    let failed = Op::from_expression("op", &long);
     let text = failed.as_ref().unwrap_err().to_string();
     let (_, column, _, shown, caret) = error(failed);
     assert_eq!((column, shown.chars().count(), shown.chars().nth(caret)), (307, 100, Some('$')));
@@ -463,11 +467,11 @@ fn errors_show_the_place() {
 }
 
 /// The result of a text on a thread with little stack, and the time that it took.
-fn on_little_stack(text: &str) -> (Result<CustomOp, Error>, Duration) {
+fn on_little_stack(text: &str) -> (Result<Op, Error>, Duration) {
     thread::scope(|scope| {
         let compile = || {
             let start = Instant::now();
-            (CustomOp::from_wgsl("op", text), start.elapsed())
+            (Op::from_wgsl("op", text), start.elapsed())
         };
         let thread = thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, compile).unwrap();
         thread.join().unwrap()
@@ -555,16 +559,16 @@ fn no_depth_overflows_a_stack() {
 #[test]
 fn sizes_are_capped() {
     let text = format!("fn forward(x: f32) -> f32 {{ return x; }}{}", " ".repeat(64 << 10));
-    assert!(error(CustomOp::from_wgsl("op", &text)).2.contains("bytes"));
-    assert!(CustomOp::from_wgsl("op", &text[..64 << 10]).is_ok());
+    assert!(error(Op::from_wgsl("op", &text)).2.contains("bytes"));
+    assert!(Op::from_wgsl("op", &text[..64 << 10]).is_ok());
     let text = format!("x{}", " + x".repeat(1001));
-    let (line, column, message, ..) = error(CustomOp::from_expression("op", &text));
+    let (line, column, message, ..) = error(Op::from_expression("op", &text));
     assert!(message.contains("within each other"), "{message}");
     assert_eq!((line, column), (1, 4003));
     // A graph has a largest size too.
     let body = "v = sin(v) + x; ".repeat(3000);
     let text = format!("fn forward(x: f32) -> f32 {{ var v = x;\n{body}\nreturn v; }}");
-    let (line, _, message, ..) = error(CustomOp::from_wgsl("op", &text));
+    let (line, _, message, ..) = error(Op::from_wgsl("op", &text));
     assert_eq!((line, &*message), (2, "up to here the op has more than 4096 nodes"));
 }
 

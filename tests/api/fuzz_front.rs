@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::common::Draw;
-use elemgrad::{CustomOp, DType, Error, Op};
+use elemgrad::{DType, Error, Op};
 use rayon::prelude::*;
 
 /// The most bytes of an input: a little more than is compiled.
@@ -395,12 +395,12 @@ fn check(seed: u64, text: &str) -> Result<bool, String> {
     let start = Instant::now();
     let compiled = catch_unwind(AssertUnwindSafe(|| {
         let op = if is_expression(seed) {
-            CustomOp::from_expression("fuzz", text)
+            Op::from_expression("fuzz", text)
         } else {
-            CustomOp::from_wgsl("fuzz", text)
+            Op::from_wgsl("fuzz", text)
         }?;
-        let inputs = op.definition().inputs.len();
-        op.reference(DType::F16, &vec![0.75; inputs + 1], &mut vec![0.0; op.definition().outputs.len()]);
+        let inputs = op.signature().inputs().len();
+        op.reference(DType::F16, &vec![0.75; inputs + 1], &mut vec![0.0; op.signature().outputs().len()]);
         Ok(op)
     }));
     if start.elapsed() > LONGEST {

@@ -2,10 +2,8 @@
 
 use crate::common::{Draw, compare, vectors};
 use elemgrad::{
-    CustomOp, DType, Error, Op, Runner,
-    data::Data,
-    expr::Expr,
-    verify::{GradientOptions, GradientReport, LeftOut, gradient_check},
+    DType, Error, Expr, Op, Runner,
+    check::{Data, GradientOptions, GradientReport, LeftOut, gradient_check},
 };
 
 /// Numbers of both signs, up to a limit.
@@ -13,12 +11,12 @@ fn drawn(draw: &mut Draw, limit: f32, len: usize) -> Vec<f32> {
     (0..len).map(|_| limit * (draw.bits() as f32 / (u32::MAX / 2) as f32 - 1.0)).collect()
 }
 
-fn check(op: &CustomOp, inputs: &[Vec<f32>]) -> Result<GradientReport, Error> {
+fn check(op: &Op, inputs: &[Vec<f32>]) -> Result<GradientReport, Error> {
     gradient_check(op, inputs, &GradientOptions::default())
 }
 
 /// No failure, and most gradients compared.
-fn assert_right(op: &CustomOp, inputs: &[Vec<f32>], least: f64) -> Result<(), Error> {
+fn assert_right(op: &Op, inputs: &[Vec<f32>], least: f64) -> Result<(), Error> {
     let report = check(op, inputs)?;
     assert_eq!(report.failures, 0, "{}: {}", report.op, report.first[0]);
     let all = report.checked + report.left_out.total();
@@ -27,10 +25,10 @@ fn assert_right(op: &CustomOp, inputs: &[Vec<f32>], least: f64) -> Result<(), Er
 }
 
 /// An op for each row of the table of derivatives, and the share of gradients that can be compared on any numbers.
-fn rows() -> Result<Vec<(CustomOp, f64)>, Error> {
+fn rows() -> Result<Vec<(Op, f64)>, Error> {
     macro_rules! rows {
         ($($name:ident $least:literal: $z:expr;)+) => {
-            vec![$((CustomOp::new(stringify!($name), ["x", "y"], $z)?, $least)),+]
+            vec![$((Op::new(stringify!($name), ["x", "y"], $z)?, $least)),+]
         };
     }
     Ok(rows! {
@@ -99,7 +97,7 @@ fn a_wrong_gradient_is_seen_in_every_row() -> Result<(), Error> {
                 Runner::reference().forward(gradient, &reads)
             });
             let (right, swapped) = (right?, swapped?);
-            let seen = |wrong: CustomOp| {
+            let seen = |wrong: Op| {
                 let report = check(&wrong, &inputs)?;
                 assert!(
                     report.first.iter().all(|wrong| wrong.input == input && wrong.fails()),
@@ -110,7 +108,7 @@ fn a_wrong_gradient_is_seen_in_every_row() -> Result<(), Error> {
             let written = |factor: f32| {
                 op.clone().with_gradient(input, |[x, y], _, dz| gradient.call([x, y, dz]) * factor)
             };
-            let name = format!("{} d{input}", op.definition().name);
+            let name = format!("{} d{input}", op.name());
             let passes = right.iter().any(|g| g.is_finite() && *g != 0.0);
             assert_eq!(seen(written(1.00001)?)?, passes, "{name} scaled");
             assert!(seen(written(f32::NAN)?)?, "{name} NaN");
@@ -139,7 +137,7 @@ fn points_on_an_edge_are_left_out_and_counted() -> Result<(), Error> {
         ("trunc_mod", |[x]| x.trunc_mod(7.0), -21.0),
     ];
     for (name, z, edge) in cases {
-        let report = check(&CustomOp::new(name, ["x"], z)?, &[vec![edge, next(edge), edge + 0.1]])?;
+        let report = check(&Op::new(name, ["x"], z)?, &[vec![edge, next(edge), edge + 0.1]])?;
         let jumps = LeftOut { jumps: 1, ..LeftOut::default() };
         // Next to 0 is a subnormal number: a step that stays on its side is one too.
         assert_eq!((report.checked, report.failures, report.left_out), (2, 0, jumps), "{name}: {report:#?}");
@@ -149,22 +147,22 @@ fn points_on_an_edge_are_left_out_and_counted() -> Result<(), Error> {
 
 #[test]
 fn what_is_not_finite_or_unclear_is_left_out_and_counted() -> Result<(), Error> {
-    let log = CustomOp::new("log", ["x"], |[x]| x.log())?;
+    let log = Op::new("log", ["x"], |[x]| x.log())?;
     let report = check(&log, &[vec![0.0, -1.0, f32::NAN, f32::INFINITY, 1e-30, f32::MAX, 1e-40]])?;
     let not_finite = LeftOut { not_finite: 4, ..LeftOut::default() };
     assert_eq!((report.checked, report.failures, report.left_out), (3, 0, not_finite), "{report:#?}");
 
     // Of sin(1e30) no step that f64 has tells the slope.
-    let sin = CustomOp::new("sin", ["x"], |[x]| x.sin())?;
+    let sin = Op::new("sin", ["x"], |[x]| x.sin())?;
     let report = check(&sin, &[vec![1e30, 1e3, 0.0]])?;
     let unclear = LeftOut { unclear: 1, ..LeftOut::default() };
     assert_eq!((report.checked, report.failures, report.left_out), (2, 0, unclear), "{report:#?}");
 
     // What cancels says nothing, and is no failure.
-    let cancels = CustomOp::new("cancels", ["x"], |[x]| (x + 1e25) - 1e25)?;
+    let cancels = Op::new("cancels", ["x"], |[x]| (x + 1e25) - 1e25)?;
     assert_eq!(check(&cancels, &[vec![1.0]])?.left_out, unclear);
     // Here the difference quotient knows, and the gradient does not matter where it is 0.
-    let constant = CustomOp::new("constant", ["x"], |[x]| x.sin() * x.sin() + x.cos() * x.cos())?;
+    let constant = Op::new("constant", ["x"], |[x]| x.sin() * x.sin() + x.cos() * x.cos())?;
     let report = check(&constant, &[vec![1.0, 2.0, 30.0]])?;
     assert_eq!((report.checked, report.failures), (3, 0), "{report:#?}");
     Ok(())
@@ -175,7 +173,7 @@ fn what_is_not_finite_or_unclear_is_left_out_and_counted() -> Result<(), Error> 
 fn periods_do_not_hide_slopes() -> Result<(), Error> {
     let mut draw = Draw::new(54);
     for frequency in [1.0, 2.0, 8.0, 64.0, 1000.0] {
-        let wave = CustomOp::new("wave", ["x"], |[x]| (x * (std::f32::consts::TAU * frequency)).sin())?;
+        let wave = Op::new("wave", ["x"], |[x]| (x * (std::f32::consts::TAU * frequency)).sin())?;
         let integers = (0..200).map(|i| i as f32).collect();
         assert_right(&wave, &[integers], 1.0)?;
         assert_right(&wave, &[drawn(&mut draw, 100.0, 200)], 1.0)?;
@@ -186,7 +184,7 @@ fn periods_do_not_hide_slopes() -> Result<(), Error> {
 /// The branch that is not taken does not count, whatever it computes.
 #[test]
 fn a_dead_branch_may_be_nan() -> Result<(), Error> {
-    let op = CustomOp::new("op", ["x", "y"], |[x, y]| {
+    let op = Op::new("op", ["x", "y"], |[x, y]| {
         let root = x.gt(0.0).select(x.sqrt() * y, x * y);
         y.lt(0.5).select(root, (-1.0 - y * y).log() + x.floor() * y).min(100.0)
     })?;
@@ -201,7 +199,7 @@ fn a_dead_branch_may_be_nan() -> Result<(), Error> {
 
 #[test]
 fn written_gradients_can_be_left_out() -> Result<(), Error> {
-    let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?;
+    let step = Op::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?;
     let surrogate = step.with_gradient("x", |[x], _, dz| dz / (x.abs() + 1.0))?;
     let inputs = [vec![-2.0, 1.0, 3.0]];
     let report = check(&surrogate, &inputs)?;
@@ -213,7 +211,7 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     assert!(report.passed(), "there is nothing to check");
 
     // In an op that calls it the gradient is derived, and the surrogate is part of it.
-    let caller = CustomOp::new("caller", ["x", "y"], |[x, y]| surrogate.call([x * 2.0]) * y)?;
+    let caller = Op::new("caller", ["x", "y"], |[x, y]| surrogate.call([x * 2.0]) * y)?;
     let inputs_of_two = [vec![2.0], vec![3.0]];
     let report = check(&caller, &inputs_of_two)?;
     assert_eq!((report.checked, report.failures, &*report.first[0].input), (2, 1, "x"));
@@ -221,16 +219,15 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     let written = LeftOut { written: 1, ..LeftOut::default() };
     assert_eq!((report.checked, report.failures, report.left_out), (1, 0, written));
     // Through the op that calls it too; not where no gradient comes from it, nor where another one is written.
-    let outer = CustomOp::new("outer", ["x", "y"], |[x, y]| caller.call([x * x, y]) - y)?
+    let outer = Op::new("outer", ["x", "y"], |[x, y]| caller.call([x * x, y]) - y)?
         .with_gradient("y", |[_, _], _, dz| dz)?;
-    let through = CustomOp::new("through", ["x", "y"], |[x, y]| outer.call([x, 1.0 * y]))?;
-    let decides = CustomOp::new("decides", ["x", "y"], |[x, y]| surrogate.call([x]).gt(0.5).select(x, y))?;
-    let first =
-        CustomOp::new("first", ["x", "y"], |[x, y]| x * x * y)?.with_gradient("y", |[_, _], _, dz| dz)?;
-    let beside = CustomOp::new("beside", ["x", "y"], |[x, y]| first.call([x, y]))?;
+    let through = Op::new("through", ["x", "y"], |[x, y]| outer.call([x, 1.0 * y]))?;
+    let decides = Op::new("decides", ["x", "y"], |[x, y]| surrogate.call([x]).gt(0.5).select(x, y))?;
+    let first = Op::new("first", ["x", "y"], |[x, y]| x * x * y)?.with_gradient("y", |[_, _], _, dz| dz)?;
+    let beside = Op::new("beside", ["x", "y"], |[x, y]| first.call([x, y]))?;
     for (op, checked) in [(&outer, 0), (&through, 0), (&decides, 2), (&beside, 1)] {
         let report = gradient_check(op, &inputs_of_two, &options)?;
-        let name = &op.definition().name;
+        let name = op.name();
         assert_eq!(
             (report.checked, report.failures, report.left_out.total()),
             (checked, 0, 2 - checked),
@@ -239,7 +236,7 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     }
 
     // Written and right; and one that is not linear in the upstream gradient.
-    let square = CustomOp::new("square", ["x"], |[x]| x * x)?;
+    let square = Op::new("square", ["x"], |[x]| x * x)?;
     assert_right(&square.clone().with_gradient("x", |[x], _, dz| dz * 2.0 * x)?, &inputs, 1.0)?;
     let clipped = square.with_gradient("x", |[x], _, dz| dz.max(-1.0) * 2.0 * x)?;
     let report = check(&clipped, &inputs)?;
@@ -252,9 +249,9 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
 #[test]
 fn second_derivatives_are_right() -> Result<(), Error> {
     let mut draw = Draw::new(55);
-    let cube = CustomOp::new("cube", ["x"], |[x]| x * x * x)?;
-    let sin = CustomOp::new("sin", ["x"], |[x]| x.sin())?;
-    let twice = |op: &CustomOp| op.derivative("x")?.derivative("x");
+    let cube = Op::new("cube", ["x"], |[x]| x * x * x)?;
+    let sin = Op::new("sin", ["x"], |[x]| x.sin())?;
+    let twice = |op: &Op| op.derivative("x")?.derivative("x");
     let inputs: Vec<Vec<f32>> = (0..3).map(|_| drawn(&mut draw, 3.0, 300)).collect();
     for op in [&cube, &sin] {
         assert_right(&op.derivative("x")?, &inputs[..2], 1.0)?;
@@ -284,14 +281,14 @@ fn directional_derivatives_are_right() -> Result<(), Error> {
     for (op, least) in rows()? {
         let jvp = op.jvp()?;
         let line = |factor: f32| {
-            CustomOp::new("line", ["s", "x", "y", "u", "v"], |[s, x, y, u, v]| {
-                op.call([x + s * u, y + s * v])
-            })?
-            .with_gradient("s", |[s, x, y, u, v], _, dz| jvp.call([x + s * u, y + s * v, u, v]) * dz * factor)
+            Op::new("line", ["s", "x", "y", "u", "v"], |[s, x, y, u, v]| op.call([x + s * u, y + s * v]))?
+                .with_gradient("s", |[s, x, y, u, v], _, dz| {
+                    jvp.call([x + s * u, y + s * v, u, v]) * dz * factor
+                })
         };
         assert_right(&line(1.0)?, &inputs, 0.9 * least)?;
         let wrong = check(&line(1.001)?, &inputs)?;
-        let flat = ["floor_quotient"].contains(&&*op.definition().name);
+        let flat = ["floor_quotient"].contains(&op.name());
         assert!(flat || wrong.failures > 0, "{wrong:#?}");
         assert!(wrong.first.iter().all(|wrong| wrong.input == "s"), "{wrong:#?}");
     }
@@ -300,7 +297,7 @@ fn directional_derivatives_are_right() -> Result<(), Error> {
 
 #[test]
 fn wrong_inputs_are_refused() -> Result<(), Error> {
-    let op = CustomOp::new("op", ["x", "y"], |[x, y]| x * y)?;
+    let op = Op::new("op", ["x", "y"], |[x, y]| x * y)?;
     let refused = |inputs: &[Vec<f32>]| check(&op, inputs).map(|_| ()).unwrap_err();
     let arity = |what, got, need| Error::Arity { op: "op".into(), what, got, need };
     assert_eq!(refused(&[vec![1.0]]), arity("inputs", 1, 2));
@@ -314,7 +311,7 @@ fn wrong_inputs_are_refused() -> Result<(), Error> {
 
 #[test]
 fn a_failure_says_everything() -> Result<(), Error> {
-    let op = CustomOp::new("op", ["x", "y"], |[x, y]| x * y)?.with_gradient("y", |[x, _], _, dz| -x * dz)?;
+    let op = Op::new("op", ["x", "y"], |[x, y]| x * y)?.with_gradient("y", |[x, _], _, dz| -x * dz)?;
     let report = check(&op, &[vec![2.0; 20], vec![0.5; 20]])?;
     assert_eq!((report.checked, report.failures, report.first.len()), (40, 20, 10));
     let first = &report.first[0];
@@ -330,8 +327,8 @@ fn a_failure_says_everything() -> Result<(), Error> {
 /// On bits, where the built-in ops have them.
 #[test]
 fn the_gradients_of_the_built_in_ops_are_derived() -> Result<(), String> {
-    let spiky = CustomOp::new("spiky", ["x"], |[x]| x.spiky()).map_err(|e| e.to_string())?;
-    let modulo = CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y)).map_err(|e| e.to_string())?;
+    let spiky = Op::new("spiky", ["x"], |[x]| x.spiky()).map_err(|e| e.to_string())?;
+    let modulo = Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y)).map_err(|e| e.to_string())?;
     for dtype in DType::ALL {
         for (table, op) in vectors(dtype).iter().zip([&spiky, &modulo]) {
             let reads = table.rows();

@@ -9,4 +9,3 @@ mod front;
 mod fuzz_front;
 mod gradients;
 mod reference;
-mod shaders;

@@ -1,9 +1,6 @@
 //! The scalar reference against the vectors, and the CPU path against the scalar reference.
 
-use std::{
-    ops::ControlFlow,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::ops::ControlFlow;
 
 use crate::common::{
     Draw, Table, bits,
@@ -11,12 +8,10 @@ use crate::common::{
     compare, drawn, output_sets, tables_for_calls, vectors,
 };
 use elemgrad::{
-    Args, DType, Error, Layout, Op, Output, Outputs, Runner, View,
-    data::Data,
-    modulo,
-    op::{BUILT_IN, Block, Definition, OutputDefinition, Pass},
-    spiky,
-    verify::{Inputs, verify},
+    Args, DType, Error, Layout, Op, Output, Outputs, Pass, Runner, View,
+    check::{Data, Inputs, verify},
+    ops::{self, modulo, spiky},
+    signature::Signature,
 };
 
 /// Runs one call of the table's first rows and compares the wanted outputs.
@@ -30,7 +25,7 @@ fn the_reference_agrees_with_every_vector() -> Result<(), String> {
     for dtype in DType::ALL {
         for Table { op, source, reads, writes, .. } in &vectors(dtype) {
             let reads: Vec<&[u32]> =
-                reads.iter().take(op.definition().upstream() + 1).map(Vec::as_slice).collect();
+                reads.iter().take(op.signature().upstream() + 1).map(Vec::as_slice).collect();
             for (w, got) in crate::common::reference(*op, dtype, &reads).iter().enumerate() {
                 compare(source, *op, w, &reads, got, &writes[w])?;
             }
@@ -90,12 +85,12 @@ fn the_scalar_functions_are_the_reference() {
 fn the_original_prints_these_numbers() -> Result<(), Error> {
     let runner = Runner::cpu();
     let x: &[f32] = &[0.2, 0.7, 1.2, 1.7];
-    let (z, gradients) = runner.fused(&spiky::Spiky, &[x], &[1.0; 4])?;
+    let (z, gradients) = runner.fused(ops::spiky(), &[x], &[1.0; 4])?;
     assert_eq!(bits(&z), bits(&[0.2, 0.0, 0.20000005, 0.0]));
     assert_eq!(gradients, [[1.0, 0.0, 1.0, 0.0]]);
 
     let (x, y): (&[f32], &[f32]) = (&[0.3, 0.7, 1.2, 1.7], &[0.2, 0.5, 1.0, 2.9]);
-    let (z, gradients) = runner.fused(&modulo::Mod, &[x, y], &[1.0; 4])?;
+    let (z, gradients) = runner.fused(ops::modulo(), &[x, y], &[1.0; 4])?;
     assert_eq!(format!("{z:?}"), "[0.10000001, 0.19999999, 0.20000005, 1.7]");
     assert_eq!(format!("{gradients:?}"), "[[1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, -1.0, -0.0]]");
     Ok(())
@@ -103,10 +98,10 @@ fn the_original_prints_these_numbers() -> Result<(), Error> {
 
 #[test]
 fn the_cpu_path_agrees_with_the_reference_on_drawn_rows() -> Result<(), String> {
-    for op in BUILT_IN {
+    for op in ops::all() {
         for dtype in DType::ALL {
             let table = drawn(op, dtype, 1 << 19, 1);
-            check(&Runner::cpu(), &table, table.len(), op.definition().all_outputs(Pass::Fused))?;
+            check(&Runner::cpu(), &table, table.len(), op.signature().all_outputs(Pass::Fused))?;
         }
     }
     Ok(())
@@ -126,7 +121,7 @@ fn runners_agree_with_the_definitions_on_drawn_calls() -> Result<(), String> {
     Ok(())
 }
 
-/// Gradients of broadcast inputs as the definition has them, whatever the number of threads.
+/// Gradients of broadcast inputs as the signature has them, whatever the number of threads.
 #[test]
 fn sums_are_the_tree_of_their_shape() {
     let len = 1_000_000;
@@ -149,11 +144,12 @@ fn sums_are_the_tree_of_their_shape() {
             let rows = len / columns;
             let shape = [rows as u64, columns as u64];
             let (mut dx, x) = (Vec::<f32>::new(), Layout::strided(&own, &vec![0; own.len()], 0));
-            let read = |layout: Layout| Some(View::from(&one).with(layout));
+            let read = |layout: Layout| Some(View::from(&one).layout(layout));
             let y = read(Layout::strided(&shape, &[0, 0], 0));
             let reads =
-                vec![read(x), y, Some(View::from(&dz[..rows * columns]).with(Layout::contiguous(&shape)))];
-            let args: Args<View, Output> = Args::new(&modulo::Mod, reads, vec![None, Some((&mut dx).into())]);
+                vec![read(x), y, Some(View::from(&dz[..rows * columns]).layout(Layout::contiguous(&shape)))];
+            let args: Args<View, Output> =
+                Args::new(ops::modulo(), reads, vec![None, Some((&mut dx).into())]);
             pool.install(|| Runner::cpu().run(args)).expect("a right call");
             let by_row = own.last() == Some(&1) && own.len() == 2;
             let column =
@@ -199,15 +195,15 @@ fn sums_of_many_terms_are_near_the_exact_ones() {
             for (write, factor) in [(1, 1), (2, -4)] {
                 let input = |value, i| {
                     let layout = if write == i { Layout::contiguous(&[]) } else { over(&[0, 0]) };
-                    Some(View::from(value).with(layout))
+                    Some(View::from(value).layout(layout))
                 };
                 let reads =
-                    vec![input(&[4.5_f32], 1), input(&[1.0], 2), Some(View::from(&dz).with(over(&[0, 1])))];
+                    vec![input(&[4.5_f32], 1), input(&[1.0], 2), Some(View::from(&dz).layout(over(&[0, 1])))];
                 let mut sum = [f32::NAN];
                 let mut writes = vec![None, None, None];
                 writes[write] = Some(Output::from(&mut sum));
                 Runner::cpu()
-                    .run(Args::<View, Output>::new(&modulo::Mod, reads, writes))
+                    .run(Args::<View, Output>::new(ops::modulo(), reads, writes))
                     .expect("a right call");
                 assert!(
                     check(sum[0], factor),
@@ -239,7 +235,7 @@ fn the_cpu_path_agrees_with_the_reference_at_every_pair_of_exponents() -> Result
     }
     let dz = vec![0x3f80_0001; x.len()];
     let (reads, source) = (vec![x, y, dz], "every pair of exponents".into());
-    let table = Table { op: &modulo::Mod, dtype: DType::F32, source, reads, writes: Vec::new() };
+    let table = Table { op: ops::modulo(), dtype: DType::F32, source, reads, writes: Vec::new() };
     check(&Runner::cpu(), &table, table.len(), Outputs::Z | Outputs::gradient(1))
 }
 
@@ -247,10 +243,10 @@ fn the_cpu_path_agrees_with_the_reference_at_every_pair_of_exponents() -> Result
 #[test]
 fn the_cpu_path_is_right_around_its_blocks() -> Result<(), String> {
     const BLOCK: usize = 16 * 1024;
-    for op in BUILT_IN {
+    for op in ops::all() {
         let table = drawn(op, DType::Bf16, 3 * BLOCK + 1, 3);
         for len in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK - 1, 3 * BLOCK + 1] {
-            check(&Runner::cpu(), &table, len, op.definition().all_outputs(Pass::Fused))?;
+            check(&Runner::cpu(), &table, len, op.signature().all_outputs(Pass::Fused))?;
         }
     }
     Ok(())
@@ -259,7 +255,7 @@ fn the_cpu_path_is_right_around_its_blocks() -> Result<(), String> {
 /// The comparison sees what it must: otherwise no other test means anything.
 #[test]
 fn the_comparison_can_fail() {
-    let op: &dyn Op = &modulo::Mod;
+    let op: &Op = ops::modulo();
     let table = drawn(op, DType::F32, 1000, 5);
     let reads = table.rows();
     let right = &table.writes[0];
@@ -289,59 +285,35 @@ fn the_comparison_can_fail() {
     assert!(compare("swapped gradients", op, 1, &reads, &table.writes[2], &table.writes[1]).is_err());
 }
 
-/// `mod`, with something wrong in what its CPU path computes of an element.
-struct Wrong(fn(&[f32], &mut [f32]));
-
-impl Op for Wrong {
-    fn definition(&self) -> &Definition {
-        modulo::Mod.definition()
-    }
-
-    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
-        modulo::Mod.reference(storage, reads, writes);
-    }
-
-    fn cpu(&self, storage: DType, block: Block) {
-        block.for_each(|reads, writes| {
-            self.reference(storage, reads, writes);
-            self.0(reads, writes);
-        });
-    }
-}
-
 /// The exclusive or of two inputs, whose gradients are both the upstream gradient.
-struct Xor(Definition);
-
-impl Op for Xor {
-    fn definition(&self) -> &Definition {
-        &self.0
-    }
-
-    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
+fn xor() -> Result<Op, Error> {
+    let signature = Signature::builder("xor", ["x", "y"])
+        .z("x ^ y", "x ^ y")
+        .gradient("x", "dz", "dz")
+        .gradient("y", "dz", "dz")
+        .build()?;
+    Op::raw(signature, |_, reads, writes| {
         writes.copy_from_slice(&[
             f32::from_bits(reads[0].to_bits() ^ reads[1].to_bits()),
             reads[2],
             reads[2],
         ]);
-    }
+    })
 }
 
 /// What needs no layout is computed at once: it gives what the same call with layouts does, errors too.
 #[test]
-fn calls_without_layouts_are_those_with() {
+fn calls_without_layouts_are_those_with() -> Result<(), Error> {
     let x: Vec<f32> = (0..200).map(|i| i as f32 * 0.37 - 30.0).collect();
     let short = &x[..199];
-    let outputs = vec![OutputDefinition::z("x ^ y", ""), OutputDefinition::gradient("x", "dz", "")];
-    let outputs = [outputs, vec![OutputDefinition::gradient("y", "dz", "")]].concat();
-    let xor = Xor(Definition { name: "xor".into(), outputs, ..modulo::Mod.definition().clone() });
-    let ops: [&dyn Op; 3] = [&spiky::Spiky, &modulo::Mod, &xor];
+    let ops: [&Op; 3] = [ops::spiky(), ops::modulo(), &xor()?];
     for op in ops {
-        let inputs = op.definition().inputs.len();
+        let inputs = op.signature().inputs().len();
         for reads in [vec![&x[..]; inputs + 1], vec![&x[..]; inputs], vec![&x[..]], vec![&x, short, &x]] {
-            for set in 0..1_u32 << op.definition().write_count() {
+            for set in 0..1_u32 << op.signature().write_count() {
                 for dtype in [None, Some(DType::F32), Some(DType::Bf16)] {
                     let run = |with_layouts: bool| {
-                        let mut writes = vec![vec![0.0_f32; 200]; op.definition().write_count()];
+                        let mut writes = vec![vec![0.0_f32; 200]; op.signature().write_count()];
                         let args = Args::new(
                             op,
                             reads
@@ -360,31 +332,22 @@ fn calls_without_layouts_are_those_with() {
                         let result = Runner::cpu().run(Args { dtype, ..args });
                         (result.is_ok(), writes.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>())
                     };
-                    assert!(
-                        run(false) == run(true),
-                        "{} {set} {dtype:?}: {:?}",
-                        op.definition().name,
-                        run(false).0
-                    );
+                    assert!(run(false) == run(true), "{} {set} {dtype:?}: {:?}", op.name(), run(false).0);
                 }
             }
         }
     }
+    Ok(())
 }
 
 /// An op of which every gradient is an alias can be verified, alone and in company.
 #[test]
 fn aliases_alone_are_verified() -> Result<(), Error> {
-    let outputs = vec![
-        OutputDefinition::z("x ^ y", ""),
-        OutputDefinition::gradient("x", "dz", ""),
-        OutputDefinition::gradient("y", "dz", ""),
-    ];
-    let op = Xor(Definition { name: "xor".into(), outputs, ..modulo::Mod.definition().clone() });
+    let op = xor()?;
     for inputs in [Inputs::Sample { count: 1000, seed: 7 }, Inputs::Given(vec![vec![1.5]; 3])] {
         let report =
             verify(&Runner::cpu(), &op, DType::F32, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
-        assert_eq!((report.checked, report.mismatches), (inputs.count(op.definition(), DType::F32), 0));
+        assert_eq!((report.checked, report.mismatches), (inputs.count(op.signature(), DType::F32), 0));
     }
     let none =
         verify(&Runner::cpu(), &op, DType::F32, &Inputs::Given(vec![vec![]; 3]), &Pass::ALL, &mut |_| {
@@ -392,88 +355,4 @@ fn aliases_alone_are_verified() -> Result<(), Error> {
         });
     assert!(none.is_err(), "no elements are no success");
     Ok(())
-}
-
-/// The built-in activation, which leaves outputs as they are but in some calls.
-struct Idle {
-    calls: AtomicUsize,
-    writes: fn(usize, Outputs) -> bool,
-}
-
-impl Op for Idle {
-    fn definition(&self) -> &Definition {
-        spiky::Spiky.definition()
-    }
-
-    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
-        spiky::Spiky.reference(storage, reads, writes);
-    }
-
-    fn cpu(&self, storage: DType, block: Block) {
-        if (self.writes)(self.calls.fetch_add(1, Ordering::Relaxed), block.outputs()) {
-            spiky::Spiky.cpu(storage, block);
-        }
-    }
-}
-
-/// What a call does not write is wrong, though an earlier one wrote the same.
-#[test]
-fn verify_sees_what_is_not_written() -> Result<(), Error> {
-    let mismatches = |dtype, writes: fn(usize, Outputs) -> bool| {
-        let op = Idle { calls: AtomicUsize::new(0), writes };
-        let inputs = Inputs::Sample { count: 1000, seed: 6 };
-        let go_on = &mut |_| ControlFlow::Continue(());
-        Ok::<_, Error>(verify(&Runner::cpu(), &op, dtype, &inputs, &Pass::ALL, go_on)?.mismatches)
-    };
-    for dtype in DType::ALL {
-        assert_eq!(mismatches(dtype, |_, _| true)?, 0);
-        // What the passes write apart is not written by the one that does both.
-        assert_eq!(mismatches(dtype, |_, outputs| !(outputs.contains(0) && outputs.contains(1)))?, 1000);
-        // Half of the chunks write the mask.
-        assert!(mismatches(dtype, |_, outputs| !outputs.contains(2))? > 400, "no mask");
-        assert!(mismatches(dtype, |call, _| call < 4)? > 800, "the first chunk alone");
-    }
-    Ok(())
-}
-
-/// `verify`, on which the exhaustive checks stand, sees what it must too.
-#[test]
-fn verify_can_fail() -> Result<(), Error> {
-    let mismatches = |op: Wrong, pass| {
-        let inputs = Inputs::Sample { count: 1000, seed: 6 };
-        let report =
-            verify(&Runner::cpu(), &op, DType::F32, &inputs, &[pass], &mut |_| ControlFlow::Continue(()))?;
-        assert_eq!(report.checked, 1000);
-        assert_eq!(report.first.is_empty(), report.mismatches == 0, "mismatches are shown");
-        Ok::<_, Error>(report.mismatches)
-    };
-    for pass in Pass::ALL {
-        assert_eq!(mismatches(Wrong(|_, _| {}), pass)?, 0);
-        let one_bit = Wrong(|reads, writes| {
-            if is_picked(reads) {
-                for write in writes {
-                    *write = f32::from_bits(write.to_bits() ^ 1);
-                }
-            }
-        });
-        let wrong = mismatches(one_bit, pass)?;
-        assert!((100..500).contains(&wrong), "a quarter of 1000, not {wrong}, in {}", pass.name());
-        let nothing = Wrong(|_, writes| writes.fill(0.0));
-        assert!(mismatches(nothing, pass)? > 500);
-        let unwritten = Wrong(|_, writes| writes.fill(f32::from_bits(0xffed_cba9)));
-        assert_eq!(mismatches(unwritten, pass)?, 1000);
-    }
-    let swapped = Wrong(|_, writes| writes.swap(1, 2));
-    // Half of the chunks write dx.
-    assert!(mismatches(swapped, Pass::Backward)? > 250);
-    let sample = Inputs::Sample { count: 10, seed: 6 };
-    let none =
-        verify(&Runner::cpu(), &modulo::Mod, DType::F32, &sample, &[], &mut |_| ControlFlow::Continue(()));
-    assert!(matches!(none, Err(Error::NothingWanted { .. })), "no passes are no success: {none:?}");
-    Ok(())
-}
-
-/// A quarter of all elements.
-fn is_picked(reads: &[f32]) -> bool {
-    reads.iter().fold(0, |all, read| all ^ read.to_bits()).count_ones() % 4 == 0
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use elemgrad::{gpu::device, wgpu};
+use elemgrad::{gpu, wgpu};
 use libtest_mimic::Trial;
 
 /// The trials that `of` makes for an adapter and its name.
@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 pub fn trials(of: impl Fn(&str, &wgpu::Adapter) -> Vec<Trial>) -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();
-    for adapter in pollster::block_on(device::adapters()) {
+    for adapter in pollster::block_on(gpu::adapters()) {
         let info = adapter.get_info();
         let mut name = format!("{}: {}", info.backend, info.name);
         let count = seen.entry(name.clone()).or_default();

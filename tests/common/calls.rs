@@ -3,7 +3,7 @@
 use elemgrad::{
     Args, DType, Layout, Op, Output, Outputs, Runner, View,
     half::{bf16, f16},
-    op::{Definition, Kind},
+    signature::{OutputKind, Signature},
 };
 
 use super::{Draw, Table};
@@ -71,28 +71,28 @@ impl<'a> Call<'a> {
         from_mask: bool,
         start: impl Fn(usize) -> usize,
     ) -> Self {
-        let definition = table.op.definition();
+        let signature = table.op.signature();
         let place = |i, is_mask| Place::new(i, start(i), if is_mask { len.div_ceil(32) } else { len });
-        let needed = definition.reads_for(outputs, from_mask);
-        let reads = definition.read_count();
-        let read = |i: usize| needed.contains(&i).then(|| place(i, i > definition.upstream()));
-        let write = |w| outputs.contains(w).then(|| place(reads + w, definition.mask() == Some(w)));
+        let needed = signature.reads_for(outputs, from_mask);
+        let reads = signature.read_count();
+        let read = |i: usize| needed.contains(&i).then(|| place(i, i > signature.upstream()));
+        let write = |w| outputs.contains(w).then(|| place(reads + w, signature.mask() == Some(w)));
         Self {
             table,
             outputs,
             added: Outputs::NONE,
             from_mask,
             reads: (0..reads).map(read).collect(),
-            writes: (0..definition.write_count()).map(write).collect(),
+            writes: (0..signature.write_count()).map(write).collect(),
         }
     }
 
-    pub fn op(&self) -> &'static dyn Op {
+    pub fn op(&self) -> &'static Op {
         self.table.op
     }
 
-    fn definition(&self) -> &'static Definition {
-        self.table.op.definition()
+    fn signature(&self) -> &'static Signature {
+        self.table.op.signature()
     }
 
     pub fn dtype(&self) -> DType {
@@ -106,15 +106,15 @@ impl<'a> Call<'a> {
 
     /// Every operand that is there: its place, and whether it is a mask.
     fn places(&self) -> impl Iterator<Item = (&Place, bool)> {
-        let definition = self.definition();
-        let reads = self.reads.iter().enumerate().map(|(i, p)| (p, i > definition.upstream()));
-        let writes = self.writes.iter().enumerate().map(|(w, p)| (p, definition.mask() == Some(w)));
+        let signature = self.signature();
+        let reads = self.reads.iter().enumerate().map(|(i, p)| (p, i > signature.upstream()));
+        let writes = self.writes.iter().enumerate().map(|(w, p)| (p, signature.mask() == Some(w)));
         reads.chain(writes).filter_map(|(place, is_mask)| Some((place.as_ref()?, is_mask)))
     }
 
     /// What the inputs that are given broadcast to; without any the shape of the upstream gradient.
     pub fn shape(&self) -> Vec<u64> {
-        let (inputs, rest) = self.reads.split_at(self.definition().upstream());
+        let (inputs, rest) = self.reads.split_at(self.signature().upstream());
         let mut shapes = inputs.iter().flatten().map(|p| p.layout.shape().to_vec());
         let Some(first) = shapes.next() else {
             return rest[0].as_ref().expect("some read").layout.shape().to_vec();
@@ -149,7 +149,7 @@ impl<'a> Call<'a> {
         }
         for (i, place) in self.reads.iter().enumerate() {
             let Some(place) = place else { continue };
-            let is_mask = i > self.definition().upstream();
+            let is_mask = i > self.signature().upstream();
             for (k, bits) in self.table.reads[i].iter().take(place.len()).enumerate() {
                 self.set(&mut images[place.buffer], is_mask, place.start + k, *bits);
             }
@@ -173,27 +173,27 @@ impl<'a> Call<'a> {
 
     /// The values of the inputs and of the upstream gradient at an index.
     fn values(&self, images: &[Vec<u32>], index: &[u64]) -> Vec<f32> {
-        let reads = self.reads.iter().take(self.definition().upstream() + 1);
+        let reads = self.reads.iter().take(self.signature().upstream() + 1);
         let value = |p: &Place| self.dtype().widen(self.get(&images[p.buffer], p.at(index)));
         reads.map(|place| place.as_ref().map_or(0.0, value)).collect()
     }
 
     /// The buffers after the call.
     pub fn expected(&self, before: &[Vec<u32>]) -> Vec<Vec<u32>> {
-        let (definition, dtype) = (self.definition(), self.dtype());
+        let (signature, dtype) = (self.signature(), self.dtype());
         let shape = self.shape();
         let mut after = before.to_vec();
-        let is_sum: Vec<bool> = (0..definition.write_count()).map(|w| self.is_sum(w)).collect();
-        let mut terms: Vec<Vec<Vec<f32>>> = vec![Vec::new(); definition.write_count()];
+        let is_sum: Vec<bool> = (0..signature.write_count()).map(|w| self.is_sum(w)).collect();
+        let mut terms: Vec<Vec<Vec<f32>>> = vec![Vec::new(); signature.write_count()];
         for w in self.outputs.iter() {
             let place = self.write(w);
-            if definition.mask() == Some(w) {
+            if signature.mask() == Some(w) {
                 after[place.buffer][place.start..][..place.len()].fill(0);
             } else if is_sum[w] {
                 terms[w] = vec![Vec::new(); place.len()];
             }
         }
-        let mut values = vec![0.0; definition.write_count()];
+        let mut values = vec![0.0; signature.write_count()];
         let mut index = vec![0; shape.len()];
         for i in 0..shape.iter().product::<u64>() as usize {
             let mut rest = i as u64;
@@ -202,19 +202,19 @@ impl<'a> Call<'a> {
             }
             let reads = self.values(before, &index);
             self.op().reference(dtype, &reads, &mut values);
-            let mut open = definition.mask().is_none_or(|w| values[w] != 0.0);
+            let mut open = signature.mask().is_none_or(|w| values[w] != 0.0);
             if self.from_mask {
                 let mask = self.reads.last().and_then(Option::as_ref).expect("the mask");
                 open = before[mask.buffer][mask.start + i / 32] >> (i % 32) & 1 == 1;
                 for w in self.outputs.iter() {
                     // A gradient with a gate is the upstream gradient.
-                    values[w] = if open { reads[definition.upstream()] } else { 0.0 };
+                    values[w] = if open { reads[signature.upstream()] } else { 0.0 };
                 }
             }
             for w in self.outputs.iter() {
-                let (place, output) = (self.write(w), &definition.outputs[w]);
+                let (place, output) = (self.write(w), &signature.outputs()[w]);
                 let image = &mut after[place.buffer];
-                if output.kind == Kind::Mask {
+                if output.kind == OutputKind::Mask {
                     image[place.start + i / 32] |= u32::from(values[w] != 0.0) << (i % 32);
                 } else if is_sum[w] {
                     terms[w][place.at(&index) - place.start].push(values[w]);
@@ -245,7 +245,7 @@ impl<'a> Call<'a> {
 
     /// Whether an output is a sum over anything.
     pub fn is_sum(&self, w: usize) -> bool {
-        self.definition().mask() != Some(w)
+        self.signature().mask() != Some(w)
             && self.writes[w].as_ref().is_some_and(|place| {
                 let (own, shape) = (place.layout.shape(), self.shape());
                 own.iter().rev().ne(shape.iter().rev().take(own.len()))
@@ -263,15 +263,15 @@ impl<'a> Call<'a> {
     /// Whether outputs that begin words and outputs that begin within words, or a mask and the latter, are each over what
     /// the other needs: neither can be written first.
     pub fn has_no_order(&self) -> bool {
-        let definition = self.definition();
+        let signature = self.signature();
         let whole = self.outputs.iter().filter(|w| !self.is_sum(*w));
         let within = |w: &usize| {
-            definition.mask() != Some(*w) && self.per_word(false) == 2 && self.write(*w).start % 2 == 1
+            signature.mask() != Some(*w) && self.per_word(false) == 2 && self.write(*w).start % 2 == 1
         };
         let (odd, even): (Vec<usize>, Vec<usize>) = whole.partition(within);
         let over = |first: &[usize], second: &[usize]| {
             let second = second.iter().fold(Outputs::NONE, |all, w| all | Outputs::of(*w));
-            let needed = definition.reads_for(second, self.from_mask);
+            let needed = signature.reads_for(second, self.from_mask);
             needed.iter().any(|r| first.iter().any(|w| self.writes[*w] == self.reads[*r]))
         };
         over(&odd, &even) && over(&even, &odd)
@@ -288,15 +288,15 @@ impl<'a> Call<'a> {
         let wrong: Vec<(usize, usize)> = words.filter(|&(b, i)| got[b][i] != expected[b][i]).collect();
         let Some(&(b, i)) = wrong.first() else { return Ok(()) };
         let hit = self.outputs.iter().find(|w| {
-            let (place, per_word) = (self.write(*w), self.per_word(self.definition().mask() == Some(*w)));
+            let (place, per_word) = (self.write(*w), self.per_word(self.signature().mask() == Some(*w)));
             place.buffer == b
                 && (place.start / per_word..(place.start + place.len()).div_ceil(per_word)).contains(&i)
         });
-        let output = hit.map_or("nobody's", |w| self.definition().write_name(w));
+        let output = hit.map_or("nobody's", |w| &*self.signature().outputs()[w].name);
         let [was, got, right] = [&before, got, &expected].map(|images| images[b][i]);
         Err(format!(
             "{name}: {} {output}: word {i} of buffer {b} was {was:08x} and is {got:08x}, not {right:08x} ({} words are wrong): {self:?}",
-            self.definition().name,
+            self.op().name(),
             wrong.len(),
         ))
     }
@@ -306,25 +306,25 @@ impl<'a> Call<'a> {
     /// # Errors
     /// What the runner reports, and differences.
     pub fn check_on_host(&self, runner: &Runner) -> Result<(), String> {
-        let (definition, dtype) = (self.definition(), self.dtype());
+        let (signature, dtype) = (self.signature(), self.dtype());
         let before = self.images();
         let shape = Layout::contiguous(&self.shape());
         let view = |(i, place): (usize, &'_ Option<Place>)| {
             let place = place.as_ref()?;
             let (image, range) = (&before[place.buffer], place.start..place.start + place.len());
             let view = match dtype {
-                _ if i > definition.upstream() => return Some(View::from(&image[range])),
+                _ if i > signature.upstream() => return Some(View::from(&image[range])),
                 DType::F32 => View::from(&bytemuck::cast_slice::<_, f32>(image)[range]),
                 DType::F16 => View::from(&bytemuck::cast_slice::<_, f16>(image)[range]),
                 DType::Bf16 => View::from(&bytemuck::cast_slice::<_, bf16>(image)[range]),
             };
-            let unsaid = if i < definition.upstream() {
+            let unsaid = if i < signature.upstream() {
                 Layout::contiguous(&[place.len() as u64])
             } else {
                 shape.clone()
             };
             Some(match place.said(&unsaid) {
-                Some(layout) => view.with(layout),
+                Some(layout) => view.layout(layout),
                 None => view,
             })
         };
@@ -336,7 +336,7 @@ impl<'a> Call<'a> {
             let (image, place) = (image.as_mut()?, place.as_ref()?);
             let range = place.start..place.start + place.len();
             let output = match dtype {
-                _ if definition.mask() == Some(w) => Output::from(&mut image[range]),
+                _ if signature.mask() == Some(w) => Output::from(&mut image[range]),
                 DType::F32 => Output::from(&mut bytemuck::cast_slice_mut::<_, f32>(image)[range]),
                 DType::F16 => Output::from(&mut bytemuck::cast_slice_mut::<_, f16>(image)[range]),
                 DType::Bf16 => Output::from(&mut bytemuck::cast_slice_mut::<_, bf16>(image)[range]),
@@ -361,7 +361,7 @@ impl std::fmt::Debug for Call<'_> {
         write!(
             f,
             "{} {} on {}, {:?}",
-            self.definition().name,
+            self.op().name(),
             self.dtype().name(),
             self.table.source,
             self.shape()
@@ -377,11 +377,11 @@ impl std::fmt::Debug for Call<'_> {
                 layout.offset()
             )
         };
-        for (name, place) in self.definition().read_names().zip(&self.reads) {
+        for (name, place) in self.signature().read_names().zip(&self.reads) {
             operand(name, place, false)?;
         }
         for (w, place) in self.writes.iter().enumerate() {
-            operand(self.definition().write_name(w), place, self.added.contains(w))?;
+            operand(&*self.signature().outputs()[w].name, place, self.added.contains(w))?;
         }
         Ok(())
     }
@@ -392,7 +392,7 @@ fn add(a: f32, b: f32) -> f32 {
     if (a + b).is_nan() { f32::from_bits(0x7fc0_0000) } else { a + b }
 }
 
-/// The sum by the definition: leaves of a perfect binary tree, those that are missing -0; one term is copied.
+/// The sum by the signature: leaves of a perfect binary tree, those that are missing -0; one term is copied.
 pub fn tree(terms: &[f32]) -> f32 {
     let mut level = terms.to_vec();
     level.resize(terms.len().next_power_of_two(), -0.0);
@@ -407,8 +407,8 @@ pub fn tree(terms: &[f32]) -> f32 {
 /// A call of any kind on one of the tables, with no operand of more elements than a table has.
 pub fn draw_call<'a>(draw: &mut Draw, tables: &'a [Table]) -> Call<'a> {
     let table = &tables[draw.below(tables.len())];
-    let definition = table.op.definition();
-    let writes = definition.write_count();
+    let signature = table.op.signature();
+    let writes = signature.write_count();
     let outputs = loop {
         let set = Outputs::present((0..writes).map(|_| draw.one_in(2)));
         if !set.is_empty() {
@@ -416,12 +416,12 @@ pub fn draw_call<'a>(draw: &mut Draw, tables: &'a [Table]) -> Call<'a> {
         }
     };
     let gradients =
-        Outputs::present((0..writes).map(|w| outputs.contains(w) && definition.gradient_of(w).is_some()));
-    let from_mask = definition.mask().is_some() && gradients == outputs && draw.one_in(2);
-    let needed = definition.reads_for(outputs, from_mask);
+        Outputs::present((0..writes).map(|w| outputs.contains(w) && signature.gradient_of(w).is_some()));
+    let from_mask = signature.mask().is_some() && gradients == outputs && draw.one_in(2);
+    let needed = signature.reads_for(outputs, from_mask);
     let full = draw_shape(draw, table.len());
-    let upstream = definition.upstream();
-    let mut reads = vec![None; definition.read_count()];
+    let upstream = signature.upstream();
+    let mut reads = vec![None; signature.read_count()];
     for (i, read) in reads.iter_mut().enumerate().take(upstream) {
         // An input that is not needed may be left out, and then broadcasts nothing.
         if needed.contains(&i) || draw.one_in(2) {
@@ -438,14 +438,14 @@ pub fn draw_call<'a>(draw: &mut Draw, tables: &'a [Table]) -> Call<'a> {
     let words = |len: u64| Place::new(0, 0, len.div_ceil(32) as usize);
     let dz = Place { buffer: 0, start: 0, layout: draw_layout(draw, &shape, table.len()) };
     call.reads[upstream] = (needed.contains(&upstream) || !has_inputs || draw.one_in(2)).then_some(dz);
-    if definition.mask().is_some() {
+    if signature.mask().is_some() {
         call.reads[upstream + 1] = from_mask.then(|| words(len));
     }
     for w in outputs.iter() {
-        let input = definition.gradient_of(w).and_then(|i| call.reads[i].as_ref());
+        let input = signature.gradient_of(w).and_then(|i| call.reads[i].as_ref());
         let own = input.map_or_else(|| shape.clone(), |p| p.layout.shape().to_vec());
         let place = Place { buffer: 0, start: 0, layout: Layout::contiguous(&own) };
-        call.writes[w] = Some(if definition.mask() == Some(w) { words(len) } else { place });
+        call.writes[w] = Some(if signature.mask() == Some(w) { words(len) } else { place });
     }
     call.added = Outputs::present((0..writes).map(|w| gradients.contains(w) && draw.one_in(3)));
     draw_places(draw, &mut call);
@@ -508,7 +508,7 @@ pub fn shuffle(draw: &mut Draw, order: &mut [usize]) {
 
 /// Puts operands into one, two or three buffers, in any order, at any element; then some outputs over inputs.
 fn draw_places(draw: &mut Draw, call: &mut Call) {
-    let (upstream, mask, reads) = (call.definition().upstream(), call.definition().mask(), call.reads.len());
+    let (upstream, mask, reads) = (call.signature().upstream(), call.signature().mask(), call.reads.len());
     let per_word = call.per_word(false);
     let (buffers, gaps, in_place) = (1 + draw.below(3), draw.pick(&[1, 3, 70]), draw.one_in(2));
     // In elements of the storage type, and whether the last operand may share its last word.

@@ -5,19 +5,13 @@
 pub mod adapters;
 pub mod calls;
 
-use elemgrad::{
-    DType, Op, Outputs,
-    data::Data,
-    modulo::Mod,
-    op::{BUILT_IN, Kind},
-    spiky::Spiky,
-};
+use elemgrad::{DType, Op, Outputs, check::Data, ops, signature::OutputKind};
 
 /// Inputs of an op and the outputs that they must give, operand by operand, as bits.
 ///
 /// A mask that is read is words, of any bits; one that is written is a bit for each element.
 pub struct Table {
-    pub op: &'static dyn Op,
+    pub op: &'static Op,
     pub dtype: DType,
     /// Where the rows come from: a file or a seed.
     pub source: String,
@@ -32,7 +26,7 @@ impl Table {
 
     /// The inputs and the upstream gradient.
     pub fn rows(&self) -> Vec<&[u32]> {
-        self.reads.iter().take(self.op.definition().upstream() + 1).map(Vec::as_slice).collect()
+        self.reads.iter().take(self.op.signature().upstream() + 1).map(Vec::as_slice).collect()
     }
 }
 
@@ -51,12 +45,12 @@ pub fn vectors(dtype: DType) -> [Table; 2] {
     let words = draw.take(x.len().div_ceil(32), Draw::bits);
     let dx = dz.iter().zip(&mask).map(|(dz, mask)| dz * mask).collect();
     let (reads, writes) = (vec![x, dz, words], vec![z, dx, mask]);
-    let spiky = Table { op: &Spiky, dtype, source: source("spiky"), reads, writes };
+    let spiky = Table { op: ops::spiky(), dtype, source: source("spiky"), reads, writes };
 
     let [x, y, dz, z, q, dy] = columns(modulo);
     let q = q.into_iter().map(|q| dtype.round(f32::from_bits(q))).collect();
     let (reads, writes) = (vec![x, y, dz.clone()], vec![z, dz, dy, q]);
-    [spiky, Table { op: &Mod, dtype, source: source("mod"), reads, writes }]
+    [spiky, Table { op: ops::modulo(), dtype, source: source("mod"), reads, writes }]
 }
 
 /// The columns of a file of hexadecimal numbers with a line of headings.
@@ -74,7 +68,7 @@ pub fn columns<const N: usize>(csv: &str) -> [Vec<u32>; N] {
 }
 
 /// `len` rows of the library's mix of everything, answered by the op's scalar reference.
-pub fn drawn(op: &'static dyn Op, dtype: DType, len: usize, seed: u64) -> Table {
+pub fn drawn(op: &'static Op, dtype: DType, len: usize, seed: u64) -> Table {
     drawn_from(Data::Mix, op, dtype, len, seed)
 }
 
@@ -82,40 +76,40 @@ pub fn drawn(op: &'static dyn Op, dtype: DType, len: usize, seed: u64) -> Table 
 pub fn tables_for_calls(len: usize, seed: u64) -> Vec<Table> {
     let kinds = [Data::Mix, Data::Ordinary].into_iter();
     kinds
-        .flat_map(|data| BUILT_IN.map(|op| DType::ALL.map(|dtype| drawn_from(data, op, dtype, len, seed))))
+        .flat_map(|data| ops::all().map(|op| DType::ALL.map(|dtype| drawn_from(data, op, dtype, len, seed))))
         .flatten()
         .collect()
 }
 
 /// `len` rows of some kind, answered by the op's scalar reference.
-pub fn drawn_from(data: Data, op: &'static dyn Op, dtype: DType, len: usize, seed: u64) -> Table {
-    let mut reads = vec![vec![0.0; len]; op.definition().upstream() + 1];
+pub fn drawn_from(data: Data, op: &'static Op, dtype: DType, len: usize, seed: u64) -> Table {
+    let mut reads = vec![vec![0.0; len]; op.signature().upstream() + 1];
     data.fill(dtype, seed, 0, &mut reads);
     let mut reads: Vec<Vec<u32>> =
         reads.iter().map(|column| column.iter().map(|v| dtype.round(*v)).collect()).collect();
     let writes = reference(op, dtype, &reads.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    reads.extend(op.definition().mask().map(|_| Draw::new(seed).take(len.div_ceil(32), Draw::bits)));
+    reads.extend(op.signature().mask().map(|_| Draw::new(seed).take(len.div_ceil(32), Draw::bits)));
     Table { op, dtype, source: format!("{data:?}, seed {seed}"), reads, writes }
 }
 
 /// All outputs of the scalar reference, on bits.
-pub fn reference(op: &dyn Op, dtype: DType, reads: &[&[u32]]) -> Vec<Vec<u32>> {
-    let definition = op.definition();
-    let mut writes = vec![vec![0; reads[0].len()]; definition.write_count()];
+pub fn reference(op: &Op, dtype: DType, reads: &[&[u32]]) -> Vec<Vec<u32>> {
+    let signature = op.signature();
+    let mut writes = vec![vec![0; reads[0].len()]; signature.write_count()];
     let (mut r, mut w) = (vec![0.0; reads.len()], vec![0.0; writes.len()]);
     for i in 0..reads[0].len() {
         r.iter_mut().zip(reads).for_each(|(r, column)| *r = dtype.widen(column[i]));
         op.reference(dtype, &r, &mut w);
-        for ((column, w), output) in writes.iter_mut().zip(&w).zip(&definition.outputs) {
-            column[i] = if output.kind == Kind::Mask { u32::from(*w != 0.0) } else { dtype.round(*w) };
+        for ((column, w), output) in writes.iter_mut().zip(&w).zip(signature.outputs()) {
+            column[i] = if output.kind == OutputKind::Mask { u32::from(*w != 0.0) } else { dtype.round(*w) };
         }
     }
     writes
 }
 
 /// Every non-empty set of the op's outputs.
-pub fn output_sets(op: &dyn Op) -> Vec<Outputs> {
-    let count = op.definition().write_count();
+pub fn output_sets(op: &Op) -> Vec<Outputs> {
+    let count = op.signature().write_count();
     (1..1_u32 << count).map(|set| Outputs::present((0..count).map(|w| set >> w & 1 == 1))).collect()
 }
 
@@ -128,15 +122,15 @@ pub const LENGTHS: [usize; 16] = [0, 1, 2, 3, 4, 5, 7, 255, 256, 257, 1023, 1024
 /// The first difference, with the row's inputs, and how many there are.
 pub fn compare(
     what: &str,
-    op: &dyn Op,
+    op: &Op,
     write: usize,
     reads: &[&[u32]],
     got: &[u32],
     want: &[u32],
 ) -> Result<(), String> {
-    let (op, output) = (op.definition(), op.definition().write_name(write));
+    let (op, output) = (op.signature(), op.signature().outputs()[write].name.to_string());
     if got.len() != want.len() {
-        return Err(format!("{what}: {} {output} has {} elements, not {}", op.name, got.len(), want.len()));
+        return Err(format!("{what}: {} {output} has {} elements, not {}", op.name(), got.len(), want.len()));
     }
     let mut wrong = (0..got.len()).filter(|&i| got[i] != want[i]);
     let Some(i) = wrong.next() else { return Ok(()) };
@@ -144,7 +138,7 @@ pub fn compare(
         op.read_names().zip(reads).map(|(name, column)| format!("{name} = 0x{:x}", column[i])).collect();
     Err(format!(
         "{what}: {} {output}[{i}] is 0x{:x}, not 0x{:x}, of {} ({} of {} are wrong)",
-        op.name,
+        op.name(),
         got[i],
         want[i],
         inputs.join(", "),

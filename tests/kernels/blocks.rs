@@ -6,8 +6,10 @@
 
 use crate::common::{Draw, bits, floats};
 use elemgrad::{
-    Args, DType, Op, Output, Runner, View, modulo,
-    op::{Definition, OutputDefinition, Text},
+    Args, DType, Op, Output, Runner, View,
+    op::Text,
+    ops::modulo,
+    signature::{Signature, SignatureBuilder},
     wgpu,
 };
 use libtest_mimic::Trial;
@@ -122,35 +124,35 @@ fn minimum(x: f32, y: f32) -> f32 {
 
 /// A block as an op.
 struct BlockOp {
-    definition: Definition,
+    signature: Signature,
     twin: fn(&[f32]) -> f32,
 }
 
 impl BlockOp {
     fn new(block: &Block, edit: impl Fn(&'static str) -> Text) -> Self {
         let inputs = &["x", "y", "w"][..block.operands];
-        // A definition has a gradient for each input; nobody asks for these.
-        let unused = inputs.iter().map(|input| OutputDefinition::gradient(input, "0u", "0"));
-        let definition = Definition {
+        // A signature has a gradient for each input; nobody asks for these.
+        let unused = inputs.iter().map(|input| SignatureBuilder::gradient(input, "0u", "0"));
+        let signature = Signature {
             name: "block".into(),
             inputs: inputs.iter().map(|input| (*input).into()).collect(),
             functions: block.functions.iter().map(|functions| edit(functions)).collect(),
             lets: Vec::new(),
-            outputs: std::iter::once(OutputDefinition::z(block.expression, block.name))
+            outputs: std::iter::once(SignatureBuilder::z(block.expression, block.name))
                 .chain(unused)
                 .collect(),
         };
-        Self { definition, twin: block.twin }
+        Self { signature, twin: block.twin }
     }
 }
 
 impl Op for BlockOp {
-    fn definition(&self) -> &Definition {
-        &self.definition
+    fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
-        let value = (self.twin)(&reads[..self.definition.upstream()]);
+        let value = (self.twin)(&reads[..self.signature.upstream()]);
         writes.fill(0.0);
         writes[0] = if value.is_nan() { f32::from_bits(0x7fc0_0000) } else { value };
     }
@@ -172,7 +174,7 @@ pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
         let block = BLOCKS.iter().find(|block| block.name == *damaged).expect("a block");
         let op = BlockOp::new(block, |functions| functions.replace(part, other).into());
         let whole = BlockOp::new(block, Text::Borrowed);
-        assert_ne!(op.definition.functions, whole.definition.functions, "{damaged} has no {part}");
+        assert_ne!(op.signature.functions, whole.signature.functions, "{damaged} has no {part}");
         trial(format!("{name}: {damaged} with {other}"), block, op)
     });
     whole.chain(damaged).collect()
@@ -183,7 +185,7 @@ const CHUNK: u64 = 1 << 20;
 
 /// All pairs of special values, then drawn operands, or all of them.
 fn check(adapter: &wgpu::Adapter, block: &Block, op: &BlockOp, count: u64) -> Result<(), String> {
-    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(|e| e.to_string())?;
+    let runner = Runner::on_adapter(adapter).map_err(|e| e.to_string())?;
     let special = specials();
     let pairs = || special.iter().flat_map(|x| special.iter().map(move |y| (*x, *y)));
     let len = special.len() * special.len();

@@ -4,12 +4,10 @@
 use std::ops::ControlFlow;
 
 use elemgrad::{
-    CustomOp, DType, Error, Op, Outputs, Runner,
-    expr::{Arithmetic, MAX_NODES},
-    modulo::Mod,
-    op::{Block, Definition, Pass},
-    spiky::Spiky,
-    verify::{Inputs, verify},
+    Arithmetic, DType, Error, Op, Outputs, Pass, Runner,
+    check::{Inputs, verify},
+    ops::{self, modulo, spiky},
+    signature::Signature,
     wgpu,
 };
 use libtest_mimic::{Failed, Trial};
@@ -38,27 +36,27 @@ pub(crate) fn on_the_cpu(name: &str) -> Vec<Trial> {
     on_cpu.map(|(case, run)| Trial::test(format!("{name}: {case}"), run)).into()
 }
 
-fn spiky() -> Result<CustomOp, Error> {
-    CustomOp::new("spiky", ["x"], |[x]| {
+fn spiky() -> Result<Op, Error> {
+    Op::new("spiky", ["x"], |[x]| {
         let r = x.floor_mod(1.0).round_to_storage();
         r.le(0.5).select(r, 0.0)
     })
 }
 
-fn modulo() -> Result<CustomOp, Error> {
-    CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))
+fn modulo() -> Result<Op, Error> {
+    Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))
 }
 
-/// An op with the definition and the CPU path of one, and the reference of another that has the same outputs.
-struct Held<'a>(&'a CustomOp, &'a dyn Op);
+/// An op with the signature and the CPU path of one, and the reference of another that has the same outputs.
+struct Held<'a>(&'a Op, &'a Op);
 
 impl Op for Held<'_> {
-    fn definition(&self) -> &Definition {
-        self.0.definition()
+    fn signature(&self) -> &Signature {
+        self.0.signature()
     }
 
     fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
-        let mut all = vec![0.0; self.1.definition().write_count()];
+        let mut all = vec![0.0; self.1.signature().write_count()];
         self.1.reference(storage, reads, &mut all);
         // What else the other gives comes last.
         writes.copy_from_slice(&all[..writes.len()]);
@@ -69,7 +67,7 @@ impl Op for Held<'_> {
     }
 }
 
-fn check(runner: &Runner, op: &dyn Op, dtype: DType, count: u64) -> Result<(), Failed> {
+fn check(runner: &Runner, op: &Op, dtype: DType, count: u64) -> Result<(), Failed> {
     let inputs = Inputs::Sample { count, seed: 40 };
     let report = verify(runner, op, dtype, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
     if report.mismatches == 0 && report.checked == count {
@@ -81,12 +79,12 @@ fn check(runner: &Runner, op: &dyn Op, dtype: DType, count: u64) -> Result<(), F
 /// Each built-in op of building blocks, in each storage type.
 fn each_rebuilt(
     arithmetic: Arithmetic,
-    check: impl Fn(&dyn Op, DType) -> Result<(), Failed>,
+    check: impl Fn(&Op, DType) -> Result<(), Failed>,
 ) -> Result<(), Failed> {
-    let ops: [(CustomOp, &dyn Op); 2] = [(spiky()?, &Spiky), (modulo()?, &Mod)];
+    let ops: [(Op, &Op); 2] = [(spiky()?, ops::spiky()), (modulo()?, ops::modulo())];
     for (op, built_in) in ops {
         let op = op.with_arithmetic(arithmetic)?;
-        let names = |op: &dyn Op| op.definition().outputs.iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+        let names = |op: &Op| op.signature().outputs().iter().map(|o| o.name.clone()).collect::<Vec<_>>();
         assert!(names(built_in).starts_with(&names(&op)), "the same outputs");
         DType::ALL.into_iter().try_for_each(|dtype| check(&Held(&op, built_in), dtype))?;
     }
@@ -106,7 +104,7 @@ fn rebuilt() -> Result<(), Failed> {
 }
 
 fn rebuilt_on(adapter: &wgpu::Adapter) -> Result<(), Failed> {
-    let runner = pollster::block_on(Runner::on_adapter(adapter))?;
+    let runner = Runner::on_adapter(adapter)?;
     each_rebuilt(Arithmetic::Exact, |op, dtype| check(&runner, op, dtype, 1 << 18))
 }
 
@@ -116,13 +114,12 @@ fn few_bindings(adapter: &wgpu::Adapter) -> Result<(), Failed> {
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
     let runner = Runner::on_device(&device, &queue);
-    let op =
-        CustomOp::new("six", ["a", "b", "c", "d", "e", "f"], |[a, b, c, d, e, f]| (a * b - c / d) * (e + f))?;
+    let op = Op::new("six", ["a", "b", "c", "d", "e", "f"], |[a, b, c, d, e, f]| (a * b - c / d) * (e + f))?;
     let op = op.with_arithmetic(Arithmetic::Exact)?;
     check(&runner, &op, DType::F32, 1 << 14)?;
     check(&runner, &op, DType::F16, 1 << 14)?;
 
-    let eight = CustomOp::from_expression("eight", "a + b + c + d + e + f + g + h")?;
+    let eight = Op::from_expression("eight", "a + b + c + d + e + f + g + h")?;
     match check(&runner, &eight, DType::F32, 1) {
         Err(error) if error.message().is_some_and(|m| m.contains("max_storage_buffers_per_shader_stage")) => {
             Ok(())
@@ -135,25 +132,24 @@ fn few_bindings(adapter: &wgpu::Adapter) -> Result<(), Failed> {
 fn composed() -> Result<(), Failed> {
     let runner = Runner::cpu();
     let (spiky, modulo) = (spiky()?, modulo()?);
-    let op = CustomOp::new("scaled", ["x", "y", "scale"], |[x, y, scale]| {
-        spiky.call([modulo.call([x, y])]) * scale
-    })?;
+    let op =
+        Op::new("scaled", ["x", "y", "scale"], |[x, y, scale]| spiky.call([modulo.call([x, y])]) * scale)?;
     let inputs: [&[f32]; 3] = [&[5.25, 0.75, -3.3], &[2.0, 0.5, 0.7], &[4.0, 8.0, 16.0]];
     let (z, gradients) = runner.fused(&op, &inputs, &[1.0; 3])?;
     for i in 0..3 {
         let (x, y, scale) = (inputs[0][i], inputs[1][i], inputs[2][i]);
-        let r = elemgrad::modulo::forward(x, y);
-        let (s, open) = elemgrad::spiky::fused(r, 1.0);
-        let q = elemgrad::modulo::quotient(x, y);
+        let r = elemgrad::ops::modulo::forward(x, y);
+        let (s, open) = elemgrad::ops::spiky::fused(r, 1.0);
+        let q = elemgrad::ops::modulo::quotient(x, y);
         assert_eq!(z[i], s * scale);
         assert_eq!([gradients[0][i], gradients[2][i]], [open * scale, s]);
         assert_eq!(gradients[1][i], if open == 0.0 { 0.0 } else { scale * -q });
     }
 
-    let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
+    let step = Op::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
         .with_gradient("x", |[x], z, dz| dz * (x + z))?;
     assert!(step.is_written("x"));
-    let outer = CustomOp::new("outer", ["a", "b"], |[a, b]| step.call([a * b]) * 3.0 + a)?;
+    let outer = Op::new("outer", ["a", "b"], |[a, b]| step.call([a * b]) * 3.0 + a)?;
     let gradients = runner.backward(&outer, &[&[2.0_f32], &[5.0]], &[1.0])?;
     // 3 * (10 + 1) passes the step.
     assert_eq!(gradients, [[33.0 * 5.0 + 1.0], [33.0 * 2.0]]);
@@ -169,39 +165,36 @@ fn composed() -> Result<(), Failed> {
 /// work, and gradients that round on their way.
 fn programs() -> Result<(), Failed> {
     let ops = [
-        CustomOp::new("own", ["x", "y"], |[x, y]| x.floor_mod(y) * -x.floor_quotient(y))?,
-        CustomOp::new("one", ["x"], |[x]| (x.floor_quotient(1.0) + x.floor_mod(1.0)) * x)?,
-        CustomOp::new("both", ["x", "y"], |[x, y]| x.floor_quotient(y) * x.floor_mod(y) - x.floor_mod(y))?,
-        CustomOp::new("cut", ["x", "y"], |[x, y]| {
+        Op::new("own", ["x", "y"], |[x, y]| x.floor_mod(y) * -x.floor_quotient(y))?,
+        Op::new("one", ["x"], |[x]| (x.floor_quotient(1.0) + x.floor_mod(1.0)) * x)?,
+        Op::new("both", ["x", "y"], |[x, y]| x.floor_quotient(y) * x.floor_mod(y) - x.floor_mod(y))?,
+        Op::new("cut", ["x", "y"], |[x, y]| {
             x.le(0.5).select(y, 2.0) + x.floor_mod(1.0).le(0.25).select(y, x)
         })?,
         // Like spiky, and not.
-        CustomOp::new("negative", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), -0.0))?,
-        CustomOp::new("leaky", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.25))?,
-        CustomOp::new("edges", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.0))?
+        Op::new("negative", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), -0.0))?,
+        Op::new("leaky", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.25))?,
+        Op::new("edges", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.0))?
             .with_gradient("x", |[x], _, dz| x.floor_mod(1.0).le(0.75).select(dz, 0.0))?,
-        CustomOp::new("inputs", ["x", "y"], |[x, y]| {
-            x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.0) + y
-        })?
-        .with_gradient("x", |[x, y], _, dz| y.floor_mod(1.0).le(0.5).select(dz, 0.0) + x)?,
+        Op::new("inputs", ["x", "y"], |[x, y]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.0) + y)?
+            .with_gradient("x", |[x, y], _, dz| y.floor_mod(1.0).le(0.5).select(dz, 0.0) + x)?,
         spiky()?
             .with_gradient("x", |[x], _, _| x.floor_mod(1.0).round_to_storage().le(0.5).select(x, 0.0))?,
         // Like mod, and not.
         modulo()?.with_gradient("x", |[_, y], _, _| y)?,
         modulo()?.with_gradient("y", |[x, y], _, dz| dz * -y.floor_quotient(x))?,
         modulo()?.with_gradient("y", |[x, y], _, _| x * -x.floor_quotient(y))?,
-        CustomOp::new("rounds", ["x"], |[x]| x.round_to_storage())?
+        Op::new("rounds", ["x"], |[x]| x.round_to_storage())?
             .with_gradient("x", |[x], _, dz| (dz * x).round_to_storage())?,
-        CustomOp::new("remainder", ["x"], |[x]| x)?.with_gradient("x", |[x], _, dz| dz.floor_mod(x))?,
-        CustomOp::new("sign", ["x"], |[x]| x.round_to_storage().lt(0.0).select(-1.0, 1.0))?,
+        Op::new("remainder", ["x"], |[x]| x)?.with_gradient("x", |[x], _, dz| dz.floor_mod(x))?,
+        Op::new("sign", ["x"], |[x]| x.round_to_storage().lt(0.0).select(-1.0, 1.0))?,
     ];
     // A remainder that may be added to others is not the one of a storage type.
-    let is_wide =
-        |op: &CustomOp| op.definition().lets.iter().any(|(_, text)| text.contains("f32_floor_mod_wide("));
-    assert_eq!([is_wide(&ops[13]), is_wide(&modulo()?)], [true, false], "{}", ops[13].definition().name);
+    let is_wide = |op: &Op| op.signature().lets.iter().any(|(_, text)| text.contains("f32_floor_mod_wide("));
+    assert_eq!([is_wide(&ops[13]), is_wide(&modulo()?)], [true, false], "{}", ops[13].name());
     for op in ops {
         DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 16))?;
-        let report = elemgrad::verify::self_test(&Runner::cpu(), &op)?;
+        let report = elemgrad::check::self_test(&Runner::cpu(), &op)?;
         assert!(report.passed(), "{report}");
     }
     Ok(())
@@ -209,10 +202,10 @@ fn programs() -> Result<(), Failed> {
 
 /// A mask is what forward can save: no condition that the upstream gradient is part of.
 fn gates() -> Result<(), Failed> {
-    let relu = CustomOp::new("relu", ["x"], |[x]| x.max(0.0))?;
+    let relu = Op::new("relu", ["x"], |[x]| x.max(0.0))?;
     let gated = relu.clone().with_gradient("x", |[x], _, dz| x.gt(0.0).select(dz, 0.0))?;
     let guided = relu.with_gradient("x", |[x], _, dz| (x.gt(0.0) & dz.gt(0.0)).select(dz, 0.0))?;
-    let mask = |op: &CustomOp| op.definition().outputs.iter().any(|output| output.name == "mask");
+    let mask = |op: &Op| op.signature().outputs().iter().any(|output| output.name == "mask");
     assert_eq!([mask(&gated), mask(&guided)], [true, false]);
     let (x, dz) = ([1.0, 1.0, -1.0], [2.0, -2.0, 2.0]);
     assert_eq!(Runner::cpu().backward(&guided, &[&x], &dz)?, [[2.0, 0.0, 0.0]]);
@@ -222,10 +215,10 @@ fn gates() -> Result<(), Failed> {
 
 /// What native arithmetic says at 0, where a device's own functions say nothing.
 fn zeros(adapter: &wgpu::Adapter) -> Result<(), Failed> {
-    let pow = CustomOp::from_expression("power", "pow(x, y)")?;
-    let root = CustomOp::from_expression("root", "sqrt(max(x, 0.0))")?;
+    let pow = Op::from_expression("power", "pow(x, y)")?;
+    let root = Op::from_expression("root", "sqrt(max(x, 0.0))")?;
     let (x, y) = ([0.0, 0.0, 3.0, 0.0, 1e-40], [0.0, 1.0, 0.0, 2.0, 0.0]);
-    for runner in [Runner::cpu(), pollster::block_on(Runner::on_adapter(adapter))?] {
+    for runner in [Runner::cpu(), Runner::on_adapter(adapter)?] {
         let (z, gradients) = runner.fused(&pow, &[&x, &y], &[1.0; 5])?;
         assert_eq!(
             (&z[..], &gradients[0][..]),
@@ -234,9 +227,9 @@ fn zeros(adapter: &wgpu::Adapter) -> Result<(), Failed> {
         assert_eq!(runner.forward(&root, &[&[0.0, -1.0, 4.0]])?, [0.0, 0.0, 2.0]);
     }
     // And so there is little to leave out.
-    let runner = pollster::block_on(Runner::on_adapter(adapter))?;
+    let runner = Runner::on_adapter(adapter)?;
     for expression in ["sqrt(max(x, 0.0))", "pow(max(x, 0.0), 2.0)"] {
-        let op = CustomOp::from_expression("op", expression)?;
+        let op = Op::from_expression("op", expression)?;
         let inputs = Inputs::Sample { count: 10_000, seed: 1 };
         let report =
             verify(&runner, &op, DType::F32, &inputs, &[Pass::Forward], &mut |_| ControlFlow::Continue(()))?;
@@ -247,7 +240,7 @@ fn zeros(adapter: &wgpu::Adapter) -> Result<(), Failed> {
 
 /// An input of one element is a scalar argument, whose gradient is a sum.
 fn scalars() -> Result<(), Failed> {
-    let op = CustomOp::from_expression("scaled", "x * scale")?;
+    let op = Op::from_expression("scaled", "x * scale")?;
     let x: Vec<f32> = (0..100_000).map(|i| (i % 7) as f32).collect();
     let ones = vec![1.0; x.len()];
     for scale in [0.5, -3.0] {
@@ -280,28 +273,28 @@ fn names() -> Result<(), Failed> {
         "o",
         "efault",
     ] {
-        let error = CustomOp::new("op", [name], |[x]| x).err();
+        let error = Op::new("op", [name], |[x]| x).err();
         assert!(matches!(&error, Some(Error::Name { got, .. }) if got == name), "{name}: {error:?}");
     }
-    assert!(matches!(CustomOp::new("op", ["x", "x"], |[x, y]| x + y), Err(Error::Name { .. })));
-    assert!(matches!(CustomOp::new("op", ["x", "dx"], |[x, y]| x + y), Err(Error::Name { .. })));
+    assert!(matches!(Op::new("op", ["x", "x"], |[x, y]| x + y), Err(Error::Name { .. })));
+    assert!(matches!(Op::new("op", ["x", "dx"], |[x, y]| x + y), Err(Error::Name { .. })));
     let unknown = spiky()?.with_gradient("y", |[x], _, _| x);
     assert!(matches!(&unknown, Err(Error::Name { got, .. }) if got == "y"), "{unknown:?}");
     assert!(matches!(spiky()?.derivative("y"), Err(Error::Name { .. })));
     // What a derivative adds is named around what is there, gradients included.
-    let op = CustomOp::new("op", ["x", "dupstream", "tangent_x"], |[x, y, w]| x * y * w)?;
-    assert_eq!(op.derivative("x")?.definition().inputs[3], "upstream_2");
-    let op = CustomOp::new("op", ["x", "dtangent_x"], |[x, y]| x * y)?;
-    assert_eq!(op.jvp()?.definition().inputs[2..], ["tangent_x_2", "tangent_dtangent_x"]);
+    let op = Op::new("op", ["x", "dupstream", "tangent_x"], |[x, y, w]| x * y * w)?;
+    assert_eq!(op.derivative("x")?.signature().inputs()[3], "upstream_2");
+    let op = Op::new("op", ["x", "dtangent_x"], |[x, y]| x * y)?;
+    assert_eq!(op.jvp()?.signature().inputs()[2..], ["tangent_x_2", "tangent_dtangent_x"]);
     // What kernels call their own things is no name that an input cannot have.
     for name in
         ["element", "params", "main", "len", "base", "i", "index", "group", "v", "v1", "m", "buffer_x", "x_"]
     {
-        let op = CustomOp::new("op", [name, "other"], |[x, y]| x.floor_mod(y) * x + 1.0)?;
+        let op = Op::new("op", [name, "other"], |[x, y]| x.floor_mod(y) * x + 1.0)?;
         for pass in Pass::ALL {
             let kernel = elemgrad::plan::Kernel::contiguous(
-                op.definition(),
-                op.definition().all_outputs(pass),
+                op.signature(),
+                op.signature().all_outputs(pass),
                 DType::F16,
                 elemgrad::plan::Access::Vec4,
             );
@@ -314,24 +307,24 @@ fn names() -> Result<(), Failed> {
 /// What is too much is an error, and what is just enough is not.
 fn limits() -> Result<(), Failed> {
     let chain = |links: usize| {
-        CustomOp::new("chain", ["x"], |[x]| (0..links).fold(x, |sum, i| (sum * x + i as f32).sqrt()))
+        Op::new("chain", ["x"], |[x]| (0..links).fold(x, |sum, i| (sum * x + i as f32).sqrt()))
     };
     let error = chain(MAX_NODES).err();
     assert!(matches!(error, Some(Error::TooLarge { most: MAX_NODES, .. })), "{error:?}");
     let op = chain(300)?;
     assert_eq!(Runner::cpu().forward(&op, &[&[1.0_f32]])?.len(), 1);
-    let none = CustomOp::from_expression("none", "1.0");
+    let none = Op::from_expression("none", "1.0");
     assert!(matches!(&none, Err(Error::Arity { .. } | Error::Wgsl { .. })), "{none:?}");
-    let nine = CustomOp::from_expression("nine", "a + b + c + d + e + f + g + h + i");
+    let nine = Op::from_expression("nine", "a + b + c + d + e + f + g + h + i");
     assert!(matches!(nine, Err(Error::Wgsl { .. })), "{nine:?}");
-    let square = CustomOp::from_expression("square", "x * x")?;
-    let wrong = CustomOp::new("wrong", ["x", "y"], |[x, y]| square.call([x, y]));
+    let square = Op::from_expression("square", "x * x")?;
+    let wrong = Op::new("wrong", ["x", "y"], |[x, y]| square.call([x, y]));
     assert!(matches!(&wrong, Err(Error::Arity { op, got: 2, need: 1, .. }) if op == "square"), "{wrong:?}");
-    let inexact = CustomOp::from_expression("e", "exp(x)")?.with_arithmetic(Arithmetic::Exact);
+    let inexact = Op::from_expression("e", "exp(x)")?.with_arithmetic(Arithmetic::Exact);
     assert!(matches!(inexact, Err(Error::Inexact { block: "exp", .. })), "{inexact:?}");
-    assert_eq!(op.definition().all_outputs(Pass::Fused), Outputs::Z | Outputs::gradient(0));
+    assert_eq!(op.signature().all_outputs(Pass::Fused), Outputs::Z | Outputs::gradient(0));
     for name in ["", "two\nlines", "two\u{2028}lines"] {
-        let error = CustomOp::new(name, ["x"], |[x]| x).err();
+        let error = Op::new(name, ["x"], |[x]| x).err();
         assert!(matches!(error, Some(Error::Name { .. })), "{name}: {error:?}");
     }
     Ok(())

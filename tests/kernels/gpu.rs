@@ -20,13 +20,14 @@ use crate::common::{
     compare, drawn, drawn_from, floats, output_sets, tables_for_calls, vectors,
 };
 use elemgrad::{
-    Args, Choice, DType, Error, IntoArgs, Layout, Op, Output, Outputs, Runner, View,
-    data::Data,
+    Args, Choice, DType, Error, IntoArgs, Layout, Op, Output, Outputs, Pass, Runner, View,
+    check::{Data, Inputs, verify},
     gpu::{Bound, Kernels, Operand},
-    modulo::{self, Mod},
-    op::{BUILT_IN, Definition, OutputDefinition, Pass},
-    spiky::{self, MASK, Spiky},
-    verify::{Inputs, verify},
+    ops::{
+        self, modulo,
+        spiky::{self, MASK},
+    },
+    signature::{Signature, SignatureBuilder},
     wgpu,
 };
 use libtest_mimic::{Completion, Failed, Trial};
@@ -154,20 +155,20 @@ impl Gpu {
                 None => operand,
             }
         };
-        let definition = call.op().definition();
+        let signature = call.op().signature();
         let contiguous = Layout::contiguous(&call.shape());
         let reads = call.reads.iter().enumerate().map(|(i, place)| {
             let place = place.as_ref()?;
             let line = Layout::contiguous(&[place.len() as u64]);
             Some(match i {
-                _ if i < definition.upstream() => operand(place, &line),
-                _ if i == definition.upstream() => operand(place, &contiguous),
+                _ if i < signature.upstream() => operand(place, &line),
+                _ if i == signature.upstream() => operand(place, &contiguous),
                 _ => Operand::new(&buffers[place.buffer], place.start as u64, place.len() as u64),
             })
         });
         let writes = call.writes.iter().enumerate().map(|(w, place)| {
             let place = place.as_ref()?;
-            let is_mask = definition.mask() == Some(w);
+            let is_mask = signature.mask() == Some(w);
             let operand = if is_mask {
                 Operand::new(&buffers[place.buffer], place.start as u64, place.len() as u64)
             } else {
@@ -198,11 +199,11 @@ impl Gpu {
 
 /// Rows of every op in every storage type.
 fn tables(len: usize, seed: u64) -> Vec<Table> {
-    BUILT_IN.iter().flat_map(|op| DType::ALL.map(|dtype| drawn(*op, dtype, len, seed))).collect()
+    ops::all().iter().flat_map(|op| DType::ALL.map(|dtype| drawn(*op, dtype, len, seed))).collect()
 }
 
-fn all_outputs(op: &dyn Op) -> Outputs {
-    op.definition().all_outputs(Pass::Fused)
+fn all_outputs(op: &Op) -> Outputs {
+    op.signature().all_outputs(Pass::Fused)
 }
 
 fn vectors_in_every_set_of_outputs(adapter: &wgpu::Adapter) -> Result<(), String> {
@@ -262,7 +263,7 @@ fn masks(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let dx = Outputs::gradient(0);
     for dtype in DType::ALL {
-        let table = drawn(&Spiky, dtype, 5000, 31);
+        let table = drawn(ops::spiky(), dtype, 5000, 31);
         for len in LENGTHS.into_iter().chain([31, 32, 33, 63, 64, 65, 1055, 1056, 1057]) {
             for start in [0, 1, 3] {
                 let mut saving = Call::apart(&table, len, Outputs::Z | MASK, |i| start * (i + 1));
@@ -293,7 +294,7 @@ fn masks(adapter: &wgpu::Adapter) -> Result<(), String> {
             backward.encode(encoder);
         });
         let got: Vec<u32> = (0..len as usize).map(|i| unpacked(dtype, &gpu.read(&dx)[..], i)).collect();
-        compare(&gpu.name, &Spiky, 1, &table.rows(), &got, &table.writes[1][..len as usize])?;
+        compare(&gpu.name, ops::spiky(), 1, &table.rows(), &got, &table.writes[1][..len as usize])?;
     }
     Ok(())
 }
@@ -326,7 +327,7 @@ fn in_place(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     for table in tables(2048, 14) {
         let op = table.op;
-        let (reads, writes) = (op.definition().upstream() + 1, op.definition().write_count());
+        let (reads, writes) = (op.signature().upstream() + 1, op.signature().write_count());
         for outputs in
             output_sets(op).into_iter().filter(|set| set.iter().count() <= 2 || *set == all_outputs(op))
         {
@@ -335,10 +336,10 @@ fn in_place(adapter: &wgpu::Adapter) -> Result<(), String> {
                 let over = |w: usize| choice / (reads + 1).pow(w as u32) % (reads + 1);
                 let chosen: Vec<_> = (0..writes).map(over).filter(|r| *r < reads).collect();
                 let unique = (1..chosen.len()).all(|i| !chosen[..i].contains(&chosen[i]));
-                let needed = op.definition().reads_for(outputs, false);
+                let needed = op.signature().reads_for(outputs, false);
                 let wanted =
                     (0..writes).all(|w| over(w) == reads || outputs.contains(w) && needed.contains(&over(w)));
-                let mask = op.definition().mask();
+                let mask = op.signature().mask();
                 if !unique || !wanted || mask.is_some_and(|w| over(w) < reads) {
                     continue;
                 }
@@ -410,10 +411,7 @@ fn drawn_calls_on_the_host(adapter: &wgpu::Adapter) -> Result<(), String> {
     let tables = tables_for_calls(20_000, 33);
     let mut draw = Draw::new(33);
     let mut longer_than_the_ring = 0;
-    for runner in [
-        pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?,
-        Runner::on_device(&gpu.device, &gpu.queue),
-    ] {
+    for runner in [Runner::on_adapter(adapter).map_err(text)?, Runner::on_device(&gpu.device, &gpu.queue)] {
         for _ in 0..DRAWN / 3 {
             let call = draw_call(&mut draw, &tables);
             call.check_on_host(&runner)?;
@@ -440,12 +438,12 @@ fn sums(adapter: &wgpu::Adapter) -> Result<(), String> {
         [&[3, 1], &[1, 10_000]],
     ];
     let tables = [DType::F32, DType::F16, DType::Bf16]
-        .map(|dtype| drawn_from(Data::Ordinary, &Mod, dtype, 120_000, 34));
+        .map(|dtype| drawn_from(Data::Ordinary, ops::modulo(), dtype, 120_000, 34));
     for limit in [1 << 16, 1 << 18, adapter.limits().max_storage_buffer_binding_size] {
         let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = limit);
         for (turn, shapes) in SHAPES.iter().enumerate() {
             let table = &tables[turn % 3];
-            let mut call = Call::apart(table, 0, all_outputs(&Mod), |i| i * turn);
+            let mut call = Call::apart(table, 0, all_outputs(ops::modulo()), |i| i * turn);
             let [x, y] = shapes.map(Layout::contiguous);
             let lay = |places: &mut [Option<Place>], i: usize, layout: &Layout| {
                 places[i].as_mut().expect("every operand has a place").layout = layout.clone();
@@ -471,7 +469,7 @@ fn long_sums(gpu: &Gpu) -> Result<(), String> {
         ([4, 601, 999], [999, 0, 1], &[4, 1, 1]),
         ([1, 1100, 1001], [0, 0, 1], &[]),
     ];
-    let table = drawn_from(Data::Ordinary, &Mod, DType::F32, 4000, 35);
+    let table = drawn_from(Data::Ordinary, ops::modulo(), DType::F32, 4000, 35);
     let buffers: Vec<_> = table.rows().into_iter().map(|column| gpu.buffer(column)).collect();
     for (shape, strides, own) in SHAPES {
         let (layout, own) = (Layout::strided(&shape, &strides, 0), Layout::contiguous(own));
@@ -482,7 +480,7 @@ fn long_sums(gpu: &Gpu) -> Result<(), String> {
         let out = Operand::from(&dy).layout(own.clone());
         let call = gpu.kernels.bind(modulo::Backward { x, y, dz, dx: None, dy: Some(out) }).map_err(text)?;
         gpu.submit(|encoder| call.encode(encoder));
-        let [x, y, dz] = [0, 1, 2].map(|i| View::from(floats(&table.reads[i])).with(layouts[i].clone()));
+        let [x, y, dz] = [0, 1, 2].map(|i| View::from(floats(&table.reads[i])).layout(layouts[i].clone()));
         let mut right = vec![0.0; len as usize];
         let dy_right = Some(Output::from(right.as_mut_slice()));
         Runner::cpu().run(modulo::Backward { x, y, dz, dx: None, dy: dy_right }).map_err(text)?;
@@ -497,10 +495,10 @@ fn long_sums(gpu: &Gpu) -> Result<(), String> {
 fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let mut draw = Draw::new(15);
-    for (op, dtype) in BUILT_IN.into_iter().flat_map(|op| DType::ALL.map(|dtype| (op, dtype))) {
+    for (op, dtype) in ops::all().into_iter().flat_map(|op| DType::ALL.map(|dtype| (op, dtype))) {
         let table = drawn(op, dtype, 3000, 15);
         let sets = output_sets(op);
-        let (definition, per_word) = (op.definition(), 4 / dtype.size() as usize);
+        let (signature, per_word) = (op.signature(), 4 / dtype.size() as usize);
         for trial in 0..32 {
             let outputs = sets[draw.below(sets.len())];
             let len = [1, 4, 60, 64, 1000, 1023, 2048, 3000][draw.below(8)];
@@ -513,8 +511,8 @@ fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
             for operand in order {
                 let reads = call.reads.len();
                 let (place, is_mask) = match operand.checked_sub(reads) {
-                    None => (&mut call.reads[operand], operand > definition.upstream()),
-                    Some(write) => (&mut call.writes[write], definition.mask() == Some(write)),
+                    None => (&mut call.reads[operand], operand > signature.upstream()),
+                    Some(write) => (&mut call.writes[write], signature.mask() == Some(write)),
                 };
                 let Some(place) = place else { continue };
                 let per_word = if is_mask { 1 } else { per_word };
@@ -538,11 +536,11 @@ fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
 fn overlapping_inputs(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     for dtype in DType::ALL {
-        let table = drawn(&Mod, dtype, 2000, 16);
+        let table = drawn(ops::modulo(), dtype, 2000, 16);
         for (y, dz) in [(0, 0), (0, 1), (1, 2), (4, 8), (64, 1999), (1936, 1000), (2000, 1)] {
             for start in [0, 3] {
                 let place = |start| Some(Place::new(0, start, 2000));
-                let mut call = Call::apart(&table, 2000, all_outputs(&Mod), |_| 0);
+                let mut call = Call::apart(&table, 2000, all_outputs(ops::modulo()), |_| 0);
                 call.reads = [0, y, dz].map(|i| place(start + i)).to_vec();
                 call.writes = [4002, 6006, 8010, 10_014].map(|i| place(start + i)).to_vec();
                 gpu.check(&call)?;
@@ -565,7 +563,7 @@ fn windows(adapter: &wgpu::Adapter) -> Result<(), String> {
             for start in [0, 1, 64] {
                 gpu.check(&Call::apart(&table, len, all, |i| start * i))?;
                 let mut in_place = Call::apart(&table, len, all, |i| start * i);
-                let upstream = table.op.definition().upstream();
+                let upstream = table.op.signature().upstream();
                 for w in 0..=upstream {
                     in_place.writes[w].clone_from(&in_place.reads[upstream - w]);
                 }
@@ -585,7 +583,7 @@ fn windows(adapter: &wgpu::Adapter) -> Result<(), String> {
 fn two_dimensional_grid(adapter: &wgpu::Adapter) -> Result<(), String> {
     const ROW: usize = 7;
     let gpu = Gpu::limited(adapter, |limits| limits.max_compute_workgroups_per_dimension = ROW as u32);
-    let table = drawn(&Mod, DType::F32, 1024 * ROW * ROW, 18);
+    let table = drawn(ops::modulo(), DType::F32, 1024 * ROW * ROW, 18);
     let outputs = Outputs::Z | Outputs::gradient(1);
     for groups in [ROW, 2 * ROW, 3 * ROW, ROW * ROW] {
         for len in [groups * 1024 - 1, groups * 1024, groups * 1024 + 1] {
@@ -595,7 +593,7 @@ fn two_dimensional_grid(adapter: &wgpu::Adapter) -> Result<(), String> {
         }
     }
     let len = 1024 * ROW * ROW + 1;
-    match gpu.check(&Call::apart(&drawn(&Spiky, DType::F32, len, 18), len, Outputs::Z, |_| 0)) {
+    match gpu.check(&Call::apart(&drawn(ops::spiky(), DType::F32, len, 18), len, Outputs::Z, |_| 0)) {
         Err(e) if e.contains("max_compute_workgroups_per_dimension is 7, the kernel needs 8") => Ok(()),
         other => Err(format!("expected the limit's error, got {other:?}")),
     }
@@ -616,7 +614,7 @@ fn more_than_65535_workgroups(adapter: &wgpu::Adapter) -> Result<Completion, Fai
     let buffer = gpu.buffer(&x);
     let bound = gpu.kernels.bind(spiky::Forward { x: &buffer, z: &buffer })?;
     gpu.submit(|encoder| bound.encode(encoder));
-    compare(&gpu.name, &Spiky, 0, &[&x], &gpu.read(&buffer), bits(&right))?;
+    compare(&gpu.name, ops::spiky(), 0, &[&x], &gpu.read(&buffer), bits(&right))?;
     Ok(Completion::Completed)
 }
 
@@ -624,13 +622,13 @@ fn more_than_65535_workgroups(adapter: &wgpu::Adapter) -> Result<Completion, Fai
 
 fn recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    let table = drawn(&Spiky, DType::F32, 5000, 20);
+    let table = drawn(ops::spiky(), DType::F32, 5000, 20);
     let x = gpu.buffer(&table.reads[0]);
     let z = gpu.buffer(&vec![0; 5000]);
     let forward = gpu.kernels.bind(spiky::Forward { x: &x, z: &z }).map_err(text)?;
     for turn in ["once", "again"] {
         gpu.submit(|encoder| forward.encode(encoder));
-        compare(turn, &Spiky, 0, &[&table.reads[0]], &gpu.read(&z), &table.writes[0])?;
+        compare(turn, ops::spiky(), 0, &[&table.reads[0]], &gpu.read(&z), &table.writes[0])?;
     }
     // In place, two recordings in one pass are two steps, with the caller's own between them.
     let numbers: Vec<u32> = (0..5000).map(|i| (i as f32 * 0.37 - 900.0).to_bits()).collect();
@@ -649,7 +647,7 @@ fn recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
             spiky::forward(f32::from_bits(spiky::forward(f32::from_bits(*x)).to_bits() ^ FLIP)).to_bits()
         })
         .collect();
-    compare("twice in one pass", &Spiky, 0, &[&numbers], &gpu.read(&buffer), &twice)
+    compare("twice in one pass", ops::spiky(), 0, &[&numbers], &gpu.read(&buffer), &twice)
 }
 
 /// Calls of any kind that leave what they read as it is: recorded again, they do the same again, partial sums too.
@@ -681,12 +679,12 @@ fn pipeline_cache(adapter: &wgpu::Adapter) -> Result<Completion, Failed> {
     if !adapter.features().contains(wgpu::Features::PIPELINE_CACHE) {
         return Ok(Completion::ignored_with("the adapter has no pipeline cache"));
     }
-    let table = drawn(&Mod, DType::F32, 3000, 37);
-    let call = Call::apart(&table, table.len(), all_outputs(&Mod), |_| 0);
+    let table = drawn(ops::modulo(), DType::F32, 3000, 37);
+    let call = Call::apart(&table, table.len(), all_outputs(ops::modulo()), |_| 0);
     let mut saved = None;
     for run in ["first", "second"] {
         // Devices of ours have the feature.
-        let runner = pollster::block_on(Runner::on_adapter(adapter))?;
+        let runner = Runner::on_adapter(adapter)?;
         let (kernels, queue) = runner.gpu().ok_or("a GPU")?;
         let device = kernels.device();
         let descriptor =
@@ -752,7 +750,7 @@ impl Flip {
 /// One encoder, one submit: a pass before, a pass shared with the caller's own dispatches, a pass after.
 fn between_other_passes(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    let table = drawn(&Spiky, DType::F32, 3000, 21);
+    let table = drawn(ops::spiky(), DType::F32, 3000, 21);
     let flipped = |words: &[u32]| words.iter().map(|w| w ^ FLIP).collect::<Vec<_>>();
     let x = gpu.buffer(&flipped(&table.reads[0]));
     let dz = gpu.buffer(&flipped(&table.reads[1]));
@@ -772,7 +770,7 @@ fn between_other_passes(adapter: &wgpu::Adapter) -> Result<(), String> {
     });
     let reads = table.rows();
     for (i, buffer) in [&z, &dx].into_iter().enumerate() {
-        compare(&gpu.name, &Spiky, i, &reads, &flipped(&gpu.read(buffer)), &table.writes[i])?;
+        compare(&gpu.name, ops::spiky(), i, &reads, &flipped(&gpu.read(buffer)), &table.writes[i])?;
     }
     Ok(())
 }
@@ -781,13 +779,13 @@ fn between_other_passes(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 /// An op that shows functions of `shaders` as they are, with their twins on bits.
 struct Functions {
-    definition: Definition,
+    signature: Signature,
     twin: fn(reads: &[u32], writes: &mut [u32]),
 }
 
 impl Op for Functions {
-    fn definition(&self) -> &Definition {
-        &self.definition
+    fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
@@ -809,7 +807,7 @@ fn check_functions(
 }
 
 static SUM: LazyLock<Functions> = LazyLock::new(|| Functions {
-    definition: Definition {
+    signature: Signature {
         name: "sum".into(),
         inputs: vec!["x".into(), "y".into()],
         functions: vec![
@@ -818,9 +816,9 @@ static SUM: LazyLock<Functions> = LazyLock::new(|| Functions {
         ],
         lets: vec![],
         outputs: vec![
-            OutputDefinition::z("f32_add(x, y)", ""),
-            OutputDefinition::gradient("x", "f32_add(y, x)", ""),
-            OutputDefinition::gradient("y", "f32_add(x, y ^ 0x80000000u)", ""),
+            SignatureBuilder::z("f32_add(x, y)", ""),
+            SignatureBuilder::gradient("x", "f32_add(y, x)", ""),
+            SignatureBuilder::gradient("y", "f32_add(x, y ^ 0x80000000u)", ""),
         ],
     },
     twin: |reads, writes| {
@@ -861,7 +859,7 @@ fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
     }
     check_functions(&gpu, &SUM, "every exponent", &[x, y])?;
 
-    let table = drawn(&Mod, DType::F32, 1 << 19, 27);
+    let table = drawn(ops::modulo(), DType::F32, 1 << 19, 27);
     check_functions(&gpu, &SUM, &table.source, &table.reads[..2])?;
 
     // Much cancels: what is left of the smaller number's last bits decides.
@@ -882,14 +880,14 @@ fn storage(source: &str, twin: fn(&[u32], &mut [u32])) -> Functions {
         .replace("STORAGE_", "OTHER_")
         .replace("BELOW_HALF", "OTHER_BELOW_HALF");
     Functions {
-        definition: Definition {
+        signature: Signature {
             name: "storage".into(),
             inputs: vec!["x".into()],
             functions: vec![include_str!("../../shaders/numeric/f32.wgsl").into(), renamed.into()],
             lets: vec![],
             outputs: vec![
-                OutputDefinition::z("other_round(x)", ""),
-                OutputDefinition::gradient("x", "other_widen(x)", ""),
+                SignatureBuilder::z("other_round(x)", ""),
+                SignatureBuilder::gradient("x", "other_widen(x)", ""),
             ],
         },
         twin,
@@ -942,11 +940,11 @@ fn storage_types(adapter: &wgpu::Adapter) -> Result<(), String> {
 // The suite can see.
 
 /// `mod` by the formula that everyone writes first.
-struct Naive(Definition);
+struct Naive(Signature);
 
 static NAIVE: LazyLock<Naive> = LazyLock::new(|| {
-    let mut definition = Mod.definition().clone();
-    definition.functions = vec![
+    let mut signature = ops::modulo().signature().clone();
+    signature.functions = vec![
         "
         struct NaiveMod { z: u32, q: u32 }
         fn naive_mod(x: u32, y: u32) -> NaiveMod {
@@ -962,12 +960,12 @@ static NAIVE: LazyLock<Naive> = LazyLock::new(|| {
     "
         .into(),
     ];
-    definition.lets = vec![("m".into(), "naive_mod(x, y)".into())];
-    Naive(definition)
+    signature.lets = vec![("m".into(), "naive_mod(x, y)".into())];
+    Naive(signature)
 });
 
 impl Op for Naive {
-    fn definition(&self) -> &Definition {
+    fn signature(&self) -> &Signature {
         &self.0
     }
 
@@ -979,7 +977,7 @@ impl Op for Naive {
 fn naive_formula_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let [_, vectors] = vectors(DType::F32);
-    for table in [vectors, drawn(&Mod, DType::F32, 1 << 14, 22)] {
+    for table in [vectors, drawn(ops::modulo(), DType::F32, 1 << 14, 22)] {
         let table = Table { op: &*NAIVE, ..table };
         for outputs in [Outputs::Z, Outputs::gradient(1), Outputs::Z | Outputs::gradient(1)] {
             match gpu.check(&Call::apart(&table, table.len(), outputs, |_| 0)) {
@@ -1007,11 +1005,11 @@ fn check_slices(runner: &Runner, table: &Table, len: usize) -> Result<(), String
 }
 
 fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let own = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    let own = Runner::on_adapter(adapter).map_err(text)?;
     // A small binding makes small windows: many of them, more than are in flight at once.
     let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * 8192);
     let small = Runner::on_device(&gpu.device, &gpu.queue);
-    for op in BUILT_IN {
+    for op in ops::all() {
         let table = drawn(op, DType::F32, 200_000, 23);
         for len in LENGTHS.into_iter().chain([8191, 8192, 8193, 24_576, 24_577, 40_960, 200_000]) {
             check_slices(&own, &table, len)?;
@@ -1060,15 +1058,15 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 /// The future goes to another thread, comes to an end there, and may be dropped at any point.
 fn any_executor(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
-    let table = drawn(&Spiky, DType::F32, 100_000, 24);
+    let runner = Runner::on_adapter(adapter).map_err(text)?;
+    let table = drawn(ops::spiky(), DType::F32, 100_000, 24);
     let [x, dz] = [0, 1].map(|i| floats(&table.reads[i]));
     let (mut z, mut dx) = (Vec::<f32>::new(), Vec::<f32>::new());
     let future = runner.run_async(spiky::Fused { x, dz, z: &mut z, dx: &mut dx });
     std::thread::scope(|scope| scope.spawn(|| block_on(future)).join().expect("no panic")).map_err(text)?;
     let reads = table.rows();
-    compare("run_async", &Spiky, 0, &reads, bits(&z), &table.writes[0])?;
-    compare("run_async", &Spiky, 1, &reads, bits(&dx), &table.writes[1])?;
+    compare("run_async", ops::spiky(), 0, &reads, bits(&z), &table.writes[0])?;
+    compare("run_async", ops::spiky(), 1, &reads, bits(&dx), &table.writes[1])?;
 
     for polls in 0..3 {
         let mut z = vec![0.0; x.len()];
@@ -1088,7 +1086,7 @@ fn two_threads(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let runner = Runner::on_device(&gpu.device, &gpu.queue);
     let work = |seed: u64| {
-        for op in BUILT_IN {
+        for op in ops::all() {
             let table = drawn(op, DType::F32, 3000, seed);
             for outputs in output_sets(op) {
                 gpu.check(&Call::apart(&table, table.len(), outputs, |i| i * seed as usize))?;
@@ -1117,7 +1115,7 @@ fn owner_polls_too(adapter: &wgpu::Adapter) -> Result<(), String> {
                 }
             });
         }
-        let results: Result<Vec<_>, _> = (0..1000).map(|_| runner.forward(&Spiky, &[&x])).collect();
+        let results: Result<Vec<_>, _> = (0..1000).map(|_| runner.forward(ops::spiky(), &[&x])).collect();
         finished.store(true, SeqCst);
         results.map(drop).map_err(text)
     })
@@ -1125,13 +1123,13 @@ fn owner_polls_too(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 /// The probes run, whatever they find.
 fn probes(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
-    elemgrad::probe::probe(&runner).map(drop).map_err(text)
+    let runner = Runner::on_adapter(adapter).map_err(text)?;
+    elemgrad::check::probe(&runner).map(drop).map_err(text)
 }
 
 /// The name in a report is one that `--device` takes.
 fn name_finds_the_adapter(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    let runner = Runner::on_adapter(adapter).map_err(text)?;
     let again = Runner::open(&Choice::Named(runner.name().into())).map_err(text)?;
     assert_eq!(again.name(), runner.name());
     Ok(())
@@ -1152,12 +1150,12 @@ fn make_a_mistake(device: &wgpu::Device, queue: &wgpu::Queue) {
 
 /// A caller's mistake with the device that a runner opened is reported as such, once.
 fn stray_error_is_no_loss(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+    let runner = Runner::on_adapter(adapter).map_err(text)?;
     let (kernels, queue) = runner.gpu().expect("a GPU");
     make_a_mistake(kernels.device(), queue);
-    let error = runner.forward(&Spiky, &[&[0.25]]).err();
+    let error = runner.forward(ops::spiky(), &[&[0.25]]).err();
     assert!(matches!(error, Some(Error::Gpu { .. })), "a stray error gives {error:?}");
-    runner.forward(&Spiky, &[&[0.25]]).map(drop).map_err(text)
+    runner.forward(ops::spiky(), &[&[0.25]]).map(drop).map_err(text)
 }
 
 fn borrowed_device_keeps_its_handlers(adapter: &wgpu::Adapter) -> Result<(), String> {
@@ -1174,7 +1172,7 @@ fn borrowed_device_keeps_its_handlers(adapter: &wgpu::Adapter) -> Result<(), Str
     let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let error = gpu.kernels.bind(spiky::Forward { x: &foreign, z: &ours }).err();
     assert!(matches!(error, Some(Error::Gpu { .. })), "a foreign buffer gives {error:?}");
-    runner.forward(&Spiky, &[&[0.25; 100]]).map_err(text)?;
+    runner.forward(ops::spiky(), &[&[0.25; 100]]).map_err(text)?;
     assert!(pollster::block_on(scope.pop()).is_none(), "the caller's scope saw an error that was ours");
     assert_eq!(errors.load(SeqCst), 0, "the caller's handler saw an error that was ours");
 
@@ -1187,7 +1185,7 @@ fn borrowed_device_keeps_its_handlers(adapter: &wgpu::Adapter) -> Result<(), Str
     assert_eq!(errors.load(SeqCst), 1, "the caller's handler is still there");
     gpu.device.destroy();
     drop(gpu.device.poll(wgpu::PollType::Poll));
-    let error = runner.forward(&Spiky, &[&[0.25; 100]]).err();
+    let error = runner.forward(ops::spiky(), &[&[0.25; 100]]).err();
     assert!(matches!(error, Some(Error::DeviceLost { .. })), "a destroyed device gives {error:?}");
     assert!(lost.load(SeqCst), "the caller's callback is still there");
     Ok(())
@@ -1196,9 +1194,9 @@ fn borrowed_device_keeps_its_handlers(adapter: &wgpu::Adapter) -> Result<(), Str
 fn lost_device(adapter: &wgpu::Adapter) -> Result<(), String> {
     let x = vec![1.25; 5000];
     for runs_before in [0, 2] {
-        let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
+        let runner = Runner::on_adapter(adapter).map_err(text)?;
         for _ in 0..runs_before {
-            runner.forward(&Spiky, &[&x]).map_err(text)?;
+            runner.forward(ops::spiky(), &[&x]).map_err(text)?;
         }
         let (kernels, _) = runner.gpu().expect("a GPU");
         kernels.device().destroy();
@@ -1216,7 +1214,7 @@ fn lost_device(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 /// Destroys the device while a call is on its way, sooner and later: the call is right or says that the device is lost.
 fn lost_in_the_middle(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let table = drawn(&Spiky, DType::F32, 1 << 21, 25);
+    let table = drawn(ops::spiky(), DType::F32, 1 << 21, 25);
     let mut outcomes = [0; 2];
     for delay in [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 300] {
         let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 1 << 20);
@@ -1235,7 +1233,7 @@ fn lost_in_the_middle(adapter: &wgpu::Adapter) -> Result<(), String> {
                     outcomes[0] += 1;
                     compare(
                         "a result in spite of the loss",
-                        &Spiky,
+                        ops::spiky(),
                         0,
                         &[&table.reads[0]],
                         bits(&z),
@@ -1270,7 +1268,7 @@ fn auto_falls_back_to_the_cpu(adapter: &wgpu::Adapter) -> Result<(), String> {
 }
 
 pub(crate) fn fall_back() -> Result<(), String> {
-    let table = drawn(&Mod, DType::F32, 100_000, 26);
+    let table = drawn(ops::modulo(), DType::F32, 100_000, 26);
     for lost in [false, true] {
         let runner = Runner::auto();
         let (kernels, queue) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
@@ -1280,8 +1278,9 @@ pub(crate) fn fall_back() -> Result<(), String> {
             kernels.device().destroy();
             // What checks a device must not take the CPU's word for it.
             let sample = Inputs::Sample { count: 1000, seed: 1 };
-            let report =
-                verify(&runner, &Mod, DType::F32, &sample, &Pass::ALL, &mut |_| ControlFlow::Continue(()));
+            let report = verify(&runner, ops::modulo(), DType::F32, &sample, &Pass::ALL, &mut |_| {
+                ControlFlow::Continue(())
+            });
             assert!(matches!(report, Err(Error::DeviceLost { .. })), "verify says {report:?}");
         }
         check_slices(&runner, &table, table.len())?;

@@ -5,18 +5,14 @@ use std::{fmt::Write as _, ops::ControlFlow};
 
 use crate::common::Draw;
 use elemgrad::{
-    CustomOp, DType, Error, Op, Runner,
-    expr::{
-        Arithmetic, Condition, Expr,
-        Primitive::{
-            self, Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max,
-            Min, Mul, Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc,
-            TruncMod,
-        },
-        Type,
+    Arithmetic, Condition, DType, Error, Expr, Op, Pass, Primitive, Runner,
+    check::{Enclosure, GradientOptions, Inputs, VerifyReport, data, gradient_check, verify},
+    expr::Primitive::{
+        Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max, Min, Mul,
+        Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc, TruncMod,
     },
-    op::{Block, Definition, Enclosure, Pass},
-    verify::{GradientOptions, Inputs, Report, data, gradient_check, verify},
+    ops,
+    signature::Signature,
     wgpu,
 };
 use libtest_mimic::Trial;
@@ -62,7 +58,7 @@ pub(crate) fn on_the_cpu(name: &str) -> Vec<Trial> {
 // The trials.
 
 fn on(adapter: &wgpu::Adapter, arithmetic: Arithmetic) -> Result<(), String> {
-    check_all(&pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?, arithmetic)
+    check_all(&Runner::on_adapter(adapter).map_err(text)?, arithmetic)
 }
 
 fn cpu() -> Result<(), String> {
@@ -89,7 +85,7 @@ fn check_all(runner: &Runner, arithmetic: Arithmetic) -> Result<(), String> {
     if left_out * 5 <= checked { Ok(()) } else { Err(format!("{left_out} of {checked} were left out")) }
 }
 
-fn check(runner: &Runner, op: &dyn Op, dtype: DType, seed: u64, passes: &[Pass]) -> Result<Report, String> {
+fn check(runner: &Runner, op: &Op, dtype: DType, seed: u64, passes: &[Pass]) -> Result<Report, String> {
     let inputs = Inputs::Sample { count: ELEMENTS, seed };
     verify(runner, op, dtype, &inputs, passes, &mut |_| ControlFlow::Continue(())).map_err(text)
 }
@@ -103,18 +99,18 @@ fn dtype(number: u64) -> DType {
 fn references_are_in_their_enclosures() -> Result<(), String> {
     for (number, recipe) in (0..).zip(recipes(Arithmetic::Native)) {
         let op = recipe.build(Arithmetic::Native).map_err(text)?;
-        let (definition, dtype) = (op.definition(), dtype(number));
-        let mut columns = vec![vec![0.0; 500]; definition.upstream() + 1];
+        let (signature, dtype) = (op.signature(), dtype(number));
+        let mut columns = vec![vec![0.0; 500]; signature.upstream() + 1];
         data(&op, true).fill(dtype, number, 0, &mut columns);
         for i in 0..500 {
             let reads: Vec<f32> = columns.iter().map(|column| column[i]).collect();
-            let mut values = vec![0.0; definition.write_count()];
+            let mut values = vec![0.0; signature.write_count()];
             let mut enclosures = vec![Enclosure::Exact(0.0); values.len()];
             op.reference(dtype, &reads, &mut values);
             op.enclose(dtype, &reads, &mut enclosures);
             for (w, (value, enclosure)) in values.iter().zip(enclosures).enumerate() {
                 if !enclosure.allows(*value) {
-                    let output = definition.write_name(w);
+                    let output = &*signature.outputs()[w].name;
                     return Err(format!(
                         "{output} is {value:e}, not {enclosure}, of {reads:?} in\n{}",
                         recipe.wgsl()
@@ -130,9 +126,9 @@ fn gradients_are_those_of_differences() -> Result<(), String> {
     let (mut checked, mut left_out) = (0, 0);
     for (number, recipe) in (0..).zip([Arithmetic::Native, Arithmetic::Exact].into_iter().flat_map(recipes)) {
         let op = recipe.build(Arithmetic::Native).map_err(text)?;
-        let mut columns = vec![vec![0.0; 100]; op.definition().upstream() + 1];
+        let mut columns = vec![vec![0.0; 100]; op.signature().upstream() + 1];
         data(&op, true).fill(DType::F32, number, 0, &mut columns);
-        let inputs = &columns[..op.definition().upstream()];
+        let inputs = &columns[..op.signature().upstream()];
         let report = gradient_check(&op, inputs, &GradientOptions::default()).map_err(text)?;
         if let Some(comparison) = report.first.first() {
             return Err(format!("{comparison}\nof\n{}", recipe.wgsl()));
@@ -143,11 +139,11 @@ fn gradients_are_those_of_differences() -> Result<(), String> {
     if left_out * 4 <= checked { Ok(()) } else { Err(format!("{left_out} left out, {checked} checked")) }
 }
 
-/// An op whose definition is not its own.
-struct Redefined(CustomOp, Definition);
+/// An op whose signature is not its own.
+struct Redefined(Op, Signature);
 
 impl Op for Redefined {
-    fn definition(&self) -> &Definition {
+    fn signature(&self) -> &Signature {
         &self.1
     }
 
@@ -170,12 +166,12 @@ impl Op for Redefined {
 
 /// A product that is off by 8 ULP, alone and on its way into other building blocks.
 fn wrong_multiplication_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
-    let runner = pollster::block_on(Runner::on_adapter(adapter)).map_err(text)?;
-    let alone = CustomOp::new("product", ["x", "y"], |[x, y]| x * y);
-    let inside = CustomOp::new("inside", ["x", "y"], |[x, y]| ((x * y + 1.0) * x).max(y) / 3.0);
+    let runner = Runner::on_adapter(adapter).map_err(text)?;
+    let alone = Op::new("product", ["x", "y"], |[x, y]| x * y);
+    let inside = Op::new("inside", ["x", "y"], |[x, y]| ((x * y + 1.0) * x).max(y) / 3.0);
     for op in [alone, inside] {
         let op = op.map_err(text)?;
-        let right = op.definition().clone();
+        let right = op.signature().clone();
         let off = |source: &str| {
             source.replace("(bitcast<f32>(a) * bitcast<f32>(b))", "(bitcast<f32>(a) * bitcast<f32>(b)) + 8u")
         };
@@ -184,7 +180,7 @@ fn wrong_multiplication_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
             return Err("there is nothing to make wrong".into());
         }
         for (functions, is_wrong) in [(right.functions.clone(), false), (functions, true)] {
-            let op = Redefined(op.clone(), Definition { functions, ..right.clone() });
+            let op = Redefined(op.clone(), Signature { functions, ..right.clone() });
             let report = check(&runner, &op, DType::F32, 1, &Pass::ALL)?;
             if is_wrong != (report.mismatches * 2 > report.checked) || !is_wrong && report.mismatches > 0 {
                 return Err(format!("{}: {} of {} mismatch", op.1.name, report.mismatches, report.checked));
@@ -212,14 +208,14 @@ fn all_building_blocks_occur() -> Result<(), String> {
 
 /// An op and its text are one.
 fn both_front_ends_agree() -> Result<(), String> {
-    let outputs = |op: &CustomOp| {
-        let outputs = op.definition().outputs.iter();
+    let outputs = |op: &Op| {
+        let outputs = op.signature().outputs().iter();
         outputs.map(|o| (o.name.clone(), o.expression.clone(), o.formula.clone())).collect::<Vec<_>>()
     };
     for recipe in [Arithmetic::Native, Arithmetic::Exact].into_iter().flat_map(recipes) {
         let op = recipe.build(Arithmetic::Native).map_err(text)?;
         let same = recipe.build_from_text(Arithmetic::Native).map_err(text)?;
-        let (a, b) = (op.definition(), same.definition());
+        let (a, b) = (op.signature(), same.signature());
         if (&a.inputs, &a.lets, outputs(&op)) != (&b.inputs, &b.lets, outputs(&same)) {
             return Err(format!("not the same:\n{}", recipe.wgsl()));
         }
@@ -269,7 +265,7 @@ impl Recipe {
         Self { seed, inputs, steps: without_unused(cook.steps) }
     }
 
-    fn build(&self, arithmetic: Arithmetic) -> Result<CustomOp, Error> {
+    fn build(&self, arithmetic: Arithmetic) -> Result<Op, Error> {
         let op = match self.inputs {
             1 => self.build_of::<1>(),
             2 => self.build_of::<2>(),
@@ -280,17 +276,17 @@ impl Recipe {
         op?.with_arithmetic(arithmetic)
     }
 
-    fn build_from_text(&self, arithmetic: Arithmetic) -> Result<CustomOp, Error> {
-        CustomOp::from_wgsl(self.name(), &self.wgsl())?.with_arithmetic(arithmetic)
+    fn build_from_text(&self, arithmetic: Arithmetic) -> Result<Op, Error> {
+        Op::from_wgsl(self.name(), &self.wgsl())?.with_arithmetic(arithmetic)
     }
 
     fn name(&self) -> String {
         format!("random_{}", self.seed)
     }
 
-    fn build_of<const N: usize>(&self) -> Result<CustomOp, Error> {
+    fn build_of<const N: usize>(&self) -> Result<Op, Error> {
         let names = std::array::from_fn(|i| INPUTS[i]);
-        CustomOp::new::<N>(self.name(), names, |inputs| self.value(&inputs))
+        Op::new::<N>(self.name(), names, |inputs| self.value(&inputs))
     }
 
     fn value<'g>(&self, inputs: &[Expr<'g>]) -> Expr<'g> {
@@ -446,7 +442,7 @@ fn in_wgsl(primitive: Primitive, operands: &[&str]) -> String {
     }
 }
 
-/// Of [`elemgrad::data::Data::Moderate`], which native ops are compared on.
+/// Of [`elemgrad::check::Data::Moderate`], which native ops are compared on.
 const LARGEST_INPUT: f64 = 16.0;
 /// Where products and sums stop growing: f16 has room for it.
 const LARGEST: f64 = 1e4;

@@ -1,10 +1,10 @@
 //! The self-test of ops, on the CPU and on every adapter: on right ones, and on ones that are wrong on purpose.
 
 use elemgrad::{
-    CustomOp, DType, Error, Op, Runner,
-    expr::Arithmetic,
-    op::{BUILT_IN, Block, Definition, Enclosure, OutputDefinition, Pass},
-    verify::{SelfTest, SelfTestCase, self_test},
+    Arithmetic, DType, Error, Op, Pass, Runner,
+    check::{Enclosure, SelfTest, SelfTestCase, self_test},
+    ops,
+    signature::{Signature, SignatureBuilder},
 };
 use libtest_mimic::{Failed, Trial};
 
@@ -27,8 +27,7 @@ const ON_ADAPTERS: [(&str, Check); 4] = [
 pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
     let trial = |(case, check): (&str, Check)| {
         let adapter = adapter.clone();
-        let on_adapter =
-            move || done(pollster::block_on(Runner::on_adapter(&adapter)).and_then(|r| check(&r)));
+        let on_adapter = move || done(Runner::on_adapter(&adapter).and_then(|r| check(&r)));
         Trial::test(format!("{name}: {case}"), on_adapter)
     };
     ON_ADAPTERS.map(trial).into()
@@ -47,7 +46,7 @@ fn done(result: Result<(), Error>) -> Result<(), Failed> {
 
 // Ops that are right.
 
-fn assert_passes(runner: &Runner, op: &dyn Op) -> Result<SelfTest, Error> {
+fn assert_passes(runner: &Runner, op: &Op) -> Result<SelfTest, Error> {
     let report = self_test(runner, op)?;
     assert!(report.passed(), "{report}");
     for case in &report.cases {
@@ -59,47 +58,47 @@ fn assert_passes(runner: &Runner, op: &dyn Op) -> Result<SelfTest, Error> {
 }
 
 fn built_in_ops_pass(runner: &Runner) -> Result<(), Error> {
-    for op in BUILT_IN {
+    for op in ops::all() {
         let report = assert_passes(runner, op)?;
         let from_mask = report.cases.iter().any(|case| case.way == "from the mask");
-        assert_eq!(from_mask, op.definition().mask().is_some(), "{report}");
+        assert_eq!(from_mask, op.signature().mask().is_some(), "{report}");
     }
     Ok(())
 }
 
 /// Ops of one to three inputs, with gates, sums of gradients, and gradients that are written.
-fn exact_ops() -> Result<Vec<CustomOp>, Error> {
-    let step = CustomOp::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
+fn exact_ops() -> Result<Vec<Op>, Error> {
+    let step = Op::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
         .with_gradient("x", |[x], _, dz| x.abs().le(1.0).select(dz, 0.0))?;
     exact([
-        CustomOp::new("spiky", ["x"], |[x]| x.spiky())?,
-        CustomOp::new("relu", ["x"], |[x]| x.max(0.0))?,
+        Op::new("spiky", ["x"], |[x]| x.spiky())?,
+        Op::new("relu", ["x"], |[x]| x.max(0.0))?,
         // Its gradient is 0, for which nothing is read.
-        CustomOp::new("floor", ["x"], |[x]| x.floor())?,
-        CustomOp::new("blend", ["x", "y", "t"], |[x, y, t]| x + (y - x) * t.max(0.0).min(1.0))?,
-        CustomOp::new("gate", ["x", "y"], |[x, y]| step.call([x - y]) * x.abs())?,
+        Op::new("floor", ["x"], |[x]| x.floor())?,
+        Op::new("blend", ["x", "y", "t"], |[x, y, t]| x + (y - x) * t.max(0.0).min(1.0))?,
+        Op::new("gate", ["x", "y"], |[x, y]| step.call([x - y]) * x.abs())?,
         step,
     ])
 }
 
 /// Ops whose many kernels a software adapter compiles for minutes.
-fn long_ops() -> Result<Vec<CustomOp>, Error> {
+fn long_ops() -> Result<Vec<Op>, Error> {
     exact([
-        CustomOp::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?,
-        CustomOp::new("hypot", ["x", "y"], |[x, y]| (x * x + y * y).sqrt())?,
-        CustomOp::new("ratio", ["x", "y"], |[x, y]| x.trunc_mod(y) / y.round())?,
+        Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?,
+        Op::new("hypot", ["x", "y"], |[x, y]| (x * x + y * y).sqrt())?,
+        Op::new("ratio", ["x", "y"], |[x, y]| x.trunc_mod(y) / y.round())?,
     ])
 }
 
-fn exact<const N: usize>(ops: [CustomOp; N]) -> Result<Vec<CustomOp>, Error> {
+fn exact<const N: usize>(ops: [Op; N]) -> Result<Vec<Op>, Error> {
     ops.into_iter().map(|op| op.with_arithmetic(Arithmetic::Exact)).collect()
 }
 
-fn native_ops() -> Result<Vec<CustomOp>, Error> {
+fn native_ops() -> Result<Vec<Op>, Error> {
     Ok(vec![
-        CustomOp::new("gelu", ["x"], |[x]| x * 0.5 * ((x + x * x * x * 0.044715) * 0.7978846).tanh())?,
-        CustomOp::new("wave", ["x", "y"], |[x, y]| (x * y).sin() * (-x.abs()).exp())?,
-        CustomOp::new("power", ["x", "y"], |[x, y]| (x.abs() + 0.5).pow(y) + x.trunc_mod(y).log())?,
+        Op::new("gelu", ["x"], |[x]| x * 0.5 * ((x + x * x * x * 0.044715) * 0.7978846).tanh())?,
+        Op::new("wave", ["x", "y"], |[x, y]| (x * y).sin() * (-x.abs()).exp())?,
+        Op::new("power", ["x", "y"], |[x, y]| (x.abs() + 0.5).pow(y) + x.trunc_mod(y).log())?,
     ])
 }
 
@@ -111,7 +110,7 @@ fn custom_ops_pass(runner: &Runner) -> Result<(), Error> {
 fn native_ops_pass(runner: &Runner) -> Result<(), Error> {
     let ops = native_ops()?;
     ops[..2].iter().try_for_each(|op| assert_passes(runner, op).map(drop))?;
-    let wrong = Off(CustomOp::new("off", ["x", "y"], |[x, y]| x * y)?);
+    let wrong = Off(Op::new("off", ["x", "y"], |[x, y]| x * y)?);
     let report = self_test(runner, &wrong)?;
     let seen = report.failures().filter(|case| case.dtype == DType::F32).count();
     assert!(seen > 10, "{report}");
@@ -119,11 +118,11 @@ fn native_ops_pass(runner: &Runner) -> Result<(), Error> {
 }
 
 /// An op whose reference and bounds are of a number that is a little less than what its kernels give.
-struct Off(CustomOp);
+struct Off(Op);
 
 impl Op for Off {
-    fn definition(&self) -> &Definition {
-        self.0.definition()
+    fn signature(&self) -> &Signature {
+        self.0.signature()
     }
 
     fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
@@ -153,7 +152,7 @@ const DIGITS: u32 = 0x1555;
 /// An op by hand, `x` with its sign changed where `y` is negative, whose reference is right: its WGSL and its CPU path need
 /// not be.
 struct Signs {
-    definition: Definition,
+    signature: Signature,
     cpu: fn(DType, &mut [f32]),
     /// Computes on the CPU when `z` is not wanted.
     has_backward: bool,
@@ -162,25 +161,25 @@ struct Signs {
 impl Signs {
     fn new() -> Self {
         let outputs = vec![
-            OutputDefinition::z("x ^ sign", "x with the sign of xy"),
-            OutputDefinition::gradient("x", "dz ^ sign", "dz with the sign of dz y"),
-            OutputDefinition::gradient("y", "dz ^ 0x1555u", "dz with other digits"),
+            SignatureBuilder::z("x ^ sign", "x with the sign of xy"),
+            SignatureBuilder::gradient("x", "dz ^ sign", "dz with the sign of dz y"),
+            SignatureBuilder::gradient("y", "dz ^ 0x1555u", "dz with other digits"),
         ];
         let (name, functions) = ("signs".into(), Vec::new());
         let (inputs, lets) = (vec!["x".into(), "y".into()], vec![("sign".into(), "y & 0x80000000u".into())]);
-        let definition = Definition { name, inputs, functions, lets, outputs };
-        Self { definition, cpu: |_, _| {}, has_backward: true }
+        let signature = Signature { name, inputs, functions, lets, outputs };
+        Self { signature, cpu: |_, _| {}, has_backward: true }
     }
 
     fn wgsl(mut self, output: usize, expression: &str) -> Self {
-        self.definition.outputs[output].expression = expression.to_owned().into();
+        self.signature.outputs()[output].expression = expression.to_owned().into();
         self
     }
 }
 
 impl Op for Signs {
-    fn definition(&self) -> &Definition {
-        &self.definition
+    fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
@@ -245,7 +244,7 @@ fn wrong_cpu_paths_are_seen(cpu: &Runner) -> Result<(), Error> {
     assert!(report.cases.iter().filter(backward).all(|case| case.mismatches > 0), "{report}");
 
     let mut lacks_a_gradient = Signs::new();
-    lacks_a_gradient.definition.outputs.truncate(2);
+    lacks_a_gradient.signature.outputs().truncate(2);
     assert!(matches!(self_test(cpu, &lacks_a_gradient), Err(Error::Arity { .. })));
     Ok(())
 }

@@ -1,10 +1,8 @@
 //! `elemgrad bench`: each kernel's bytes per second beside a copy in the same run.
 
 use elemgrad::{
-    Choice, DType, Runner,
-    data::Data,
-    measure::{Case, Extra, Measurement, Shapes, measure},
-    op::Pass,
+    Choice, DType, Pass, Runner,
+    check::{Case, Data, Extra, Measurement, Shapes, measure},
 };
 use serde_json::json;
 
@@ -83,9 +81,9 @@ fn cases<'a>(args: &cli::Bench, ops: &'a [Given]) -> Vec<Case<'a>> {
     let data = Several::told(&args.data, &[Data::Ordinary, Data::Extreme]);
     with(&mut cases, &data, |case, data| case.data = data);
     cases.retain(|case| {
-        let definition = case.op.definition();
-        case.extra.fits(definition, case.pass)
-            && (case.shapes == Shapes::Contiguous || definition.inputs.len() > 1)
+        let signature = case.op.signature();
+        case.extra.fits(signature, case.pass)
+            && (case.shapes == Shapes::Contiguous || signature.inputs().len() > 1)
     });
     cases
 }
@@ -106,7 +104,7 @@ fn with<'a, T: Copy>(cases: &mut Vec<Case<'a>>, values: &[T], set: impl Fn(&mut 
 
 /// What tells a case from the others.
 fn names(case: &Case) -> [String; 6] {
-    let op = case.op.definition().name.to_string();
+    let op = case.op.name().to_owned();
     let others = [
         case.pass.name(),
         cli::extra_name(case.extra),

@@ -8,12 +8,10 @@ use clap::{
     value_parser,
 };
 use elemgrad::{
-    Choice, DType, Op,
-    data::Data,
-    expr::Arithmetic,
-    measure::{Extra, Shapes},
-    op::{self, Pass},
-    plan::Access,
+    Arithmetic, Choice, DType, Op, Pass,
+    check::{Data, Extra, Shapes},
+    ops,
+    shader::Access,
 };
 
 #[derive(Parser)]
@@ -55,11 +53,11 @@ pub(crate) enum Command {
 
 /// A built-in op.
 #[derive(Clone, Copy)]
-pub(crate) struct BuiltIn(pub(crate) &'static dyn Op);
+pub(crate) struct BuiltIn(pub(crate) &'static Op);
 
 fn op_parser() -> impl TypedValueParser<Value = BuiltIn> {
-    let names = op::BUILT_IN.map(|op| &*op.definition().name);
-    PossibleValuesParser::new(names).try_map(|name| op::find(&name).map(BuiltIn).ok_or("no such op"))
+    let names = ops::all().map(|op| op.name());
+    PossibleValuesParser::new(names).try_map(|name| ops::find(&name).map(BuiltIn).ok_or("no such op"))
 }
 
 /// The op of a call: a built-in one or one of the user's.
@@ -150,7 +148,7 @@ where
 }
 
 /// The most elements of one dispatch, and so of one measured call.
-const MAX_ELEMENTS: u64 = elemgrad::plan::MAX_DISPATCH;
+const MAX_ELEMENTS: u64 = elemgrad::shader::Shader::MAX_ELEMENTS;
 
 #[derive(Args)]
 pub(crate) struct Demo {

@@ -1,10 +1,9 @@
 //! `elemgrad demo`: both ops, forward and backward in one pass, fast and right to the bit.
 
 use elemgrad::{
-    Choice, DType, Runner,
-    data::Data,
-    measure::{Case, Extra, Measurement, Shapes, measure},
-    op::{BUILT_IN, Pass},
+    Choice, DType, Pass, Runner,
+    check::{Case, Data, Extra, Measurement, Shapes, measure},
+    ops,
 };
 
 use crate::{cli, failure::Failure, interrupt, print, progress::Progress};
@@ -15,8 +14,8 @@ const ELEMENTS: u64 = 64 << 20;
 pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> {
     let runner = Runner::open(device)?;
     let mut measurements = Vec::new();
-    for op in BUILT_IN {
-        let name = &op.definition().name;
+    for op in ops::all() {
+        let name = op.name();
         let progress = Progress::spinner(&format!("{name}: a sample, every bit of a call, then the timing"));
         let case = Case {
             op,
@@ -42,7 +41,7 @@ pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> 
 
 fn row(case: &Case, m: &Measurement) -> Vec<String> {
     vec![
-        case.op.definition().name.to_string(),
+        case.op.name().to_owned(),
         case.pass.name().into(),
         m.device.clone(),
         print::count(m.elements),

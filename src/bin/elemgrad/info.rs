@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use elemgrad::{
     Choice, Error, Runner,
-    gpu::device,
-    probe::{Probes, probe},
-    wgpu,
+    check::{Probes, probe},
+    gpu, wgpu,
 };
 use serde_json::{Value, json};
 
@@ -28,7 +27,7 @@ pub(crate) fn execute(args: &cli::Info, device: &Choice) -> Result<(), Failure> 
     let chosen = Runner::open(device)?;
     let auto = Runner::auto();
     let mut adapters = Vec::new();
-    for adapter in pollster::block_on(device::adapters()) {
+    for adapter in pollster::block_on(gpu::adapters()) {
         adapters.push(Adapter::new(&adapter, &auto));
         interrupt::check()?;
     }
@@ -64,7 +63,7 @@ impl Adapter {
             auto: auto.adapter_info().as_ref() == Some(&info),
             limits: limits(&adapter.limits()),
             features: adapter.features().iter_names().map(|(name, _)| name).collect(),
-            probes: pollster::block_on(Runner::on_adapter(adapter)).and_then(|runner| probe(&runner)),
+            probes: Runner::on_adapter(adapter).and_then(|runner| probe(&runner)),
             info,
         }
     }
@@ -81,7 +80,7 @@ impl Adapter {
             "device_type": format!("{:?}", info.device_type),
             "vendor": info.vendor,
             "device": info.device,
-            "software": device::is_software(info),
+            "software": gpu::is_software(info),
             "auto": self.auto,
             "limits": limits,
             "features": self.features,
@@ -91,7 +90,7 @@ impl Adapter {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("\n{}\n", device::describe(&self.info));
+        let mut text = format!("\n{}\n", gpu::describe(&self.info));
         match &self.probes {
             Ok(probes) => text += &section("floating point", probe_rows(*probes)),
             Err(error) => {

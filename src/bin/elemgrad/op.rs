@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use elemgrad::{CustomOp, Error, Op, expr::MAX_TEXT, op::BUILT_IN};
+use elemgrad::{Error, Op, ops};
 
 use crate::{
     cli::{BuiltIn, OpArgs},
@@ -16,34 +16,20 @@ use crate::{
 
 /// An op, and how it was given.
 pub(crate) struct Given {
-    held: Held,
+    pub(crate) op: Op,
+    /// Whether it is a ready-made one.
+    pub(crate) is_built_in: bool,
     /// The arguments that give it again.
     pub(crate) arguments: String,
 }
 
-enum Held {
-    BuiltIn(&'static dyn Op),
-    Custom(Box<CustomOp>),
-}
-
 impl Given {
-    pub(crate) fn op(&self) -> &dyn Op {
-        match &self.held {
-            Held::BuiltIn(op) => *op,
-            Held::Custom(op) => &**op,
-        }
+    pub(crate) fn op(&self) -> &Op {
+        &self.op
     }
 
-    /// The op as what it is where it is one of the user's.
-    pub(crate) fn custom(&self) -> Option<&CustomOp> {
-        match &self.held {
-            Held::BuiltIn(_) => None,
-            Held::Custom(op) => Some(op),
-        }
-    }
-
-    fn built_in(op: &'static dyn Op) -> Self {
-        Self { held: Held::BuiltIn(op), arguments: op.definition().name.to_string() }
+    fn built_in(op: &Op) -> Self {
+        Self { op: op.clone(), is_built_in: true, arguments: op.name().to_owned() }
     }
 }
 
@@ -55,7 +41,7 @@ impl OpArgs {
 
     /// The op, or all built-in ones where none is given.
     pub(crate) fn all(&self) -> Result<Vec<Given>, Failure> {
-        Ok(self.given()?.map_or_else(|| BUILT_IN.map(Given::built_in).into(), |given| vec![given]))
+        Ok(self.given()?.map_or_else(|| ops::all().map(Given::built_in).into(), |given| vec![given]))
     }
 
     fn given(&self) -> Result<Option<Given>, Failure> {
@@ -64,11 +50,11 @@ impl OpArgs {
             (_, Some(path), _) => {
                 let shown = path.display().to_string();
                 let origin = if is_standard_input(path) { "<stdin>" } else { &*shown };
-                let op = CustomOp::from_wgsl(name(path), &text(path)?);
+                let op = Op::from_wgsl(name(path), &text(path)?);
                 (origin.to_owned(), op, format!("--wgsl {}", quoted(&shown)))
             }
             (.., Some(text)) => {
-                let op = CustomOp::from_expression("expr", text);
+                let op = Op::from_expression("expr", text);
                 ("--expr".to_owned(), op, format!("--expr {}", quoted(text)))
             }
             _ => return Ok(None),
@@ -76,7 +62,7 @@ impl OpArgs {
         let arithmetic = self.arithmetic.unwrap_or_default();
         let op = op.and_then(|op| op.with_arithmetic(arithmetic)).map_err(|error| wrong(&origin, error))?;
         let told = self.arithmetic.map_or(String::new(), |told| format!(" --arithmetic {}", told.name()));
-        Ok(Some(Given { held: Held::Custom(op.into()), arguments: argument + &told }))
+        Ok(Some(Given { op, is_built_in: false, arguments: argument + &told }))
     }
 }
 
@@ -113,10 +99,10 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
 fn text(path: &Path) -> Result<String, Failure> {
     let failed = |problem: String| Failure::Usage(format!("{}: {problem}", path.display()));
     let mut bytes = Vec::new();
-    let len = open(path).and_then(|file| file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes));
+    let len = open(path).and_then(|file| file.take(Op::MAX_TEXT as u64 + 1).read_to_end(&mut bytes));
     let len = len.map_err(|e| failed(format!("cannot be read: {e}")))?;
-    if len > MAX_TEXT {
-        return Err(failed(format!("has more than the {MAX_TEXT} bytes that are compiled")));
+    if len > Op::MAX_TEXT {
+        return Err(failed(format!("has more than the {} bytes that are compiled", Op::MAX_TEXT)));
     }
     String::from_utf8(bytes).map_err(|_| failed("is no text: WGSL is UTF-8".into()))
 }

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use elemgrad::{Args, Choice, DType, Error, Op, Runner, op::Definition};
+use elemgrad::{Args, Choice, DType, Error, Op, Runner, signature::Signature};
 use plotters::{
     coord::types::RangedCoordf64,
     prelude::*,
@@ -49,7 +49,7 @@ const FAINT: RGBColor = RGBColor(222, 222, 222);
 
 /// What one column shows: an op's input over a range, the others at fixed values. The upstream gradient is 1.
 struct Column<'a> {
-    op: &'a dyn Op,
+    op: &'a Op,
     input: usize,
     range: RangeInclusive<f32>,
     /// Every input; that of the column's own does not count.
@@ -84,14 +84,14 @@ pub(crate) fn execute(args: &cli::Plot, device: &Choice) -> Result<(), Failure> 
 
 /// A column for each input.
 fn columns<'a>(args: &cli::Plot, given: &'a Given) -> Result<Vec<Column<'a>>, Failure> {
-    let definition = given.op().definition();
+    let signature = given.op().signature();
     let (ranges, told) =
-        (by_name(definition, "--range", &args.ranges)?, by_name(definition, "--at", &args.at)?);
+        (by_name(signature, "--range", &args.ranges)?, by_name(signature, "--at", &args.at)?);
     let column = |input: usize| {
-        let mut listed = COLUMNS.iter().filter(|(op, own, ..)| *op == definition.name && *own == input);
-        let (range, at) = match listed.next().filter(|_| given.custom().is_none()) {
+        let mut listed = COLUMNS.iter().filter(|(op, own, ..)| *op == signature.name() && *own == input);
+        let (range, at) = match listed.next().filter(|_| given.is_built_in) {
             Some((_, _, range, at)) => (range.clone(), at.to_vec()),
-            None => (USUAL.0, vec![USUAL.1; definition.inputs.len()]),
+            None => (USUAL.0, vec![USUAL.1; signature.inputs().len()]),
         };
         Column {
             op: given.op(),
@@ -100,20 +100,20 @@ fn columns<'a>(args: &cli::Plot, given: &'a Given) -> Result<Vec<Column<'a>>, Fa
             at: at.iter().zip(&told).map(|(usual, told)| *told.unwrap_or(usual)).collect(),
         }
     };
-    Ok((0..definition.inputs.len()).map(column).collect())
+    Ok((0..signature.inputs().len()).map(column).collect())
 }
 
 /// What an option says of each input.
 fn by_name<'a, T>(
-    definition: &Definition,
+    signature: &Signature,
     option: &str,
     told: &'a [(String, T)],
 ) -> Result<Vec<Option<&'a T>>, Failure> {
-    let mut all: Vec<Option<&T>> = vec![None; definition.inputs.len()];
+    let mut all: Vec<Option<&T>> = vec![None; signature.inputs().len()];
     for (name, value) in told {
-        let input = definition.inputs.iter().position(|input| input == name).ok_or_else(|| {
-            let inputs = definition.inputs.join(", ");
-            Failure::Usage(format!("{option} {name}: {} has the inputs {inputs}", definition.name))
+        let input = signature.inputs().iter().position(|input| input == name).ok_or_else(|| {
+            let inputs = signature.inputs().join(", ");
+            Failure::Usage(format!("{option} {name}: {} has the inputs {inputs}", signature.name()))
         })?;
         if all[input].replace(value).is_some() {
             return Err(Failure::Usage(format!("{option} {name} is given twice: leave out one of them")));
@@ -122,8 +122,8 @@ fn by_name<'a, T>(
     Ok(all)
 }
 
-fn draw(op: &dyn Op, columns: &[Column], runner: &Runner) -> Result<String, Failure> {
-    let definition = op.definition();
+fn draw(op: &Op, columns: &[Column], runner: &Runner) -> Result<String, Failure> {
+    let signature = op.signature();
     let rows = drawn(op);
     let size = (PANEL.0 * columns.len() as u32, TITLE + PANEL.1 * rows as u32);
     let mut svg = String::new();
@@ -132,7 +132,8 @@ fn draw(op: &dyn Op, columns: &[Column], runner: &Runner) -> Result<String, Fail
         root.fill(&WHITE).map_err(Failure::on_the_way)?;
         let (title, panels) = root.split_vertically(TITLE);
         let style = font(24).color(&INK).pos(Pos::new(HPos::Center, VPos::Center));
-        let text = format!("{}({}) and gradients for dz = 1", definition.name, definition.inputs.join(", "));
+        let text =
+            format!("{}({}) and gradients for dz = 1", signature.name(), signature.inputs().join(", "));
         title
             .draw(&Text::new(text, (size.0 as i32 / 2, TITLE as i32 / 2 + 4), style))
             .map_err(Failure::on_the_way)?;
@@ -149,8 +150,8 @@ fn draw(op: &dyn Op, columns: &[Column], runner: &Runner) -> Result<String, Fail
 }
 
 /// How many outputs are drawn: `z` and the gradients, which are the first.
-fn drawn(op: &dyn Op) -> usize {
-    1 + op.definition().inputs.len()
+fn drawn(op: &Op) -> usize {
+    1 + op.signature().inputs().len()
 }
 
 /// An input's value and an output's.
@@ -279,7 +280,7 @@ impl Column<'_> {
     fn reference(&self, at: f32) -> Vec<f32> {
         let mut reads = [&self.at[..], &[1.0]].concat();
         reads[self.input] = at;
-        let mut writes = vec![0.0; self.op.definition().write_count()];
+        let mut writes = vec![0.0; self.op.signature().write_count()];
         self.op.reference(DType::F32, &reads, &mut writes);
         writes.truncate(drawn(self.op));
         writes
@@ -287,7 +288,7 @@ impl Column<'_> {
 
     /// `x, y = 1`: what varies, and what does not.
     fn caption(&self) -> String {
-        let inputs = &self.op.definition().inputs;
+        let inputs = &self.op.signature().inputs();
         let fixed = inputs.iter().zip(&self.at).enumerate().filter(|(i, _)| *i != self.input);
         fixed.fold(inputs[self.input].to_string(), |text, (_, (name, value))| {
             format!("{text}   ({name} = {value})")
@@ -454,8 +455,8 @@ fn full_and_empty([left, right]: [Point; 2]) -> Option<[Point; 2]> {
 }
 
 /// `z = x - y * floor(x / y)`.
-fn formula(op: &dyn Op, write: usize) -> String {
-    let output = &op.definition().outputs[write];
+fn formula(op: &Op, write: usize) -> String {
+    let output = &op.signature().outputs()[write];
     let text = format!("{} = {}", output.name, output.formula);
     if text.chars().count() <= MAX_FORMULA {
         return text;

@@ -6,9 +6,9 @@
 use std::path::Path;
 
 use elemgrad::{
-    Args, Choice, DType, Element, Layout, Op, Runner, View, broadcast,
+    Args, Choice, DType, Element, Layout, Op, Pass, Runner, View, broadcast,
     half::{bf16, f16},
-    op::{self, Definition, Kind},
+    signature::{OutputKind, Signature},
 };
 
 use crate::{
@@ -32,8 +32,8 @@ struct Input {
 
 /// What is computed.
 struct Job<'a> {
-    op: &'a dyn Op,
-    outputs: op::Outputs,
+    op: &'a Op,
+    outputs: elemgrad::Outputs,
     /// Of `z`.
     shape: Vec<u64>,
     /// Elements of `z`.
@@ -44,10 +44,10 @@ struct Job<'a> {
 
 pub(crate) fn execute(args: &cli::Run, device: &Choice) -> Result<(), Failure> {
     let given = args.op.one()?;
-    let (op, definition) = (given.op(), given.op().definition());
-    let mut inputs = open_inputs(args, definition)?;
+    let (op, signature) = (given.op(), given.op().signature());
+    let mut inputs = open_inputs(args, signature)?;
     let dtype = storage_type(args, &inputs)?;
-    let outputs = wanted(args, definition)?;
+    let outputs = wanted(args, signature)?;
     let shape = shape(op, &inputs)?;
     let (job, files) = Job::new(op, dtype, outputs, shape, &inputs)?;
     let runner = Runner::open(device)?;
@@ -71,29 +71,29 @@ pub(crate) fn execute(args: &cli::Run, device: &Choice) -> Result<(), Failure> {
 type Named<'a> = (&'a str, String, &'a Path);
 
 /// Opens the op's inputs, and the upstream gradient where there is one.
-fn open_inputs(args: &cli::Run, definition: &Definition) -> Result<Vec<Input>, Failure> {
+fn open_inputs(args: &cli::Run, signature: &Signature) -> Result<Vec<Input>, Failure> {
     let short = [("x", &args.x), ("y", &args.y)].into_iter();
     let short = short.filter_map(|(name, path)| Some((name, format!("--{name}"), path.as_deref()?)));
     let long = args.inputs.iter().map(|(name, path)| (&**name, format!("--in {name}"), &**path));
     let named: Vec<Named> = short.chain(long).collect();
-    if let Some((name, option, _)) = named.iter().find(|(name, ..)| !has_input(definition, name)) {
-        let inputs = definition.inputs.join(", ");
+    if let Some((name, option, _)) = named.iter().find(|(name, ..)| !has_input(signature, name)) {
+        let inputs = signature.inputs().join(", ");
         return Err(Failure::Usage(format!(
             "{} has no input {name}, only {inputs}: leave out {option}",
-            definition.name
+            signature.name()
         )));
     }
     let mut files = Vec::new();
-    for input in &definition.inputs {
-        files.push(file_of(input, &named, &definition.name)?);
+    for input in signature.inputs() {
+        files.push(file_of(input, &named, signature.name())?);
     }
     let upstream = args.grad.as_deref().map(|path| ("--grad", path));
     let files = files.into_iter().map(|(_, option, path)| (&**option, *path)).chain(upstream);
     files.map(|(option, path)| Input::open(option, path)).collect()
 }
 
-fn has_input(definition: &Definition, name: &str) -> bool {
-    definition.inputs.iter().any(|input| input == name)
+fn has_input(signature: &Signature, name: &str) -> bool {
+    signature.inputs().iter().any(|input| input == name)
 }
 
 /// The one file of an input.
@@ -149,18 +149,18 @@ fn storage_type(args: &cli::Run, inputs: &[Input]) -> Result<DType, Failure> {
 }
 
 /// `z`, the gradients where there is an upstream one, and what else was asked for.
-fn wanted(args: &cli::Run, definition: &Definition) -> Result<op::Outputs, Failure> {
-    let mut outputs = op::Outputs::Z;
+fn wanted(args: &cli::Run, signature: &Signature) -> Result<elemgrad::Outputs, Failure> {
+    let mut outputs = elemgrad::Outputs::Z;
     if args.grad.is_some() {
-        outputs = outputs | definition.all_outputs(op::Pass::Backward);
+        outputs = outputs | signature.all_outputs(Pass::Backward);
     }
     for (option, output, given) in [("quotient", "q", args.quotient), ("mask", "mask", args.mask)] {
-        match (given, definition.outputs.iter().position(|o| o.name == output)) {
-            (true, Some(w)) => outputs = outputs | op::Outputs::of(w),
+        match (given, signature.outputs().iter().position(|o| o.name == output)) {
+            (true, Some(w)) => outputs = outputs | elemgrad::Outputs::of(w),
             (true, None) => {
                 return Err(Failure::Usage(format!(
                     "{} has no output {output}: leave out --{option}",
-                    definition.name
+                    signature.name()
                 )));
             }
             (false, _) => {}
@@ -170,8 +170,8 @@ fn wanted(args: &cli::Run, definition: &Definition) -> Result<op::Outputs, Failu
 }
 
 /// The shape of `z`, which the upstream gradient has too.
-fn shape(op: &dyn Op, inputs: &[Input]) -> Result<Vec<u64>, Failure> {
-    let (inputs, upstream) = inputs.split_at(op.definition().inputs.len());
+fn shape(op: &Op, inputs: &[Input]) -> Result<Vec<u64>, Failure> {
+    let (inputs, upstream) = inputs.split_at(op.signature().inputs().len());
     let mut shape = inputs[0].reader.shape().to_vec();
     for (i, input) in inputs.iter().enumerate() {
         let own = input.reader.shape();
@@ -214,28 +214,28 @@ enum Values<E> {
 impl<'a> Job<'a> {
     /// What is computed, and the files that it is written to.
     fn new(
-        op: &'a dyn Op,
+        op: &'a Op,
         dtype: DType,
-        outputs: op::Outputs,
+        outputs: elemgrad::Outputs,
         shape: Vec<u64>,
         inputs: &[Input],
     ) -> Result<(Self, Vec<Output>), Failure> {
-        let definition = op.definition();
+        let signature = op.signature();
         let len = Layout::contiguous(&shape).len().filter(|len| len.checked_mul(dtype.size()).is_some());
         let len = len.ok_or_else(|| {
             Failure::Usage(format!("z would have the shape {}: too many elements", npy::tuple(&shape)))
         })?;
-        let mut job = Self { op, outputs, shape, len, lens: vec![0; definition.write_count()] };
+        let mut job = Self { op, outputs, shape, len, lens: vec![0; signature.write_count()] };
         let mut files = Vec::new();
         for w in outputs.iter() {
-            let is_mask = definition.outputs[w].kind == Kind::Mask;
-            let (shape, len) = match definition.gradient_of(w) {
+            let is_mask = signature.outputs()[w].kind == OutputKind::Mask;
+            let (shape, len) = match signature.gradient_of(w) {
                 Some(i) => (inputs[i].reader.shape().to_vec(), inputs[i].reader.elements()),
                 None if is_mask => (vec![len.div_ceil(32)], len.div_ceil(32)),
                 None => (job.shape.clone(), len),
             };
             job.lens[w] = len;
-            let name = format!("{}.npy", definition.write_name(w));
+            let name = format!("{}.npy", signature.outputs()[w].name);
             files.push(Output { name, dtype: (!is_mask).then_some(dtype), shape });
         }
         Ok((job, files))
@@ -243,7 +243,7 @@ impl<'a> Job<'a> {
 
     /// Whether an output is a gradient of an input that was broadcast.
     fn is_sum(&self, write: usize) -> bool {
-        self.op.definition().gradient_of(write).is_some() && self.lens[write] != self.len
+        self.op.signature().gradient_of(write).is_some() && self.lens[write] != self.len
     }
 
     fn run<E: Element>(
@@ -252,11 +252,11 @@ impl<'a> Job<'a> {
         inputs: &mut [Input],
         outputs: &mut Outputs,
     ) -> Result<(), Failure> {
-        let definition = self.op.definition();
+        let signature = self.op.signature();
         let values = |w: usize| {
-            if definition.alias(w) == Some(definition.upstream()) && !self.is_sum(w) {
+            if signature.alias(w) == Some(signature.upstream()) && !self.is_sum(w) {
                 Values::Upstream
-            } else if definition.outputs[w].kind == Kind::Mask {
+            } else if signature.outputs()[w].kind == OutputKind::Mask {
                 Values::Words(Vec::new())
             } else {
                 Values::Numbers(Vec::new())
@@ -278,7 +278,7 @@ impl<'a> Job<'a> {
         results: &mut [(usize, Values<E>)],
         outputs: &mut Outputs,
     ) -> Result<(), Failure> {
-        let progress = Progress::spinner(&self.op.definition().name);
+        let progress = Progress::spinner(self.op.name());
         let reads = inputs.iter_mut().map(Input::read_all).collect::<Result<Vec<Vec<E>>, _>>()?;
         let views = reads.iter().zip(inputs.iter()).map(|(read, i)| View::from(read).shape(i.reader.shape()));
         for (w, values) in &mut *results {
@@ -303,7 +303,7 @@ impl<'a> Job<'a> {
             held.push(if whole { None } else { Some(Held::new(input, &self.shape)?) });
         }
         let mut reads: Vec<Vec<E>> = vec![Vec::new(); inputs.len()];
-        let progress = Progress::new(&self.op.definition().name, self.len);
+        let progress = Progress::new(self.op.name(), self.len);
         let mut done = 0;
         while done < self.len {
             let len = CHUNK.min(self.len - done);
@@ -315,7 +315,7 @@ impl<'a> Job<'a> {
                 }
             }
             for (w, values) in &mut *results {
-                let is_mask = self.op.definition().outputs[*w].kind == Kind::Mask;
+                let is_mask = self.op.signature().outputs()[*w].kind == OutputKind::Mask;
                 values.resize(if is_mask { len.div_ceil(32) } else { len })?;
             }
             self.compute(runner, reads.iter().map(View::from).collect(), results)?;

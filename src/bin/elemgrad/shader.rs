@@ -1,10 +1,8 @@
 //! `elemgrad shader`: the WGSL of a kernel, or of an op's functions alone.
 
 use elemgrad::{
-    Choice, Runner,
-    op::Pass,
-    plan::{ELEMENTS_PER_WORKGROUP, Kernel, WORKGROUP_SIZE},
-    shader::{self, ENTRY_POINT},
+    Choice, Pass, Runner,
+    shader::{self, ENTRY_POINT, Shader},
 };
 use serde_json::json;
 
@@ -12,18 +10,17 @@ use crate::{cli, failure::Failure, print};
 
 pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure> {
     let given = args.op.one()?;
-    let definition = given.op().definition();
+    let signature = given.op().signature();
     // The WGSL is the same on every device; one that is asked for must be there.
     if *device != Choice::Auto {
         Runner::open(device)?;
     }
     let pass = args.pass.unwrap_or(Pass::Fused);
-    let outputs = definition.outputs(pass);
+    let outputs = signature.default_outputs(pass);
     if args.functions {
-        return print::out(&shader::functions(definition, outputs, args.dtype));
+        return print::out(&shader::functions(signature, outputs, args.dtype)?);
     }
-    let kernel = Kernel::contiguous(definition, outputs, args.dtype, args.access);
-    let shader = shader::compose(given.op(), &kernel);
+    let shader = Shader::new(signature, outputs, args.dtype, args.access)?;
     if !args.json {
         return print::out(&shader.source);
     }
@@ -39,8 +36,8 @@ pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure
         "entry_point": ENTRY_POINT,
         "bindings": bindings,
         "params": shader.params,
-        "workgroup_size": [WORKGROUP_SIZE, 1, 1],
-        "elements_per_workgroup": ELEMENTS_PER_WORKGROUP,
+        "workgroup_size": [Shader::WORKGROUP_SIZE, 1, 1],
+        "elements_per_workgroup": Shader::ELEMENTS_PER_WORKGROUP,
         "dispatch": shader::dispatch_rule(),
     }))
 }

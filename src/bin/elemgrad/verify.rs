@@ -3,9 +3,8 @@
 use std::{fmt::Write as _, ops::ControlFlow};
 
 use elemgrad::{
-    Choice, DType, Op, Runner,
-    op::Pass,
-    verify::{Inputs, Mismatch, Report, verify},
+    Choice, DType, Op, Pass, Runner,
+    check::{Inputs, Mismatch, VerifyReport, verify},
 };
 use serde_json::json;
 
@@ -51,15 +50,13 @@ pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure
 /// Compares with a progress bar, and stops on a signal.
 pub(crate) fn check(
     runner: &Runner,
-    op: &dyn Op,
+    op: &Op,
     dtype: DType,
     inputs: &Inputs,
     passes: &[Pass],
-) -> Result<Report, Failure> {
-    let progress = Progress::new(
-        &format!("{} against the reference", op.definition().name),
-        inputs.count(op.definition(), dtype),
-    );
+) -> Result<VerifyReport, Failure> {
+    let progress =
+        Progress::new(&format!("{} against the reference", op.name()), inputs.count(op.signature(), dtype));
     let report = verify(runner, op, dtype, inputs, passes, &mut |done| {
         progress.set(done);
         if interrupt::pending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -73,9 +70,9 @@ fn checks<'a>(args: &cli::Verify, ops: &'a [Given]) -> Result<Vec<(&'a Given, In
     if let ([one], false) = (ops, args.bits.is_empty()) {
         return Ok(vec![(one, given(one.op(), args.dtype, &args.bits)?)]);
     }
-    let exhaustive = |op: &dyn Op| args.exhaustive && input_bits(op, args.dtype) <= MAX_INPUT_BITS;
+    let exhaustive = |op: &Op| args.exhaustive && input_bits(op, args.dtype) <= MAX_INPUT_BITS;
     let checks = ops.iter().map(|given| {
-        let count = args.pairs.unwrap_or(SAMPLE[usize::from(given.op().definition().inputs.len() > 1)]);
+        let count = args.pairs.unwrap_or(SAMPLE[usize::from(given.op().signature().inputs().len() > 1)]);
         let sample = Inputs::Sample { count, seed: args.seed };
         (given, if exhaustive(given.op()) { Inputs::Exhaustive } else { sample })
     });
@@ -83,7 +80,7 @@ fn checks<'a>(args: &cli::Verify, ops: &'a [Given]) -> Result<Vec<(&'a Given, In
         let op = ops[0].op();
         return Err(Failure::Usage(format!(
             "{} has {} bits of input in {}, too many to check exhaustively: leave out --exhaustive, or give --pairs",
-            op.definition().name,
+            op.name(),
             input_bits(op, args.dtype),
             args.dtype.name()
         )));
@@ -97,13 +94,13 @@ fn checks<'a>(args: &cli::Verify, ops: &'a [Given]) -> Result<Vec<(&'a Given, In
 }
 
 /// How many bits the inputs of an op have together.
-fn input_bits(op: &dyn Op, dtype: DType) -> u64 {
-    op.definition().inputs.len() as u64 * 8 * dtype.size()
+fn input_bits(op: &Op, dtype: DType) -> u64 {
+    op.signature().inputs().len() as u64 * 8 * dtype.size()
 }
 
 /// One element, its operands by name.
-fn given(op: &dyn Op, dtype: DType, bits: &[(String, u32)]) -> Result<Inputs, Failure> {
-    let names: Vec<_> = op.definition().read_names().take(op.definition().upstream() + 1).collect();
+fn given(op: &Op, dtype: DType, bits: &[(String, u32)]) -> Result<Inputs, Failure> {
+    let names: Vec<_> = op.signature().read_names().take(op.signature().upstream() + 1).collect();
     let digits = 2 * dtype.size() as usize;
     if let Some((name, bits)) = bits.iter().find(|(_, bits)| u64::from(*bits) >> (4 * digits) != 0) {
         return Err(Failure::Usage(format!(
@@ -116,7 +113,7 @@ fn given(op: &dyn Op, dtype: DType, bits: &[(String, u32)]) -> Result<Inputs, Fa
         Some(operands) if operands.len() == bits.len() => Ok(Inputs::Given(operands)),
         _ => Err(Failure::Usage(format!(
             "--bits of {} needs each of {} once, as {}={:0digits$x}",
-            op.definition().name,
+            op.name(),
             names.join(", "),
             names[0],
             dtype.round(1.0)
@@ -124,7 +121,7 @@ fn given(op: &dyn Op, dtype: DType, bits: &[(String, u32)]) -> Result<Inputs, Fa
     }
 }
 
-fn row(report: &Report) -> serde_json::Value {
+fn row(report: &VerifyReport) -> serde_json::Value {
     json!({
         "device": report.device,
         "op": report.op,
@@ -136,7 +133,7 @@ fn row(report: &Report) -> serde_json::Value {
     })
 }
 
-fn summary(report: &Report, inputs: &Inputs, passes: &[Pass]) -> String {
+fn summary(report: &VerifyReport, inputs: &Inputs, passes: &[Pass]) -> String {
     let passes = passes.iter().map(|pass| pass.name()).collect::<Vec<_>>().join(", ");
     let dtype = report.dtype.name();
     let which = match inputs {
@@ -154,7 +151,7 @@ fn summary(report: &Report, inputs: &Inputs, passes: &[Pass]) -> String {
 }
 
 /// How much was left out, where anything was.
-fn left_out(report: &Report) -> String {
+fn left_out(report: &VerifyReport) -> String {
     if report.left_out == 0 {
         return String::new();
     }
@@ -164,14 +161,14 @@ fn left_out(report: &Report) -> String {
 }
 
 /// The first mismatches, each with a line that repeats it: the op by `arguments`.
-pub(crate) fn details(report: &Report, arguments: &str) -> String {
+pub(crate) fn details(report: &VerifyReport, arguments: &str) -> String {
     report.first.iter().fold(String::new(), |mut text, mismatch| {
         let _ = writeln!(text, "{} {mismatch}\n  {}", report.op, repeat(report, arguments, mismatch));
         text
     })
 }
 
-fn repeat(report: &Report, arguments: &str, mismatch: &Mismatch) -> String {
+fn repeat(report: &VerifyReport, arguments: &str, mismatch: &Mismatch) -> String {
     let (dtype, digits) = (mismatch.dtype, 2 * mismatch.dtype.size() as usize);
     let bits = mismatch.reads.iter().map(|(name, value)| format!("{name}={:0digits$x}", dtype.round(*value)));
     format!(
@@ -185,25 +182,20 @@ fn repeat(report: &Report, arguments: &str, mismatch: &Mismatch) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use elemgrad::op;
+    use elemgrad::{ops, signature::Signature};
 
     use super::*;
 
-    /// An op that does nothing right; it is not in the list, so its names are those of `mod`.
-    struct Wrong;
-
-    impl Op for Wrong {
-        fn definition(&self) -> &op::Definition {
-            elemgrad::modulo::Mod.definition()
-        }
-
-        fn reference(&self, dtype: DType, reads: &[f32], writes: &mut [f32]) {
-            elemgrad::modulo::Mod.reference(dtype, reads, writes);
-        }
-
-        fn cpu(&self, _: DType, block: op::Block) {
-            block.for_each(|_, writes| writes.fill(0.5));
-        }
+    /// An op with the names of `mod`, which is right at its first call alone: that of the reference.
+    fn wrong() -> Result<Op, elemgrad::Error> {
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let signature = Signature::builder("mod", ["x", "y"]).z("x", "").gradient("x", "dz", "");
+        Op::raw(signature.gradient("y", "dz", "").build()?, move |dtype, reads, writes| {
+            let mut all = [0.0; 4];
+            ops::modulo().reference(dtype, reads, &mut all);
+            let first = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+            writes.copy_from_slice(if first { &all[..3] } else { &[0.5; 3] });
+        })
     }
 
     fn parse(line: &str) -> Result<cli::Verify, Box<dyn std::error::Error>> {
@@ -219,7 +211,7 @@ mod tests {
             let args = parse(line)?;
             let ops = args.op.all()?;
             let checks = checks(&args, &ops)?;
-            Ok(checks.iter().map(|(given, i)| i.count(given.op().definition(), args.dtype)).collect())
+            Ok(checks.iter().map(|(given, i)| i.count(given.op().signature(), args.dtype)).collect())
         };
         assert_eq!(counts("elemgrad verify")?, [1 << 24, 10_000_000]);
         assert_eq!(counts("elemgrad verify --exhaustive")?, [1 << 32, 10_000_000]);
@@ -241,9 +233,8 @@ mod tests {
     #[test]
     fn what_is_left_out_is_printed() -> Result<(), Box<dyn std::error::Error>> {
         let inputs = Inputs::Sample { count: 1000, seed: 1 };
-        let mut report =
-            check(&Runner::cpu(), &elemgrad::modulo::Mod, DType::F32, &inputs, &[Pass::Forward])?;
-        let line = |report: &Report| summary(report, &inputs, &[Pass::Forward]);
+        let mut report = check(&Runner::cpu(), ops::modulo(), DType::F32, &inputs, &[Pass::Forward])?;
+        let line = |report: &VerifyReport| summary(report, &inputs, &[Pass::Forward]);
         assert!(line(&report).ends_with("(mix, seed 1), forward: 0 mismatches\n"), "{}", line(&report));
         report.left_out = 200;
         assert!(line(&report).ends_with("0 mismatches, left out: 200 (20.0 %)\n"), "{}", line(&report));
@@ -270,8 +261,9 @@ mod tests {
         ];
         for (dtype, element, printed, half) in cases {
             let element: Vec<_> = ["x", "y", "dz"].map(str::to_owned).into_iter().zip(element).collect();
-            let inputs = given(&Wrong, dtype, &element)?;
-            let report = check(&Runner::cpu(), &Wrong, dtype, &inputs, &[Pass::Forward])?;
+            let wrong = wrong()?;
+            let inputs = given(&wrong, dtype, &element)?;
+            let report = check(&Runner::cpu(), &wrong, dtype, &inputs, &[Pass::Forward])?;
             assert_eq!((report.checked, report.mismatches), (1, 1));
             let details = details(&report, "mod");
             let (said, line) = details.trim_end().split_once("\n  ").ok_or("no second line")?;

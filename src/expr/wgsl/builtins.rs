@@ -1,48 +1,62 @@
-//! What WGSL's functions and operators are in building blocks: where it gives a formula, by that.
+//! What WGSL's functions and operators are in building blocks: a block of that name, or where WGSL gives a formula, by that.
 
-use std::f32::consts::LN_2;
+use std::{f32::consts::LN_2, sync::LazyLock};
 
 use wgpu::naga::{BinaryOperator, MathFunction};
 
-use super::lower::Value::{self, Number, Truth};
-use crate::expr::{Condition, Expr};
+use super::value::Value::{self, Number, Truth};
+use crate::{
+    blocks::{Notation, Primitive},
+    expr::{Condition, Expr},
+};
 
 /// The functions that are ours, for naga to know: a call is lowered by its name, and what the bodies say is not read.
 ///
 /// They follow the user's text, whose lines keep their numbers. The first declaration takes up an attribute that a text may
 /// end with.
-pub(super) const DECLARATIONS: &str = "
-const_assert true;
-fn floor_mod(x: f32, y: f32) -> f32 { return x; }
-fn floor_quotient(x: f32, y: f32) -> f32 { return x; }
-fn trunc_mod(x: f32, y: f32) -> f32 { return x; }
-fn round_to_storage(x: f32) -> f32 { return x; }
-fn spiky(x: f32) -> f32 { return x; }
-";
+pub(super) static DECLARATIONS: LazyLock<String> = LazyLock::new(|| {
+    let declare = |(name, arity): (&str, usize)| {
+        let parameters = ["x: f32", "y: f32", "w: f32"][..arity].join(", ");
+        format!("fn {name}({parameters}) -> f32 {{ return x; }}\n")
+    };
+    format!("\nconst_assert true;\n{}", own().map(declare).collect::<String>())
+});
 
-/// The names of the functions that are ours.
-pub(super) const NAMES: [&str; 5] = ["floor_mod", "floor_quotient", "trunc_mod", "round_to_storage", "spiky"];
+/// The functions that are ours: their names, and how many numbers each takes.
+fn own() -> impl Iterator<Item = (&'static str, usize)> {
+    let blocks = Primitive::ALL.iter().filter(|p| p.row().notation == Notation::Own);
+    blocks.map(|p| (p.name(), p.arity())).chain([("spiky", 1)])
+}
 
-/// A function of ours.
-pub(super) fn own<'g>(name: &str, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
-    Some(match (name, arguments) {
-        ("floor_mod", [x, y]) => x.floor_mod(*y),
-        ("floor_quotient", [x, y]) => x.floor_quotient(*y),
-        ("trunc_mod", [x, y]) => x.trunc_mod(*y),
-        ("round_to_storage", [x]) => x.round_to_storage(),
-        ("spiky", [x]) => x.spiky(),
-        _ => return None,
-    })
+/// Whether a function of that name is ours.
+pub(super) fn is_own(name: &str) -> bool {
+    own().any(|(own, _)| own == name)
+}
+
+/// A call of a function of ours.
+pub(super) fn call_own<'g>(name: &str, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
+    match (name, arguments) {
+        ("spiky", [x]) => Some(x.spiky()),
+        _ if is_own(name) => block(name, arguments),
+        _ => None,
+    }
+}
+
+/// The building block of a name.
+fn block<'g>(name: &str, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
+    let primitive = Primitive::called(name, arguments.len())?;
+    Some(arguments.first()?.of(primitive, &arguments[1..]))
 }
 
 /// A function of WGSL's; `None` where it is of other types or has no building blocks.
 pub(super) fn math<'g>(function: MathFunction, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
     use MathFunction as F;
+    if let Some(value) = block(&name_of(function), arguments) {
+        return Some(value);
+    }
     Some(match (function, arguments) {
-        (F::Abs | F::Length, [x]) => x.abs(),
+        (F::Length, [x]) => x.abs(),
         (F::Distance, [x, y]) => (*x - *y).abs(),
-        (F::Min, [x, y]) => x.min(*y),
-        (F::Max, [x, y]) => x.max(*y),
         (F::Clamp, [x, low, high]) => x.max(*low).min(*high),
         (F::Saturate, [x]) => x.max(0.0).min(1.0),
         (F::Sign, [x]) => x.gt(0.0).select(1.0, x.lt(0.0).select(-1.0, 0.0)),
@@ -53,24 +67,14 @@ pub(super) fn math<'g>(function: MathFunction, arguments: &[Expr<'g>]) -> Option
             t * t * (3.0 - 2.0 * t)
         }
         (F::Fma, [x, y, z]) => *x * *y + *z,
-        (F::Floor, [x]) => x.floor(),
-        (F::Ceil, [x]) => x.ceil(),
-        (F::Round, [x]) => x.round(),
-        (F::Trunc, [x]) => x.trunc(),
         (F::Fract, [x]) => *x - x.floor(),
-        (F::Sqrt, [x]) => x.sqrt(),
         (F::InverseSqrt, [x]) => 1.0 / x.sqrt(),
-        (F::Exp, [x]) => x.exp(),
-        (F::Exp2, [x]) => power_of_two(*x),
-        (F::Log, [x]) => x.log(),
+        // Exact for integers where `pow` is.
+        (F::Exp2, [x]) => x.constant(2.0).pow(*x),
         (F::Log2, [x]) => x.log() / LN_2,
-        (F::Pow, [x, y]) => x.pow(*y),
-        (F::Sin, [x]) => x.sin(),
-        (F::Cos, [x]) => x.cos(),
         (F::Tan, [x]) => x.sin() / x.cos(),
         (F::Sinh, [x]) => (x.exp() - (-*x).exp()) * 0.5,
         (F::Cosh, [x]) => (x.exp() + (-*x).exp()) * 0.5,
-        (F::Tanh, [x]) => x.tanh(),
         (F::Asinh, [x]) => (*x + (*x * *x + 1.0).sqrt()).log(),
         (F::Acosh, [x]) => (*x + (*x * *x - 1.0).sqrt()).log(),
         (F::Atanh, [x]) => ((1.0 + *x) / (1.0 - *x)).log() * 0.5,
@@ -80,10 +84,11 @@ pub(super) fn math<'g>(function: MathFunction, arguments: &[Expr<'g>]) -> Option
     })
 }
 
-/// `2^x`: exact for integers where `pow` is.
-fn power_of_two(x: Expr<'_>) -> Expr<'_> {
-    let two = x.graph.borrow_mut().number(2.0);
-    Expr::new(x.graph, two).pow(x)
+/// What WGSL calls a function of naga's: `InverseSqrt` is `inverseSqrt`.
+fn name_of(function: MathFunction) -> String {
+    let mut name = format!("{function:?}");
+    name[..1].make_ascii_lowercase();
+    name
 }
 
 /// An operator of two operands; `None` where it is of other types.

@@ -14,13 +14,18 @@ use wgpu::naga::{
 };
 
 use super::{
-    builtins::{binary, either, math, merge, own, symbol},
+    builtins::{binary, call_own, either, math, merge, symbol},
     source::Source,
+    value::{
+        Value::{self, Number, Truth},
+        type_name,
+    },
 };
 use crate::{
-    Error,
+    blocks::{Builder, Type},
+    error::Error,
     expr::{
-        Condition, Expr, Type,
+        Condition, Expr,
         graph::{Graph, MAX_NODES, Node},
     },
 };
@@ -30,35 +35,6 @@ use crate::{
 const MAX_STEPS: usize = 1 << 18;
 /// The most calls within each other.
 const MAX_CALLS: usize = 64;
-
-/// What a number or a truth value is while a function is run.
-#[derive(Clone, Copy)]
-pub(super) enum Value<'g> {
-    Number(Expr<'g>),
-    Truth(Condition<'g>),
-}
-
-use Value::{Number, Truth};
-
-impl Value<'_> {
-    fn ty(&self) -> Type {
-        match self {
-            Number(_) => Type::Number,
-            Truth(_) => Type::Truth,
-        }
-    }
-
-    fn type_name(&self) -> &'static str {
-        type_name(self.ty())
-    }
-}
-
-fn type_name(ty: Type) -> &'static str {
-    match ty {
-        Type::Number => "f32",
-        Type::Truth => "bool",
-    }
-}
 
 impl Condition<'_> {
     /// Whether it is this constant.
@@ -369,7 +345,7 @@ impl<'a, 'g> Run<'a, 'g> {
             let message = format!("`{name}` takes ({}), not ({})", needs.join(", "), got.join(", "));
             return Err(Refusal(span, message));
         }
-        if let Some(value) = own(name, &numbers(arguments)) {
+        if let Some(value) = call_own(name, &numbers(arguments)) {
             return Ok(Number(value));
         }
         if self.calls == MAX_CALLS {

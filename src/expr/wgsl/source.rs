@@ -4,12 +4,12 @@ use wgpu::naga::{Span, WithSpan, front::wgsl::ParseError, valid::ValidationError
 
 use super::builtins;
 use crate::{
-    Error,
-    shader::tokens::{depths, words},
+    error::Error,
+    wgsl::{depths, words},
 };
 
 /// The most bytes of a WGSL text that is to be an op.
-pub const MAX_TEXT: usize = 64 << 10;
+pub(crate) const MAX_TEXT: usize = 64 << 10;
 
 /// The most operators and brackets within each other. naga takes 8 KiB of stack for each, compiled without optimization.
 const MAX_DEPTH: usize = 1000;
@@ -71,7 +71,7 @@ impl<'a> Source<'a> {
                 "}" => depth = depth.saturating_sub(1),
                 _ => {}
             }
-            if depth == 0 && ["fn", "const", "alias"].contains(&before) && builtins::NAMES.contains(&word) {
+            if depth == 0 && ["fn", "const", "alias"].contains(&before) && builtins::is_own(word) {
                 return Err(self.error(at, format!("`{word}` is built in: choose another name")));
             }
             before = word;

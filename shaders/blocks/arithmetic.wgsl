@@ -1,0 +1,217 @@
+// Sums, products, signs, extremes, and rounding to integers. Twin of src/blocks/arithmetic.rs.
+// 
+// A function named f32_* computes with integers: the bits are those of IEEE arithmetic on every device. A function named
+// native_* computes with the device's own floats, within the bound that its row states. What a device makes of NaN, infinity
+// and subnormals there is its own affair.
+
+fn f32_neg(v: u32) -> u32 {
+    return select(v ^ F32_SIGN, F32_NAN, (v & F32_MAGNITUDE) > F32_INF);
+}
+
+fn f32_abs(v: u32) -> u32 {
+    let magnitude = v & F32_MAGNITUDE;
+    return select(magnitude, F32_NAN, magnitude > F32_INF);
+}
+
+// The IEEE sum of two f32, rounded to nearest even, subnormals included.
+fn f32_add(a: u32, b: u32) -> u32 {
+    let a_larger = (a & F32_MAGNITUDE) >= (b & F32_MAGNITUDE);
+    let large = select(b, a, a_larger);
+    let small = select(a, b, a_larger);
+    let ul = large & F32_MAGNITUDE;
+    let us = small & F32_MAGNITUDE;
+    let differ = ((a ^ b) & F32_SIGN) != 0u;
+    if (ul >= F32_INF) {
+        return select(large, F32_NAN, ul > F32_INF || (us == F32_INF && differ));
+    }
+    // A subnormal has the exponent 1 and no hidden bit: what it has of significand is its bits.
+    let el = max(ul >> 23u, 1u);
+    let es = max(us >> 23u, 1u);
+    let ml = ul - ((el - 1u) << 23u);
+    let ms = us - ((es - 1u) << 23u);
+    // Six bits below the unit: a bit is lost only where the exponents are 7 or more apart, and then at most one leading
+    // bit cancels. Subtracting a sticky bit, which stands for a fraction below it, borrows and stays sticky.
+    let t = shift_right_sticky(ms << 6u, el - es);
+    let m = (ml << 6u) + select(t, 0u - t, differ);
+    // An exact zero is -0 for two zeros that are negative, and +0 for all else.
+    return select((large & F32_SIGN) | f32_pack(m, el + 1u), a & b & F32_SIGN, m == 0u);
+}
+
+fn f32_sub(a: u32, b: u32) -> u32 {
+    return f32_add(a, b ^ F32_SIGN);
+}
+
+// The IEEE product of two f32, rounded to nearest even, subnormals included.
+fn f32_mul(a: u32, b: u32) -> u32 {
+    let ua = a & F32_MAGNITUDE;
+    let ub = b & F32_MAGNITUDE;
+    let small = min(ua, ub);
+    let e = (ua >> 23u) + (ub >> 23u);
+    // The common case is a zero times a finite number, or two normal numbers and a product that is normal, or too large by
+    // its rounding alone: straight line.
+    if (max(ua, ub) >= F32_INF || (small != 0u && (small < F32_HIDDEN || e - 128u > 252u))) {
+        return f32_mul_rare(a, b);
+    }
+    let m = significand_product((ua & F32_FRACTION) | F32_HIDDEN, (ub & F32_FRACTION) | F32_HIDDEN);
+    return ((a ^ b) & F32_SIGN) | select(f32_pack_normal(m, e - 126u), 0u, small == 0u);
+}
+
+// a * b / 2^17 with a sticky lowest bit, in [2^29, 2^31), for a and b in [2^23, 2^24).
+fn significand_product(a: u32, b: u32) -> u32 {
+    // a and b as floats in [2^10, 2^11): the product is in [2^20, 2^22), in units of 2^26, and the addition leaves it,
+    // rounded, in the low bits: an estimate (case 1). Integers find what it misses, in wrapping arithmetic; that
+    // survives the wrap while it is below 2^31, up to an estimate that is off by 31.
+    let estimate = bitcast<f32>(a + 0x44000000u) * bitcast<f32>(b + 0x44000000u) + 8388608.0;
+    let top = bitcast<u32>(estimate) - 0x4b000000u;
+    let missed = a * b - (top << 26u);
+    return ((top << 9u) + u32(i32(missed) >> 17u)) | u32((missed & 0x1ffffu) != 0u);
+}
+
+// Everything: NaN, infinities, subnormals, overflow.
+fn f32_mul_rare(a: u32, b: u32) -> u32 {
+    let sign = (a ^ b) & F32_SIGN;
+    let ua = a & F32_MAGNITUDE;
+    let ub = b & F32_MAGNITUDE;
+    let large = max(ua, ub);
+    let small = min(ua, ub);
+    if (large >= F32_INF) {
+        return select(sign | F32_INF, F32_NAN, large > F32_INF || small == 0u);
+    }
+    if (small == 0u) {
+        return sign;
+    }
+    let pa = f32_unpack(ua);
+    let pb = f32_unpack(ub);
+    return sign | f32_nearest(significand_product(pa.m, pb.m), pa.e + pb.e - 126);
+}
+
+// f32_ordinal but for -0, which is below +0.
+fn f32_total_ordinal(v: u32) -> i32 {
+    return f32_ordinal(v) - i32(v >> 31u);
+}
+
+// IEEE 754-2019 minimum and maximum: NaN if an operand is, and -0 is below +0.
+fn f32_min(a: u32, b: u32) -> u32 {
+    let lesser = select(b, a, f32_total_ordinal(a) < f32_total_ordinal(b));
+    return select(lesser, F32_NAN, either_is_nan(a, b));
+}
+
+fn f32_max(a: u32, b: u32) -> u32 {
+    let greater = select(b, a, f32_total_ordinal(a) > f32_total_ordinal(b));
+    return select(greater, F32_NAN, either_is_nan(a, b));
+}
+
+// The bits of a magnitude that stand for less than 1; all of the fraction below 1.
+fn fraction_bits(magnitude: u32) -> u32 {
+    return (1u << u32(clamp(150 - i32(magnitude >> 23u), 0, 23))) - 1u;
+}
+
+fn round_down(magnitude: u32) -> u32 {
+    return select(magnitude & ~fraction_bits(magnitude), 0u, magnitude < F32_ONE);
+}
+
+fn round_up(magnitude: u32) -> u32 {
+    let below = fraction_bits(magnitude);
+    // A carry out of the fraction adds 1 to the exponent.
+    return select((magnitude + below) & ~below, min(magnitude, 1u) * F32_ONE, magnitude < F32_ONE);
+}
+
+fn round_even(magnitude: u32) -> u32 {
+    let below = fraction_bits(magnitude);
+    // Whether the integer is odd: in [1, 2) that is the lowest bit of the exponent, which is 1. Where all bits are integer
+    // `below` is 0, and nothing is added.
+    let odd = u32((magnitude & (below + 1u)) != 0u);
+    return select((magnitude + ((below + odd) >> 1u)) & ~below, u32(magnitude > F32_HALF) * F32_ONE, magnitude < F32_ONE);
+}
+
+// A rounded magnitude with the sign of v; NaN where v is.
+fn rounded_like(v: u32, magnitude: u32) -> u32 {
+    return select((v & F32_SIGN) | magnitude, F32_NAN, (v & F32_MAGNITUDE) > F32_INF);
+}
+
+fn f32_trunc(v: u32) -> u32 {
+    return rounded_like(v, round_down(v & F32_MAGNITUDE));
+}
+
+fn f32_floor(v: u32) -> u32 {
+    let magnitude = v & F32_MAGNITUDE;
+    return rounded_like(v, select(round_down(magnitude), round_up(magnitude), v >= F32_SIGN));
+}
+
+fn f32_ceil(v: u32) -> u32 {
+    let magnitude = v & F32_MAGNITUDE;
+    return rounded_like(v, select(round_up(magnitude), round_down(magnitude), v >= F32_SIGN));
+}
+
+// To nearest, ties to even.
+fn f32_round(v: u32) -> u32 {
+    return rounded_like(v, round_even(v & F32_MAGNITUDE));
+}
+
+// The IEEE square root of an f32, rounded to nearest even.
+fn f32_sqrt(v: u32) -> u32 {
+    if (v - 1u >= F32_INF - 1u) {
+        // Zeros and infinity are their own roots; NaN and what is negative have none.
+        return select(F32_NAN, v, (v & F32_MAGNITUDE) == 0u || v == F32_INF);
+    }
+    let p = f32_unpack(v);
+    let odd = u32(p.e) & 1u;
+    // v is n * 4^k with n in [2^46, 2^48), of which wrapping arithmetic has the low half. The root of n, in [2^23, 2^24), is
+    // estimated from n / 2^46 in [1, 4) (case 1).
+    let n = p.m << (24u - odd);
+    let f = bitcast<f32>((p.m & F32_FRACTION) | ((128u - odd) << 23u));
+    let inverse = inverseSqrt(f);
+    let estimate = bitcast<u32>(f * inverse) - 0x3f000000u;
+    // n - estimate^2 is below 2^31, and survives the wrap, while the estimate is off by less than 60, which is 2^-17 of it.
+    // Over twice the root it is what the estimate is off by; the addition leaves one neighbour of that in the low bits.
+    let missed = n - estimate * estimate;
+    let off = bitcast<u32>(f32(i32(missed)) * (inverse * 5.9604644775390625e-8) + 12582912.0) - 0x4b400000u;
+    let near = estimate + off;
+    let rest = i32(missed - off * (estimate + near));
+    // `near` is the root, or one more or less, and nearest where n is above near^2 - near and at most near^2 + near: the
+    // square of what lies halfway is no integer, so there are no ties.
+    let root = near + u32(rest > i32(near)) - u32(rest <= -i32(near));
+    // The leading one of the root adds 1 to the exponent field.
+    return (u32((p.e + 125) >> 1u) << 23u) + root;
+}
+
+fn native_add(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(a) + bitcast<f32>(b));
+}
+
+fn native_sub(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(a) - bitcast<f32>(b));
+}
+
+fn native_mul(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(a) * bitcast<f32>(b));
+}
+
+fn native_min(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(min(bitcast<f32>(a), bitcast<f32>(b)));
+}
+
+fn native_max(a: u32, b: u32) -> u32 {
+    return bitcast<u32>(max(bitcast<f32>(a), bitcast<f32>(b)));
+}
+
+fn native_floor(a: u32) -> u32 {
+    return bitcast<u32>(floor(bitcast<f32>(a)));
+}
+
+fn native_ceil(a: u32) -> u32 {
+    return bitcast<u32>(ceil(bitcast<f32>(a)));
+}
+
+fn native_round(a: u32) -> u32 {
+    return bitcast<u32>(round(bitcast<f32>(a)));
+}
+
+fn native_trunc(a: u32) -> u32 {
+    return bitcast<u32>(trunc(bitcast<f32>(a)));
+}
+
+fn native_sqrt(a: u32) -> u32 {
+    // WGSL takes it from 1 / sqrt(a), which may be what it likes at 0.
+    return select(bitcast<u32>(sqrt(bitcast<f32>(a))), a, (a & F32_MAGNITUDE) == 0u);
+}

@@ -1,0 +1,35 @@
+// IEEE comparisons, false where one is NaN. Twin of src/blocks/logic.rs.
+
+fn either_is_nan(a: u32, b: u32) -> bool {
+    return max(a & F32_MAGNITUDE, b & F32_MAGNITUDE) > F32_INF;
+}
+
+// An integer that is ordered as the numbers are; zeros are equal.
+fn f32_ordinal(v: u32) -> i32 {
+    let magnitude = i32(v & F32_MAGNITUDE);
+    return select(magnitude, -magnitude, v >= F32_SIGN);
+}
+
+fn f32_lt(a: u32, b: u32) -> bool {
+    return f32_ordinal(a) < f32_ordinal(b) && !either_is_nan(a, b);
+}
+
+fn f32_le(a: u32, b: u32) -> bool {
+    return f32_ordinal(a) <= f32_ordinal(b) && !either_is_nan(a, b);
+}
+
+fn f32_eq(a: u32, b: u32) -> bool {
+    return f32_ordinal(a) == f32_ordinal(b) && !either_is_nan(a, b);
+}
+
+fn native_lt(a: u32, b: u32) -> bool {
+    return bitcast<f32>(a) < bitcast<f32>(b);
+}
+
+fn native_le(a: u32, b: u32) -> bool {
+    return bitcast<f32>(a) <= bitcast<f32>(b);
+}
+
+fn native_eq(a: u32, b: u32) -> bool {
+    return bitcast<f32>(a) == bitcast<f32>(b);
+}

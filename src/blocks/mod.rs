@@ -1,0 +1,164 @@
+//! The building blocks of expressions: one row each, with all that the library knows of a block.
+//!
+//! A row is a `const` in the file of its family, and its WGSL functions stand in the file of the same name in
+//! `shaders/blocks`. Tables of the documentation, the names that WGSL texts may call, and the lists that tests go through
+//! follow from the rows. The CPU path's loop over lanes is the one thing apart: an arm in `compile/program.rs`, where the
+//! compiler asks for it.
+
+mod arithmetic;
+mod division;
+mod logic;
+mod primitive;
+mod row;
+mod slope;
+mod transcendental;
+
+pub(crate) use arithmetic::{maximum, minimum};
+pub(crate) use logic::{truth, truth_of};
+pub use primitive::Primitive;
+pub(crate) use row::{Bound, Notation, Row, Type, Wgsl};
+pub(crate) use slope::{Applied, Builder, Id};
+
+use crate::dtype::DType;
+#[cfg(test)]
+use row::Doc;
+use row::{
+    ONE, TWO,
+    Type::{Number, Truth},
+};
+
+impl Primitive {
+    /// What the library knows of it.
+    pub(crate) const fn row(self) -> &'static Row {
+        match self {
+            Self::Add => &arithmetic::ADD,
+            Self::Sub => &arithmetic::SUB,
+            Self::Mul => &arithmetic::MUL,
+            Self::Div => &division::DIV,
+            Self::Neg => &arithmetic::NEG,
+            Self::Abs => &arithmetic::ABS,
+            Self::Min => &arithmetic::MIN,
+            Self::Max => &arithmetic::MAX,
+            Self::Floor => &arithmetic::FLOOR,
+            Self::Ceil => &arithmetic::CEIL,
+            Self::Round => &arithmetic::ROUND,
+            Self::Trunc => &arithmetic::TRUNC,
+            Self::FloorMod => &division::FLOOR_MOD,
+            Self::FloorQuotient => &division::FLOOR_QUOTIENT,
+            Self::TruncMod => &division::TRUNC_MOD,
+            Self::Sqrt => &arithmetic::SQRT,
+            Self::Exp => &transcendental::EXP,
+            Self::Log => &transcendental::LOG,
+            Self::Sin => &transcendental::SIN,
+            Self::Cos => &transcendental::COS,
+            Self::Tanh => &transcendental::TANH,
+            Self::Pow => &transcendental::POW,
+            Self::RoundToStorage => &arithmetic::ROUND_TO_STORAGE,
+            Self::Lt => &logic::LT,
+            Self::Le => &logic::LE,
+            Self::Eq => &logic::EQ,
+            Self::Not => &logic::NOT,
+            Self::And => &logic::AND,
+            Self::Or => &logic::OR,
+            Self::Select => &logic::SELECT,
+        }
+    }
+
+    /// Its name: `add`, `floor_mod`.
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// How many operands it takes.
+    pub const fn arity(self) -> usize {
+        self.row().operands.len()
+    }
+
+    /// Whether [`Arithmetic::Exact`](crate::Arithmetic::Exact) has it: a device can compute it to the bit.
+    pub const fn has_exact_form(self) -> bool {
+        !matches!(self.row().wgsl, Wgsl::Native)
+    }
+
+    /// The block of WGSL's function `name`, or of a function of ours, that takes so many numbers.
+    pub(crate) fn called(name: &str, arguments: usize) -> Option<Self> {
+        let is_function = |row: &Row| matches!(row.notation, Notation::Builtin | Notation::Own);
+        let is_it = |p: &&Self| p.row().name == name && p.arity() == arguments && is_function(p.row());
+        Self::ALL.iter().find(is_it).copied()
+    }
+
+    /// Its value: [`Row::f32`].
+    pub(crate) fn compute(self, storage: DType, operands: [f32; 3]) -> f32 {
+        (self.row().f32)(storage, operands)
+    }
+
+    /// An expression of inputs `x`, `y` and so on that is this block alone: what tests and checks of a block go through.
+    pub fn example(self) -> String {
+        let row = self.row();
+        let text = match row.notation {
+            Notation::Infix(operator) if row.operands == TWO => format!("x {operator} y"),
+            Notation::Infix(operator) => format!("x > 0.0 {operator}{operator} y > 0.0"),
+            Notation::Prefix(operator) if row.operands == ONE => format!("{operator}x"),
+            Notation::Prefix(operator) => format!("{operator}(x > 0.0)"),
+            Notation::Builtin | Notation::Own => {
+                format!("{}({})", row.name, ["x", "y", "w"][..row.operands.len()].join(", "))
+            }
+            Notation::Choice => "select(y, x, w > 0.0)".to_owned(),
+        };
+        match row.gives {
+            Number => text,
+            Truth => format!("select(0.0, 1.0, {text})"),
+        }
+    }
+
+    /// [`example`](Primitive::example) with operands in the block's domain in native arithmetic.
+    pub fn example_in_domain(self) -> String {
+        match self {
+            Self::Sqrt | Self::Log => self.example().replace('x', "abs(x)"),
+            Self::Pow => self.example().replacen("(x", "(abs(x)", 1),
+            _ => self.example(),
+        }
+    }
+}
+
+/// The table of all blocks, as the documentation has it.
+#[cfg(test)]
+pub(crate) fn table() -> String {
+    let mut text = String::from(
+        "| block | gives | passes, for the upstream gradient `g` | native bound | where |\n|---|---|---|---|---|\n",
+    );
+    for primitive in Primitive::ALL {
+        let Row { name, doc: Doc { formula, slope, bound, domain }, .. } = primitive.row();
+        text += &format!("| `{name}` | {formula} | {slope} | {bound} | {domain} |\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every cell of every row says something.
+    #[test]
+    fn rows_are_complete() {
+        let mut names = std::collections::HashSet::new();
+        for primitive in Primitive::ALL {
+            let Row { name, operands, doc: Doc { formula, slope, bound, domain }, .. } = primitive.row();
+            assert!(names.insert(name), "{name} is there twice");
+            assert!((1..=3).contains(&operands.len()), "{name}");
+            for cell in [formula, slope, bound, domain] {
+                assert!(!cell.is_empty() && !cell.contains('\n'), "{name} lacks a cell of its documentation");
+            }
+        }
+    }
+
+    /// `docs/blocks.md` is the table. `ELEMGRAD_BLESS=1` writes it.
+    #[test]
+    fn the_documentation_is_that_of_the_rows() -> std::io::Result<()> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/blocks.md");
+        if std::env::var_os("ELEMGRAD_BLESS").is_some() {
+            std::fs::write(path, table())?;
+        }
+        assert_eq!(std::fs::read_to_string(path)?, table(), "run with ELEMGRAD_BLESS=1 to write it");
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! How the gradient of a block's result passes to its operands, as nodes of whatever graph is being built.
+
+use super::primitive::Primitive;
+
+/// The number of a node of a graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Id(u16);
+
+impl Id {
+    /// The first node: what stands where a building block has no operand.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// The node of that number.
+    pub(crate) const fn new(index: usize) -> Self {
+        Self(index as u16)
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// A graph to which nodes are added.
+pub(crate) trait Builder {
+    /// A building block of operands, of which there are as many as it has.
+    fn apply(&mut self, primitive: Primitive, operands: &[Id]) -> Id;
+
+    /// A constant.
+    fn number(&mut self, value: f32) -> Id;
+
+    /// Whether a node is this constant, bit for bit.
+    fn is_number(&self, id: Id, value: f32) -> bool;
+}
+
+impl dyn Builder + '_ {
+    /// A product, in which 1 leaves the other factor its bits.
+    pub(crate) fn times(&mut self, a: Id, b: Id) -> Id {
+        match (self.is_number(a, 1.0), self.is_number(b, 1.0)) {
+            (_, true) => a,
+            (true, _) => b,
+            _ => self.apply(Primitive::Mul, &[a, b]),
+        }
+    }
+
+    pub(crate) fn neg(&mut self, a: Id) -> Id {
+        self.apply(Primitive::Neg, &[a])
+    }
+}
+
+/// What passes to an operand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    pub(crate) value: Id,
+    /// A condition where it counts: elsewhere nothing passes, be the value NaN. `None`: everywhere.
+    pub(crate) active: Option<Id>,
+}
+
+impl From<Id> for Passed {
+    fn from(value: Id) -> Self {
+        Self { value, active: None }
+    }
+}
+
+/// A block that was applied: its operands, its value `z`, and the gradient `g` that arrives there.
+#[derive(Clone, Copy)]
+pub(crate) struct Applied {
+    pub(crate) operands: [Id; 3],
+    pub(crate) z: Id,
+    pub(crate) g: Id,
+}
+
+/// What passes to the operand of a place.
+pub(crate) type Slope = fn(&mut dyn Builder, Applied, usize) -> Option<Passed>;
+
+/// Nothing passes: the value is flat wherever it has a slope.
+pub(crate) const FLAT: Slope = |_, _, _| None;
+/// All passes, bit for bit.
+pub(crate) const WHOLE: Slope = |_, Applied { g, .. }, _| Some(g.into());

@@ -1,0 +1,144 @@
+//! A call on host memory, whichever engine does it.
+
+use std::{borrow::Cow, ops::Range};
+
+use super::{
+    check::{Call, Operands, Write},
+    slice::Slice,
+};
+use crate::{
+    dtype::DType,
+    shape::{Layout, is_contiguous, step_to},
+    signature::{Signature, gate::Store, outputs::Outputs},
+};
+
+/// A call on host memory whose shapes fit.
+pub(crate) struct Job<'o, 'a> {
+    pub(crate) signature: &'o Signature,
+    /// The storage type.
+    pub(crate) dtype: DType,
+    pub(crate) call: Call,
+    pub(crate) reads: Vec<Option<Slice<'a>>>,
+}
+
+impl Job<'_, '_> {
+    /// The read that stands for the mask, where it is read.
+    pub(crate) fn mask(&self) -> Option<Slice<'_>> {
+        let mask = self.signature.upstream() + 1;
+        if self.call.from_mask { self.reads.get(mask).copied().flatten() } else { None }
+    }
+
+    /// The wanted outputs that are sums, and those that are not.
+    pub(crate) fn reduced(&self) -> Outputs {
+        let writes = &self.call.writes;
+        Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(Write::is_reduced)))
+    }
+
+    pub(crate) fn whole(&self) -> Outputs {
+        let writes = &self.call.writes;
+        Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| !w.is_reduced())))
+    }
+
+    /// The reads that outputs need, as slices of the elements of `z` from one on, or of one number for all; `None` where a
+    /// read is anything else.
+    pub(crate) fn plain(&self, outputs: Outputs, from: usize) -> Option<Operands<Slice<'_>>> {
+        let (signature, len) = (self.signature, self.call.len() as usize);
+        let needed = self.call.reads_for(signature, outputs);
+        let count = signature.upstream() + 1 + usize::from(self.call.from_mask);
+        (0..count)
+            .map(|r| {
+                let Some(slice) = self.reads[r].filter(|_| needed.contains(r)) else { return Some(None) };
+                if self.is_mask_read(r) || self.is_contiguous(r) {
+                    return Some(Some(slice.elements(from..len)));
+                }
+                let at = self.one_for_all(r)?;
+                Some(Some(slice.elements(at..at + 1)))
+            })
+            .collect()
+    }
+
+    /// The element that a read has for all of `z`.
+    fn one_for_all(&self, i: usize) -> Option<usize> {
+        let layout = self.call.reads[i].as_ref()?;
+        let stays = layout.shape().iter().zip(layout.strides()).all(|(d, s)| *d == 1 || *s == 0);
+        stays.then_some(layout.offset() as usize)
+    }
+
+    /// Whether a read has the elements of `z` one after the other, from its first on.
+    fn is_contiguous(&self, i: usize) -> bool {
+        let layout = self.call.reads[i].as_ref();
+        layout.is_some_and(|l| l.offset() == 0 && is_contiguous(l.shape(), l.strides()))
+    }
+
+    /// The outputs that are added to what is there.
+    pub(crate) fn added(&self) -> Outputs {
+        let writes = &self.call.writes;
+        Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| w.accumulate)))
+    }
+
+    /// How an output is stored.
+    pub(crate) fn store(&self, w: usize) -> Store {
+        self.signature.store(w, self.call.writes[w].as_ref().is_some_and(|w| w.accumulate))
+    }
+
+    pub(crate) fn is_mask_read(&self, i: usize) -> bool {
+        self.signature.is_mask_read(i)
+    }
+
+    pub(crate) fn is_mask_write(&self, w: usize) -> bool {
+        self.signature.mask() == Some(w)
+    }
+
+    /// The bytes of the elements of `z` in `range`, as read `i` has them.
+    pub(crate) fn read_bytes(&self, i: usize, range: &Range<usize>) -> Cow<'_, [u8]> {
+        let (Some(slice), Some(layout)) = (&self.reads[i], &self.call.reads[i]) else {
+            return Cow::default();
+        };
+        let part = |element: usize, range: Range<usize>| {
+            Cow::Borrowed(&slice.bytes()[range.start * element..range.end * element])
+        };
+        match slice {
+            Slice::Bits(_) => part(4, range.start / 32..range.end.div_ceil(32)),
+            _ if self.is_contiguous(i) => part(self.dtype.size() as usize, range.clone()),
+            Slice::F32(data) => gathered(data, layout, range),
+            Slice::Half(_, data) => gathered(data, layout, range),
+        }
+    }
+}
+
+fn gathered<T: bytemuck::Pod>(data: &[T], layout: &Layout, range: &Range<usize>) -> Cow<'static, [u8]> {
+    let mut out = vec![T::zeroed(); range.len()];
+    let offset = layout.offset() as i64;
+    copy_strided(data, offset, layout.shape(), layout.strides(), range.start as u64, &mut out, |v| v);
+    Cow::Owned(bytemuck::cast_slice(&out).to_vec())
+}
+
+/// `out.len()` elements from row-major index `start` on, each turned into what `out` holds.
+pub(crate) fn copy_strided<T: Copy, U>(
+    data: &[T],
+    offset: i64,
+    shape: &[u64],
+    strides: &[i64],
+    start: u64,
+    out: &mut [U],
+    convert: impl Fn(T) -> U,
+) {
+    let (inner, stride) = (shape.last().copied().unwrap_or(1), strides.last().copied().unwrap_or(0));
+    let mut index = start;
+    let mut rest = out;
+    while !rest.is_empty() {
+        let at = offset + step_to(shape, strides, index);
+        let run = rest.len().min((inner - index % inner) as usize);
+        let (now, later) = std::mem::take(&mut rest).split_at_mut(run);
+        if stride == 1 {
+            let data = &data[at as usize..][..run];
+            now.iter_mut().zip(data).for_each(|(out, v)| *out = convert(*v));
+        } else if stride == 0 {
+            now.fill_with(|| convert(data[at as usize]));
+        } else {
+            (0..).zip(now).for_each(|(i, out)| *out = convert(data[(at + i * stride) as usize]));
+        }
+        index += run as u64;
+        rest = later;
+    }
+}

@@ -1,0 +1,209 @@
+//! What is measured: an op, a pass, a storage type, a layout, options.
+
+use super::{copy::MAX_COPIED, data::Data};
+use crate::{
+    call::{check::mask_words, traffic::Traffic},
+    dtype::DType,
+    error::Error,
+    op::Op,
+    signature::{
+        Signature,
+        outputs::{Outputs, Pass},
+    },
+};
+
+/// Elements of a row, and of a channel.
+const ROW: u64 = 1024;
+/// Channels.
+const CHANNELS: u64 = 64;
+
+/// How the inputs after the first lie to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Shapes {
+    /// All inputs have the same shape.
+    #[default]
+    Contiguous,
+    /// One element for all.
+    Scalar,
+    /// `[rows, 1024]` and `[1024]`.
+    Row,
+    /// `[rows, 1024]` and `[rows, 1]`.
+    Column,
+    /// `[batch, 64, 1024]` and `[1, 64, 1]`.
+    Channel,
+}
+
+impl Shapes {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Contiguous, Self::Scalar, Self::Row, Self::Column, Self::Channel];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Contiguous => "contiguous",
+            Self::Scalar => "scalar",
+            Self::Row => "row",
+            Self::Column => "column",
+            Self::Channel => "channel",
+        }
+    }
+
+    /// The shape of the first input, of at most so many elements, and of the others.
+    fn of(self, elements: u64) -> [Vec<u64>; 2] {
+        let rows = (elements / ROW).max(1);
+        match self {
+            Self::Contiguous => [vec![elements], vec![elements]],
+            Self::Scalar => [vec![elements], vec![]],
+            Self::Row => [vec![rows, ROW], vec![ROW]],
+            Self::Column => [vec![rows, ROW], vec![rows, 1]],
+            Self::Channel => [vec![(rows / CHANNELS).max(1), CHANNELS, ROW], vec![1, CHANNELS, 1]],
+        }
+    }
+}
+
+/// What a pass does besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Extra {
+    /// Nothing.
+    #[default]
+    None,
+    /// Forward saves the mask, or backward reads it.
+    Mask,
+    /// Forward also writes the op's further numbers (`q` of `mod`).
+    Values,
+    /// Gradients are added to what is there.
+    Accumulate,
+}
+
+impl Extra {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::None, Self::Mask, Self::Values, Self::Accumulate];
+
+    /// Its name; empty for none.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Mask => "mask",
+            Self::Values => "values",
+            Self::Accumulate => "accumulate",
+        }
+    }
+
+    /// Whether an op's pass has it.
+    pub fn fits(self, signature: &Signature, pass: Pass) -> bool {
+        match self {
+            Self::None => true,
+            Self::Mask => match pass {
+                Pass::Forward => signature.mask().is_some(),
+                Pass::Backward => signature.gated_by_mask(signature.default_outputs(pass)),
+                Pass::Fused => false,
+            },
+            Self::Values => pass == Pass::Forward && !further(signature).is_empty(),
+            Self::Accumulate => pass == Pass::Backward,
+        }
+    }
+}
+
+/// The numbers that an op gives besides `z`.
+fn further(signature: &Signature) -> Outputs {
+    let all = signature.all_outputs(Pass::Forward).iter();
+    all.filter(|w| *w != 0 && signature.mask() != Some(*w)).fold(Outputs::NONE, |all, w| all | Outputs::of(w))
+}
+
+/// What is measured: an op × pass × storage type × layout × options.
+#[derive(Clone, Copy)]
+pub struct Case<'o> {
+    /// The op.
+    pub op: &'o Op,
+    /// The pass, with the outputs that it writes unless told otherwise.
+    pub pass: Pass,
+    /// What it does besides.
+    pub extra: Extra,
+    /// The storage type.
+    pub dtype: DType,
+    /// How the inputs lie to each other.
+    pub shapes: Shapes,
+    /// What the operands hold.
+    pub data: Data,
+    /// Elements of `z`, at most.
+    pub elements: u64,
+}
+
+impl Case<'_> {
+    /// The shape of each input.
+    pub(super) fn input_shapes(&self) -> Vec<Vec<u64>> {
+        let [first, others] = self.shapes.of(self.elements);
+        let inputs = self.op.signature().inputs().len();
+        (0..inputs).map(|i| if i == 0 { first.clone() } else { others.clone() }).collect()
+    }
+
+    /// The shape of `z`.
+    pub(super) fn shape(&self) -> Vec<u64> {
+        let [first, _] = self.shapes.of(self.elements);
+        first
+    }
+
+    /// Elements of `z`.
+    pub(super) fn len(&self) -> u64 {
+        self.shape().iter().product()
+    }
+
+    /// Whether the pass reads the mask.
+    pub(super) fn reads_mask(&self) -> bool {
+        self.extra == Extra::Mask && self.pass == Pass::Backward
+    }
+
+    /// Whether output `w` is added to what is there.
+    pub(super) fn adds(&self, w: usize) -> bool {
+        self.extra == Extra::Accumulate && self.op.signature().gradient_of(w).is_some()
+    }
+
+    pub(super) fn outputs(&self) -> Outputs {
+        let signature = self.op.signature();
+        let usual = signature.default_outputs(self.pass);
+        match (self.extra, signature.mask()) {
+            (Extra::Mask, Some(w)) if !self.reads_mask() => usual | Outputs::of(w),
+            (Extra::Values, _) => usual | further(signature),
+            _ => usual,
+        }
+    }
+
+    /// What a call reads and writes.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] for more elements than there can be.
+    pub fn traffic(&self) -> Result<Traffic, Error> {
+        let shapes = self.input_shapes();
+        let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
+        let mut traffic = self.op.signature().traffic(self.outputs(), self.dtype, &shapes)?;
+        if self.reads_mask() {
+            traffic.read = self.len() * self.dtype.size() + 4 * mask_words(self.len());
+        }
+        if self.extra == Extra::Accumulate {
+            traffic.read += traffic.written;
+        }
+        Ok(traffic)
+    }
+
+    /// The bytes that the copy beside it reads and writes: on a GPU as many operands, else one each.
+    ///
+    /// # Errors
+    /// As [`traffic`](Self::traffic).
+    pub fn copy_bytes(&self, on_gpu: bool) -> Result<u64, Error> {
+        let [reads, writes] = if on_gpu { self.copied()? } else { [1, 1] };
+        Ok((reads + writes) as u64 * self.words() * 4)
+    }
+
+    /// The operands, to whole ones, that a copy of the same mix reads and writes.
+    pub(super) fn copied(&self) -> Result<[usize; 2], Error> {
+        let (traffic, bytes) = (self.traffic()?, self.len() * self.dtype.size());
+        let whole = |moved: u64| ((moved as f64 / bytes as f64).round() as usize).clamp(1, MAX_COPIED);
+        let writes = whole(traffic.written);
+        Ok([whole(traffic.read).max(writes - 1), writes])
+    }
+
+    /// Words of an operand of the copy.
+    pub(super) fn words(&self) -> u64 {
+        (self.len() * self.dtype.size()).div_ceil(4).next_multiple_of(4)
+    }
+}

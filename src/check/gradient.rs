@@ -1,0 +1,381 @@
+//! Gradients against central differences, in f64.
+
+use rayon::prelude::*;
+
+use super::verify::SHOWN;
+use crate::{
+    compile::wide::{Decisions, Evaluator, Wide},
+    error::Error,
+    expr::graph::Function,
+    op::Op,
+};
+
+/// What a gradient check looks at, and how closely.
+#[derive(Clone, Copy, Debug)]
+pub struct GradientOptions {
+    /// Whether gradients that are [written](Op::is_written) are checked too, and those that come through one of
+    /// another op: one that stands in for another on purpose fails.
+    pub written: bool,
+    /// By how much of itself a difference quotient may be off beside the error that it is known to have.
+    pub slack: f64,
+}
+
+impl Default for GradientOptions {
+    fn default() -> Self {
+        Self { written: true, slack: 1e-6 }
+    }
+}
+
+/// What a gradient check found. It counts gradients of elements: an op of two inputs has two at each.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct GradientReport {
+    /// The op's name.
+    pub op: String,
+    /// Gradients that were compared.
+    pub checked: u64,
+    /// Gradients that were not.
+    pub left_out: LeftOut,
+    /// Gradients that are wrong, among those compared.
+    pub failures: u64,
+    /// The first of those.
+    pub first: Vec<GradientComparison>,
+    /// The comparison that came nearest to failing, or failed by most.
+    pub worst: Option<GradientComparison>,
+}
+
+/// How many gradients were not compared, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The op jumps, or has an edge: a comparison, floor or choice of an operand goes another way next to the point.
+    pub jumps: u64,
+    /// The output is NaN or infinite at the point or next to it.
+    pub not_finite: u64,
+    /// The difference quotients, or the gradient's own rounding errors, leave open what is right.
+    pub unclear: u64,
+    /// The gradient is written, or comes through one that is, and [such](GradientOptions::written) are not checked.
+    pub written: u64,
+}
+
+impl LeftOut {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.jumps + self.not_finite + self.unclear + self.written
+    }
+}
+
+/// A gradient beside what it should be.
+#[derive(Clone, Debug)]
+pub struct GradientComparison {
+    /// The input with respect to which it is.
+    pub input: String,
+    /// The element's number.
+    pub element: usize,
+    /// Every input and the upstream gradient, by name.
+    pub reads: Vec<(String, f64)>,
+    /// The op's gradient, in f64.
+    pub gradient: f64,
+    /// The difference quotient, times the upstream gradient.
+    pub difference: f64,
+    /// The error that is allowed.
+    pub tolerance: f64,
+}
+
+impl GradientComparison {
+    /// How far they are apart; infinite for a gradient that is NaN.
+    pub fn error(&self) -> f64 {
+        if self.gradient.is_finite() { (self.gradient - self.difference).abs() } else { f64::INFINITY }
+    }
+
+    /// Whether they are further apart than is allowed.
+    pub fn fails(&self) -> bool {
+        // A tolerance that is NaN allows nothing.
+        !(self.error() <= self.tolerance)
+    }
+
+    /// The error in units of the one that is allowed.
+    fn ratio(&self) -> f64 {
+        self.error() / self.tolerance.max(f64::MIN_POSITIVE)
+    }
+}
+
+impl std::fmt::Display for GradientComparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "element {}:", self.element)?;
+        for (name, value) in &self.reads {
+            write!(f, " {name} = {value:e}")?;
+        }
+        let Self { input, gradient, difference, tolerance, .. } = self;
+        write!(f, ": d{input} is {gradient:e}, the difference quotient {difference:e}, ")?;
+        write!(f, "{:e} apart where {tolerance:e} is allowed", self.error())
+    }
+}
+
+/// The upstream gradients: a gradient is linear in its own.
+const UPSTREAMS: [f64; 2] = [1.0, -2.5];
+
+/// Compares the gradients of an op with central differences of its output at the elements of its inputs, all in f64, so
+/// that what f32 rounds away hides nothing.
+///
+/// A difference quotient is taken with steps that shrink until its extrapolations agree, where no comparison, floor or
+/// choice of an operand that counts goes another way at any of the points in use; they tell the error too. Gradients at
+/// points where the op jumps, is not finite, or where the quotient says too little are left out, and counted. Of
+/// `select`, the branch that is not taken does not count, be it NaN. Rounding to the storage type is the identity.
+///
+/// What is allowed is four times the quotient's error, the rounding error of the gradient in f64, and
+/// [`slack`](GradientOptions::slack).
+///
+/// ```
+/// use elemgrad::{Op, check::{GradientOptions, gradient_check}};
+///
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// let op = Op::new("op", ["x", "y"], |[x, y]| (x * y).sin() + x.floor_mod(y))?;
+/// let report = gradient_check(&op, &[[0.3, 4.0, -7.5], [2.0, 2.0, 0.7]], &GradientOptions::default())?;
+/// assert!(report.passed() && report.checked == 4, "{report}");
+/// assert_eq!(report.left_out.jumps, 2, "4 mod 2 jumps, whichever of the two changes");
+///
+/// let wrong = op.with_gradient("y", |[x, _], _, dz| x * dz)?;
+/// let report = gradient_check(&wrong, &[[0.3], [2.0]], &GradientOptions::default())?;
+/// assert!(report.to_string().starts_with("op: 1 of 2 gradients are wrong"), "{report}");
+/// assert_eq!(report.first[0].input, "y");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Arity`] for another number of inputs than the op has and for no elements, [`Error::Length`] for inputs of
+/// different lengths, [`Error::NotExpression`] for an op of WGSL written by hand.
+pub fn gradient_check(
+    op: &Op,
+    inputs: &[impl AsRef<[f32]>],
+    options: &GradientOptions,
+) -> Result<GradientReport, Error> {
+    let inputs: Vec<&[f32]> = inputs.iter().map(AsRef::as_ref).collect();
+    let len = check(op, &inputs)?;
+    let function = op.function().ok_or_else(|| Error::NotExpression { op: op.name().to_owned() })?;
+    let check = Check::new(op, function, inputs, options);
+    let elements: Vec<_> = (0..len).into_par_iter().flat_map_iter(|element| check.element(element)).collect();
+    let mut report = GradientReport {
+        op: op.name().to_owned(),
+        checked: 0,
+        left_out: LeftOut::default(),
+        failures: 0,
+        first: Vec::new(),
+        worst: None,
+    };
+    for outcome in elements {
+        report.add(outcome);
+    }
+    Ok(report)
+}
+
+/// As many inputs as the op has, of one length, which is not 0.
+fn check(op: &Op, inputs: &[&[f32]]) -> Result<usize, Error> {
+    let signature = op.signature();
+    let name = || signature.name().to_owned();
+    let (got, need) = (inputs.len(), signature.inputs().len());
+    if got != need {
+        return Err(Error::Arity { op: name(), what: "inputs", got, need });
+    }
+    let need = inputs[0].len();
+    if need == 0 {
+        return Err(Error::Arity { op: name(), what: "elements", got: 0, need: 1 });
+    }
+    match signature.inputs().iter().zip(inputs).find(|(_, input)| input.len() != need) {
+        None => Ok(need),
+        Some((argument, input)) => Err(Error::Length {
+            op: name(),
+            argument: argument.to_string(),
+            got: input.len() as u64,
+            need: need as u64,
+            other: signature.inputs()[0].to_string(),
+        }),
+    }
+}
+
+/// Why a gradient is not compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Why {
+    Jumps,
+    NotFinite,
+    Unclear,
+    Written,
+}
+
+impl GradientReport {
+    /// Whether no gradient that was compared is wrong, and any was, or all are written and not to be checked.
+    pub fn passed(&self) -> bool {
+        self.failures == 0 && (self.checked > 0 || self.left_out.written == self.left_out.total())
+    }
+
+    fn add(&mut self, outcome: Result<GradientComparison, Why>) {
+        let left_out = &mut self.left_out;
+        let comparison = match outcome {
+            Ok(comparison) => comparison,
+            Err(Why::Jumps) => return left_out.jumps += 1,
+            Err(Why::NotFinite) => return left_out.not_finite += 1,
+            Err(Why::Unclear) => return left_out.unclear += 1,
+            Err(Why::Written) => return left_out.written += 1,
+        };
+        self.checked += 1;
+        if comparison.fails() {
+            self.failures += 1;
+            if self.first.len() < SHOWN {
+                self.first.push(comparison.clone());
+            }
+        }
+        if self.worst.as_ref().is_none_or(|worst| comparison.ratio() > worst.ratio()) {
+            self.worst = Some(comparison);
+        }
+    }
+}
+
+/// A line of counts, and one for each of the first wrong gradients.
+impl std::fmt::Display for GradientReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Self { op, checked, failures, left_out, .. } = self;
+        let LeftOut { jumps, not_finite, unclear, written } = left_out;
+        write!(f, "{op}: {failures} of {checked} gradients are wrong; left out: ")?;
+        write!(f, "{jumps} at jumps, {not_finite} not finite, {unclear} unclear, {written} written")?;
+        self.first.iter().try_for_each(|comparison| write!(f, "\n{comparison}"))
+    }
+}
+
+/// A check under way.
+struct Check<'a> {
+    op: &'a Op,
+    inputs: Vec<&'a [f32]>,
+    slack: f64,
+    z: Evaluator<'a>,
+    /// The gradient of each input, where it is checked.
+    gradients: Vec<Option<Evaluator<'a>>>,
+}
+
+impl<'a> Check<'a> {
+    fn new(op: &'a Op, function: &'a Function, inputs: Vec<&'a [f32]>, options: &GradientOptions) -> Self {
+        let evaluator = |result| Evaluator::new(&function.graph, &[result]);
+        let checked = |input: &usize| options.written || !function.stand_ins[*input];
+        let gradient = |input| Some(input).filter(checked).map(|input| evaluator(function.gradients[input]));
+        let gradients = (0..inputs.len()).map(gradient).collect();
+        Self { op, inputs, slack: options.slack, z: evaluator(function.z), gradients }
+    }
+
+    /// The gradients of an element.
+    fn element(&self, element: usize) -> impl Iterator<Item = Result<GradientComparison, Why>> {
+        let reads: Vec<f64> =
+            self.inputs.iter().map(|input| f64::from(input[element])).chain([UPSTREAMS[0]]).collect();
+        self.gradients.iter().enumerate().map(move |(input, gradient)| {
+            let gradient = gradient.as_ref().ok_or(Why::Written)?;
+            let rate = difference(reads[input], |value| self.point(&reads, input, value))?;
+            self.compare(element, input, gradient, &reads, rate)
+        })
+    }
+
+    /// The output, and what was decided, with another value for an input; `None` where it is not finite.
+    fn point(&self, reads: &[f64], input: usize, value: f64) -> Option<(Wide, Decisions)> {
+        let mut reads = reads.to_vec();
+        reads[input] = value;
+        let (z, decisions) = self.z.deciding_at(&reads);
+        (z[0].value.is_finite() && z[0].error.is_finite()).then_some((z[0], decisions))
+    }
+
+    /// The comparison for the first upstream gradient with which it fails, or for the one with which it is worse.
+    fn compare(
+        &self,
+        element: usize,
+        input: usize,
+        gradient: &Evaluator,
+        reads: &[f64],
+        rate: Wide,
+    ) -> Result<GradientComparison, Why> {
+        let mut worst: Option<GradientComparison> = None;
+        for upstream in UPSTREAMS {
+            let reads: Vec<f64> = reads.iter().copied().take(self.inputs.len()).chain([upstream]).collect();
+            let Wide { value: gradient, error } = gradient.at(&reads)[0];
+            if gradient.is_finite() && error > CLEAR * gradient.abs() && error > NOTHING {
+                return Err(Why::Unclear);
+            }
+            let difference = rate.value * upstream;
+            let known = if gradient.is_finite() { error } else { 0.0 } + 4.0 * rate.error * upstream.abs();
+            let names = self.op.signature().read_names().map(str::to_owned);
+            let comparison = GradientComparison {
+                input: self.op.signature().inputs()[input].to_string(),
+                element,
+                reads: names.zip(reads).collect(),
+                gradient,
+                difference,
+                tolerance: known + self.slack * difference.abs(),
+            };
+            if worst.as_ref().is_none_or(|worst| !worst.fails() && comparison.ratio() > worst.ratio()) {
+                worst = Some(comparison);
+            }
+        }
+        worst.ok_or(Why::Unclear)
+    }
+}
+
+/// A value is clear that is known to this part of itself.
+const CLEAR: f64 = 1e-3;
+/// An error that does not matter, for an upstream gradient of about 1.
+const NOTHING: f64 = 1e-6;
+
+/// What a step is to the next one. No simple fraction, nor is the first step: the points of a function that repeats
+/// itself are not to fall on its period.
+const RATIO: f64 = 1.618;
+
+/// The derivative at `x` by central differences with shrinking steps, each pair of them extrapolated (Richardson).
+///
+/// The value is one on which three extrapolations in a row agree, and its error is their disagreement and what rounding
+/// may have done to them.
+fn difference(x: f64, at: impl Fn(f64) -> Option<(Wide, Decisions)>) -> Result<Wide, Why> {
+    let (_, here) = at(x).ok_or(Why::NotFinite)?;
+    let mut why = Why::NotFinite;
+    let mut best: Option<Wide> = None;
+    // Since the last step to a point that cannot be used.
+    let (mut quotients, mut extrapolated) = (Vec::<f64>::new(), Vec::<f64>::new());
+    for step in steps(x) {
+        let (low, high) = (x - step, x + step);
+        let (z_low, z_high) = match at(low).zip(at(high)) {
+            Some(((z_low, below), (z_high, above))) if below == here && above == here => (z_low, z_high),
+            points => {
+                why = match why {
+                    Why::Unclear => why,
+                    _ if points.is_some() => Why::Jumps,
+                    _ => Why::NotFinite,
+                };
+                quotients.clear();
+                extrapolated.clear();
+                continue;
+            }
+        };
+        // What the step is once the points are rounded.
+        let width = high - low;
+        let quotient = (z_high.value - z_low.value) / width;
+        if let Some(wider) = quotients.last() {
+            extrapolated.push(quotient + (quotient - wider) / (RATIO * RATIO - 1.0));
+        }
+        quotients.push(quotient);
+        if let [.., first, second, value] = extrapolated[..] {
+            let rounding = 3.0 * (z_high.error + z_low.error) / width;
+            let spread = (value - first).abs().max((value - second).abs());
+            let error = spread + rounding;
+            // Steps that are too wide for the function give small quotients that differ by as much as they are.
+            let is_zero = spread <= 10.0 * rounding && error <= NOTHING;
+            why = Why::Unclear;
+            if (is_zero || error <= CLEAR * value.abs()) && best.is_none_or(|best| error < best.error) {
+                best = Some(Wide { value, error });
+            }
+            if error <= 1e-9 * value.abs() {
+                break;
+            }
+        }
+    }
+    best.ok_or(why)
+}
+
+/// Steps from the size of `x`, at least of 1, down to a hundred-billionth of `x`.
+fn steps(x: f64) -> impl Iterator<Item = f64> {
+    let least = if x == 0.0 { 1e-12 } else { x.abs() * 1e-11 };
+    let first = 0.2173 * x.abs().max(1.0);
+    std::iter::successors(Some(first), |step| Some(step / RATIO)).take_while(move |step| *step > least)
+}

@@ -1,0 +1,35 @@
+//! Checks of any op on any device: against the scalar reference, of its gradients, and of its speed.
+//!
+//! [`verify`](fn@verify) compares many elements with the reference, and [`self_test`](fn@self_test) every way to call an op:
+//! bit for bit. Only native ops on a GPU get slack: each result must lie in the [interval](Enclosure) that the documented
+//! bounds allow. [`gradient_check`] compares gradients with central differences, [`measure`](fn@measure) times a call beside
+//! a copy, and [`probe`](fn@probe) tells what a device does with floats.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod case;
+pub(crate) mod column;
+#[cfg(not(target_arch = "wasm32"))]
+mod copy;
+pub(crate) mod data;
+mod gradient;
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
+mod probe;
+#[cfg(not(target_arch = "wasm32"))]
+mod self_test;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use case::{Case, Extra, Shapes};
+pub use data::Data;
+pub use gradient::{GradientComparison, GradientOptions, GradientReport, LeftOut, gradient_check};
+#[cfg(not(target_arch = "wasm32"))]
+pub use measure::{Measurement, Prepared, measure};
+pub use probe::{Probes, probe};
+#[cfg(not(target_arch = "wasm32"))]
+pub use self_test::{SelfTest, SelfTestCase, self_test};
+pub use verify::{Inputs, Mismatch, VerifyReport, data, verify};
+
+pub use crate::signature::enclosure::{Enclosure, Reason};

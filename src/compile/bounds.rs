@@ -1,0 +1,536 @@
+//! What a device may make of native arithmetic: a bound for each building block, and from those the interval in which an
+//! output lies.
+//!
+//! Each bound stands in the row of its block, and in the table of [`Primitive`]. They are those of WGSL's section "Floating
+//! Point Accuracy", for f32, and what follows from them for the functions of `shaders/blocks`. A ULP is the distance of the
+//! two f32 around the exact result. Beyond single blocks:
+//!
+//! | what | bound | where |
+//! |---|---|---|
+//! | a sum of `n` > 2 terms | `n` - 1 ULP of twice the sum of their magnitudes | where that does not overflow |
+//! | a product of more factors or divisors than 2 | 2^-23 relative for each product, 2.5 times that for each quotient | where no partial product overflows |
+//!
+//! All blocks but those with the same bits may take a subnormal operand for zero, give zero for a subnormal result, and lose the sign of a
+//! zero; what they make of NaN, infinity and results beyond the greatest f32 is not said.
+//!
+//! - `sin` and `cos` are good to 2^-11 on \[-pi, pi\] only, so the argument is reduced: `r = a - k 2 pi`, with 2 pi in
+//!   three parts and `k` the integer nearest to the rounded `a / (2 pi)`. The products of `k` with the first two parts
+//!   are exact, as is the first difference; the two others round by 2^-22 each, and the third product and what the
+//!   parts leave of 2 pi come to less than 2^-30: 2^-20 covers it. Where the rounding of `a / (2 pi)` decides on `k`,
+//!   `r` is outside of \[-pi, pi\], by less than `abs(a)` 2^-22, and is moved to its end.
+//! - `tanh` has the worse of 10^-5 and the error of `sinh(a) / cosh(a)` by `exp`. From 10 on the argument is 10, and up
+//!   to there the second is below 2 (4 + 2 `abs(a)`) + 7 ULP of 1, the first: it is never the worse.
+//! - WGSL says 3 + 2 `abs(a)` ULP for `exp` and 3 ULP for `log`. Devices miss that: of 4 x 10^7 numbers llvmpipe (LLVM
+//!   15) by up to 0.41 and 0.21 ULP, SwiftShader by up to 0.29 and 1.06. So there is more here.
+//! - A device may reorder sums and products of more than two (and some do: Mesa's compilers collect the constants of a
+//!   sum), of which WGSL says no more. A partial sum is never larger than all magnitudes together; a product's relative
+//!   errors add up in any order. What is exact in every order stays so: sums of small multiples of a unit, products of
+//!   few bits.
+//! - A device may fuse operations where that is at least as accurate. Each interval has the exact result of what it is
+//!   made of in it, so what is not rounded on its way is covered.
+//!
+//! [`Op::enclose`](crate::Op::enclose) goes through an expression with intervals in f64,
+//! rounded outwards. Where an interval meets a jump (a comparison or a rounding to an integer that could go either
+//! way), an operand is outside of the bound's domain, or something is or may be NaN or infinite, what follows is [left
+//! out](Enclosure::LeftOut). A `select` whose condition is decided is its branch, whatever the other is. Exact values
+//! stay exact through exact building blocks.
+
+use crate::{
+    blocks::{
+        Bound, Id,
+        Primitive::{self, Add, Div, Mul, Neg, RoundToStorage, Select, Sub},
+        truth_of,
+    },
+    dtype::DType,
+    expr::{Arithmetic, walk::Algebra},
+    signature::{
+        enclosure::{
+            Enclosure::{self, Exact, LeftOut, Within},
+            Reason,
+        },
+        interval::{GREATEST, Interval, TINY, is_f32, last_place, ulp},
+    },
+};
+
+/// A value on its way: where it lies, and what it is the sum and the product of, since a device may reorder those.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Value {
+    pub(crate) enclosure: Enclosure,
+    sum: Sum,
+    product: Product,
+}
+
+impl Default for Value {
+    fn default() -> Self {
+        Self::exact(0.0)
+    }
+}
+
+impl Value {
+    fn exact(value: f32) -> Self {
+        Self::of(Exact(value))
+    }
+
+    fn of(enclosure: Enclosure) -> Self {
+        // Where nothing is said nobody asks what it is made of.
+        let interval = Interval::of(enclosure).unwrap_or(Interval::point(0.0)).flushed();
+        Self { enclosure, sum: Sum::of(interval), product: Product::of(interval) }
+    }
+
+    /// What a building block gives of operands.
+    fn apply(primitive: Primitive, arithmetic: Arithmetic, storage: DType, operands: &[Self; 3]) -> Self {
+        let [a, b, c] = *operands;
+        let enclosures = operands.each_ref().map(|value| value.enclosure);
+        let plain = Self::of(enclose(primitive, arithmetic, storage, enclosures));
+        if !matches!(plain.enclosure, Within(..)) && primitive != Select {
+            return plain;
+        }
+        let sum = |sum: Sum| Self { sum, ..Self::of(sum.enclosure(plain.enclosure)) };
+        let product = |product: Product| Self { product, ..Self::of(product.enclosure(plain.enclosure)) };
+        match primitive {
+            // No operation at all.
+            RoundToStorage if storage == DType::F32 => a,
+            Select => truth_of(a.enclosure).map_or(plain, |condition| if condition { b } else { c }),
+            Neg => Self { sum: a.sum.negated(), product: a.product.negated(), ..plain },
+            Add => sum(a.sum.plus(b.sum)),
+            Sub => sum(a.sum.plus(b.sum.negated())),
+            Mul => product(a.product.times(b.product)),
+            Div => product(a.product.times(b.product.inverse())),
+            _ => plain,
+        }
+    }
+}
+
+/// What a building block gives of operands, as it stands.
+fn enclose(
+    primitive: Primitive,
+    arithmetic: Arithmetic,
+    storage: DType,
+    operands: [Enclosure; 3],
+) -> Enclosure {
+    let given = &operands[..primitive.arity()];
+    let mut values = [0.0; 3];
+    let all_exact = values.iter_mut().zip(given).all(|(value, operand)| match operand {
+        Exact(exact) => {
+            *value = *exact;
+            true
+        }
+        _ => false,
+    });
+    let bound = primitive.row().bound;
+    if all_exact && (arithmetic == Arithmetic::Exact || matches!(bound, Bound::Bits(_))) {
+        return Exact(primitive.compute(storage, values));
+    }
+    let intervals = || {
+        let a = Interval::of(given[0])?;
+        Ok((a, given.get(1).map_or(Ok(a), |b| Interval::of(*b))?))
+    };
+    let interval = match bound {
+        Bound::Logic(decide) => return decide(operands),
+        Bound::Bits(interval) => intervals().and_then(|(a, b)| interval(storage, a, b)?.finite()),
+        Bound::Floats(interval) => {
+            intervals().and_then(|(a, b)| Ok(interval(a.flushed(), b.flushed())?.finite()?.flushed()))
+        }
+    };
+    interval.map_or_else(LeftOut, |interval| Within(interval.low, interval.high))
+}
+
+/// An expression in intervals.
+pub(crate) struct Bounds<'r> {
+    pub(crate) arithmetic: Arithmetic,
+    pub(crate) storage: DType,
+    pub(crate) reads: &'r [f32],
+}
+
+impl Algebra for Bounds<'_> {
+    type Value = Value;
+
+    fn read(&mut self, read: usize) -> Value {
+        Value::exact(self.reads[read])
+    }
+
+    fn number(&mut self, value: f32) -> Value {
+        Value::exact(value)
+    }
+
+    fn apply(&mut self, _: Id, primitive: Primitive, operands: [Id; 3], values: &[Value]) -> Value {
+        Value::apply(primitive, self.arithmetic, self.storage, &operands.map(|id| values[id.index()]))
+    }
+}
+
+/// A sum of some terms, in whatever order they are added.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    /// Without any rounding.
+    exact: Interval,
+    terms: f64,
+    /// At least the magnitudes of the terms together, and so that of any partial sum.
+    size: f64,
+    /// What all terms are multiples of, in which case partial sums up to 2^24 times that are exact; 0 where they are
+    /// not known.
+    unit: f64,
+}
+
+impl Sum {
+    fn of(term: Interval) -> Self {
+        let unit = if term.is_point() { last_place(term.low) } else { 0.0 };
+        Self { exact: term, terms: 1.0, size: term.size(), unit }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            exact: self.exact.plus(other.exact),
+            terms: self.terms + other.terms,
+            size: self.size + other.size,
+            unit: self.unit.min(other.unit),
+        }
+    }
+
+    fn negated(self) -> Self {
+        Self { exact: self.exact.negated(), ..self }
+    }
+
+    /// Where it lies, `plain` being where it does in the order that is written.
+    fn enclosure(self, plain: Enclosure) -> Enclosure {
+        // A multiple of less may be subnormal, and lost on its way.
+        let unit = if self.unit < TINY { 0.0 } else { self.unit };
+        if self.terms == 2.0 || self.size <= unit * (1_u64 << 24) as f64 {
+            return plain;
+        }
+        // The roundings add to the size, but not so much as to get beyond twice of it.
+        let rounding = ulp(2.0 * self.size).max(TINY);
+        let sum = self.exact.widened((self.terms - 1.0) * rounding);
+        if self.size > GREATEST { LeftOut(Reason::NotFinite) } else { sum.enclosure() }
+    }
+}
+
+/// A product of some factors and inverses, in whatever order.
+#[derive(Clone, Copy, Debug)]
+struct Product {
+    /// Without any rounding.
+    exact: Interval,
+    factors: f64,
+    /// The units of 2^-23 by which it may be off.
+    error: f64,
+    /// The largest that any partial product can be, and the smallest if all are points.
+    range: [f64; 2],
+    /// Whether all factors are known and the product of them all needs no rounding, so that none of some does.
+    fits: bool,
+}
+
+impl Product {
+    fn of(factor: Interval) -> Self {
+        let size = factor.size();
+        let least = if size == 0.0 { 1.0 } else { size.min(1.0) };
+        Self {
+            exact: factor,
+            factors: 1.0,
+            error: 0.0,
+            range: [size.max(1.0), least],
+            fits: factor.is_point(),
+        }
+    }
+
+    fn times(self, other: Self) -> Self {
+        let exact = self.exact.times(other.exact);
+        let [[a, b], [c, d]] = [self.range, other.range];
+        Self {
+            exact,
+            factors: self.factors + other.factors,
+            error: self.error + other.error + 1.0,
+            range: [a * c, b * d],
+            fits: self.fits && other.fits && exact.is_point() && is_f32(exact.low),
+        }
+    }
+
+    /// Of a divisor, whose products may become quotients: those are off by 2.5 units, the one that follows with it.
+    fn inverse(self) -> Self {
+        // A divisor near 0 has no bound, and was left out.
+        let exact = Interval::point(1.0).over(self.exact).unwrap_or(self.exact);
+        let least = self.exact.magnitude().low;
+        let range = [self.range[0].max(1.0 / least), 0.0];
+        Self { exact, error: self.error * 2.5 + 1.5, range, fits: false, ..self }
+    }
+
+    fn negated(self) -> Self {
+        Self { exact: self.exact.negated(), ..self }
+    }
+
+    /// Where it lies, `plain` being where it does in the order that is written.
+    fn enclosure(self, plain: Enclosure) -> Enclosure {
+        let [most, least] = self.range;
+        if self.factors == 2.0 || self.fits && most <= GREATEST && least >= TINY {
+            return plain;
+        }
+        if most > GREATEST {
+            return LeftOut(Reason::NotFinite);
+        }
+        // A partial product that is subnormal may be taken for zero.
+        let lost = self.factors * TINY * most;
+        self.exact.slack(self.error * f64::from(f32::EPSILON) * (1.0 + SLOP)).widened(lost).enclosure()
+    }
+}
+
+/// What products of several relative errors add to their sum, and much more.
+const SLOP: f64 = 1.0 / (1_u64 << 16) as f64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocks::Primitive::{
+        Abs, And, Ceil, Cos, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max, Min, Not, Or, Pow,
+        Round, Sin, Sqrt, Tanh, Trunc, TruncMod,
+    };
+
+    const NATIVE: Arithmetic = Arithmetic::Native;
+    const F32: DType = DType::F32;
+
+    fn of(primitive: Primitive, operands: &[Enclosure]) -> Enclosure {
+        let mut all = [operands[0]; 3];
+        all[..operands.len()].copy_from_slice(operands);
+        enclose(primitive, NATIVE, F32, all)
+    }
+
+    fn exact(primitive: Primitive, operands: &[f32]) -> Enclosure {
+        of(primitive, &operands.iter().map(|v| Exact(*v)).collect::<Vec<_>>())
+    }
+
+    fn ends(enclosure: Enclosure) -> [f64; 2] {
+        match enclosure {
+            Exact(value) => [value.into(); 2],
+            Within(low, high) => [low, high],
+            LeftOut(reason) => panic!("left out: {reason:?}"),
+        }
+    }
+
+    /// By how many units the ends are from a value.
+    fn errors(enclosure: Enclosure, value: f64, unit: f64) -> [f64; 2] {
+        let [low, high] = ends(enclosure);
+        [value - low, high - value].map(|distance| (distance / unit * 1e6).round() / 1e6)
+    }
+
+    #[test]
+    fn the_stated_bounds() {
+        let ulp = |e: i32| (e as f64 - 23.0).exp2();
+        assert_eq!(exact(Add, &[0.5, 0.25]), Within(0.75, 0.75), "exact sums are points");
+        let [low, high] = ends(exact(Mul, &[0.1, 0.1])).map(|end| end as f32);
+        assert_eq!(low.next_up(), high);
+        assert_eq!(ends(exact(Sub, &[1.0, 1e-30])), [1.0 - f64::from(f32::EPSILON) / 2.0, 1.0]);
+        assert_eq!(errors(exact(Div, &[3.0, 2.0]), 1.5, ulp(0)), [2.5, 2.5]);
+        assert_eq!(
+            errors(exact(Div, &[1.0, 1.0]), 1.0, ulp(0)),
+            [1.25, 1.25],
+            "at a power of two the ULP is that below"
+        );
+        assert_eq!(errors(exact(Exp, &[0.25]), 0.25_f64.exp(), ulp(0)), [4.5, 4.5]);
+        assert_eq!(errors(exact(Log, &[20.0]), 20_f64.ln(), ulp(1)), [5.0, 5.0]);
+        assert_eq!(errors(exact(Log, &[1.0]), 0.0, (-21_f64).exp2()), [1.0, 1.0]);
+        assert_eq!(errors(exact(Tanh, &[-0.5]), (-0.5_f64).tanh(), 1e-5), [1.0, 1.0]);
+        let [below, above] = errors(exact(Sqrt, &[2.25]), 1.5, ulp(0));
+        assert!((4.0..6.0).contains(&below) && (4.0..6.0).contains(&above), "{below} {above}");
+        let [below, above] = errors(exact(Sin, &[1.0]), 1_f64.sin(), (-11_f64).exp2());
+        assert!((1.0..1.01).contains(&below) && (1.0..1.01).contains(&above), "{below} {above}");
+        let [below, above] = errors(exact(Pow, &[2.5, 3.0]), 15.625, ulp(3));
+        // 2^4, an exponent that is off by 5 + 0.5 ULP of 4 (4 ln 2 ULP of 8 each), and 4 + 2 * 4 ULP of exp2.
+        assert!((11.0..50.0).contains(&below) && (11.0..50.0).contains(&above), "{below} {above}");
+        assert_eq!(ends(exact(Cos, &[1e30])), [-1.0, 1.0]);
+    }
+
+    /// Bits go through what native arithmetic has no part in.
+    #[test]
+    fn exact_stays_exact() {
+        for (primitive, operands) in [
+            (Neg, &[0.0][..]),
+            (Abs, &[-0.0]),
+            (FloorMod, &[-1e-30, 1.0]),
+            (FloorQuotient, &[1.0, 0.1]),
+            (TruncMod, &[-7.5, f32::NAN]),
+        ] {
+            let [a, b] = [operands[0], operands.get(1).copied().unwrap_or_default()];
+            let Exact(value) = exact(primitive, operands) else { panic!("{primitive:?} is exact") };
+            assert_eq!(value.to_bits(), primitive.compute(F32, [a, b, 0.0]).to_bits());
+        }
+        let rounded = enclose(RoundToStorage, NATIVE, DType::Bf16, [Exact(0.1); 3]);
+        assert_eq!(rounded, Exact(DType::Bf16.widen(DType::Bf16.round(0.1))));
+        let [exact, native] =
+            [Arithmetic::Exact, NATIVE].map(|arithmetic| enclose(Div, arithmetic, F32, [Exact(0.0); 3]));
+        assert!(matches!(exact, Exact(nan) if nan.is_nan()));
+        assert_eq!(native, LeftOut(Reason::NoBound));
+    }
+
+    #[test]
+    fn jumps_are_left_out() {
+        let jump = LeftOut(Reason::Jump);
+        let around = |v: f64| Within(v - 1e-6, v + 1e-6);
+        for primitive in [Floor, Ceil, Trunc] {
+            assert_eq!(of(primitive, &[around(2.0)]), jump, "{primitive:?}");
+            let integer = if primitive == Ceil { 3.0 } else { 2.0 };
+            assert_eq!(of(primitive, &[around(2.5)]), Within(integer, integer), "{primitive:?}");
+            assert_eq!(exact(primitive, &[2.0]), Within(2.0, 2.0));
+        }
+        assert_eq!(of(Round, &[around(2.5)]), jump);
+        assert_eq!(exact(Round, &[2.5]), Within(2.0, 2.0));
+        assert_eq!(of(FloorMod, &[around(6.0), Exact(2.0)]), jump);
+        assert_eq!(of(FloorQuotient, &[around(7.0), Exact(2.0)]), Within(3.0, 3.0));
+        assert_eq!(of(FloorQuotient, &[around(-7.0), Exact(2.0)]), Within(-4.0, -4.0));
+        let [low, high] = ends(of(FloorMod, &[around(-7.0), Exact(2.0)]));
+        assert!(
+            (-1e-4..=-1e-6).contains(&(low - 1.0)) && (1e-6..1e-4).contains(&(high - 1.0)),
+            "{low} {high}"
+        );
+        let [low, high] = ends(of(TruncMod, &[around(-7.0), Exact(2.0)]));
+        assert!(low < -1.0 && high > -1.0, "{low} {high}");
+        assert_eq!(of(FloorMod, &[Within(0.0, 0.5), Exact(1.0)]), Within(0.0, 0.5));
+        for primitive in [Lt, Le, Eq] {
+            assert_eq!(of(primitive, &[around(1.0), Exact(1.0)]), jump);
+            assert_eq!(of(primitive, &[around(1.0), Exact(2.0)]), Exact(f32::from(primitive != Eq)));
+            assert_eq!(of(primitive, &[around(2.0), Exact(1.0)]), Exact(0.0));
+            assert_eq!(exact(primitive, &[-0.0, 0.0]), Exact(f32::from(primitive != Lt)));
+        }
+    }
+
+    fn combined(primitive: Primitive, a: Value, b: Value) -> Value {
+        Value::apply(primitive, NATIVE, F32, &[a, b, b])
+    }
+
+    /// Every order in which a device may add or multiply three numbers.
+    fn holds_every_order(primitive: Primitive, [a, b, c]: [f32; 3]) -> [f64; 2] {
+        let [x, y, z] = [a, b, c].map(Value::exact);
+        let value = combined(primitive, combined(primitive, x, y), z).enclosure;
+        let f = |a, b| primitive.compute(F32, [a, b, 0.0]);
+        for order in [f(f(a, b), c), f(f(a, c), b), f(f(b, c), a)] {
+            assert!(value.allows(order), "{order} of {a}, {b}, {c} in {value}");
+        }
+        ends(value)
+    }
+
+    #[test]
+    fn sums_and_products_in_any_order() {
+        // Exact as it is written, and not where the constant is added first: seen on a device.
+        let [low, high] = holds_every_order(Add, [-7.415_875, 13.870_084, -0.75]);
+        assert!(low < high && high - low < 1e-4, "{low} {high}");
+        let [low, high] = holds_every_order(Mul, [1.1, 1.3, 1.7]);
+        assert!(low < high && high - low < 2e-6, "{low} {high}");
+        for i in 0..1000 {
+            let v = |k: u32| ((i * k + k) as f32).sin() * 1000.0;
+            holds_every_order(Add, [v(3), v(7), v(11)]);
+            holds_every_order(Mul, [v(3), v(7), v(11)]);
+        }
+        // What is exact in every order.
+        assert_eq!(holds_every_order(Add, [1.0, 2.5, -100.0]), [-96.5; 2]);
+        assert_eq!(holds_every_order(Mul, [1.5, -7.0, 0.25]), [-2.625; 2]);
+        // (a / b) * c and a / (b / c) may be (a * c) / b.
+        let [a, b, c] = [1.1_f32, 1.7, 1.9];
+        let [x, y, z] = [a, b, c].map(Value::exact);
+        for value in [combined(Mul, combined(Div, x, y), z), combined(Div, x, combined(Div, y, z))] {
+            assert!([a / b * c, a / (b / c), a * c / b].iter().all(|v| value.enclosure.allows(*v)));
+        }
+        // Where another order overflows, and where it loses what is subnormal.
+        let [large, small] = [1e30, 1e-30].map(Value::exact);
+        let product = combined(Mul, combined(Mul, large, small), large);
+        assert_eq!(product.enclosure, LeftOut(Reason::NotFinite));
+        let [_, high] = ends(combined(Mul, combined(Mul, large, small), small).enclosure);
+        assert!(high > 1e-8, "1e-30 * 1e-30 is 0: {high}");
+    }
+
+    /// A subnormal number may be taken for zero.
+    #[test]
+    fn subnormals() {
+        let tiny = 1e-40_f32;
+        assert_eq!(exact(Add, &[tiny, 0.0]), Within(0.0, tiny.into()));
+        let [low, high] = ends(exact(Mul, &[1e-20, -1e-20]));
+        assert!(low < -9.9e-41 && high == 0.0, "{low} {high}");
+        assert_eq!(exact(Lt, &[0.0, tiny]), LeftOut(Reason::Jump));
+        assert_eq!(exact(Floor, &[-tiny]), LeftOut(Reason::Jump));
+        assert_eq!(exact(Div, &[1.0, tiny]), LeftOut(Reason::NoBound));
+        assert_eq!(ends(exact(Min, &[tiny, 2.0 * tiny]))[1], f64::from(2.0 * tiny), "either is the least");
+        assert_eq!(exact(FloorMod, &[tiny, 1.0]), Exact(tiny), "integers see the bits");
+    }
+
+    #[test]
+    fn what_is_not_finite_is_left_out() {
+        for enclosure in [
+            exact(Add, &[f32::NAN, 1.0]),
+            exact(Lt, &[f32::INFINITY, 1.0]),
+            exact(Mul, &[1e30, 1e30]),
+            exact(Exp, &[89.0]),
+            exact(Pow, &[10.0, 40.0]),
+        ] {
+            assert_eq!(enclosure, LeftOut(Reason::NotFinite));
+        }
+        for enclosure in
+            [exact(Log, &[0.0]), exact(Sqrt, &[-1.0]), exact(Pow, &[-2.0, 2.0]), exact(Div, &[1.0, 1.2e38])]
+        {
+            assert_eq!(enclosure, LeftOut(Reason::NoBound));
+        }
+    }
+
+    #[test]
+    fn conditions_decide() {
+        let (yes, no, unknown) = (Exact(1.0), Exact(0.0), LeftOut(Reason::Jump));
+        let nothing = LeftOut(Reason::NotFinite);
+        assert_eq!(of(Select, &[yes, Within(1.0, 2.0), nothing]), Within(1.0, 2.0));
+        assert_eq!(of(Select, &[no, nothing, Exact(-0.0)]), Exact(-0.0));
+        assert_eq!(of(Select, &[unknown, yes, yes]), unknown);
+        for [a, b] in [[no, unknown], [unknown, no]] {
+            assert_eq!((of(And, &[a, b]), of(Or, &[a, b])), (no, unknown));
+        }
+        for [a, b] in [[yes, unknown], [unknown, yes]] {
+            assert_eq!((of(And, &[a, b]), of(Or, &[a, b])), (unknown, yes));
+        }
+        assert_eq!(
+            [of(And, &[yes, yes]), of(Or, &[no, no]), of(Not, &[no]), of(Not, &[unknown])],
+            [yes, no, yes, unknown]
+        );
+    }
+
+    /// What f64 computes of any numbers in the operands lies in the enclosure.
+    #[test]
+    fn intervals_hold_what_is_in_them() {
+        type Binary = fn(f64, f64) -> f64;
+        let functions: [(Primitive, Binary); 18] = [
+            (Add, |a, b| a + b),
+            (Sub, |a, b| a - b),
+            (Mul, |a, b| a * b),
+            (Div, |a, b| a / b),
+            (Min, f64::min),
+            (Max, f64::max),
+            (Abs, |a, _| a.abs()),
+            (Neg, |a, _| -a),
+            (FloorMod, |a, b| a - b * (a / b).floor()),
+            (FloorQuotient, |a, b| (a / b).floor()),
+            (TruncMod, |a, b| a - b * (a / b).trunc()),
+            (Sqrt, |a, _| a.sqrt()),
+            (Exp, |a, _| a.exp()),
+            (Log, |a, _| a.ln()),
+            (Sin, |a, _| a.sin()),
+            (Cos, |a, _| a.cos()),
+            (Tanh, |a, _| a.tanh()),
+            (Pow, f64::powf),
+        ];
+        let grid = [-9.5, -3.2, -1.0, -0.7, -1e-3, 0.0, 1e-3, 0.4, 0.5, 1.0, 1.6, 2.0, 3.1, 4.75, 6.3, 30.0];
+        let mut said = 0;
+        for (primitive, f) in functions {
+            for (a, width) in grid.iter().flat_map(|a| [1e-9, 1e-3, 0.3, 7.0].map(|width| (a, width))) {
+                for b in grid {
+                    let operands = [Within(*a, a + width), Within(b, b + width / 2.0)];
+                    let enclosure = of(primitive, &operands[..primitive.arity()]);
+                    if enclosure.is_left_out() {
+                        continue;
+                    }
+                    let [low, high] = ends(enclosure);
+                    for i in 0..=8 {
+                        let part = f64::from(i) / 8.0;
+                        let value = f(a + width * part, b + width / 2.0 * (1.0 - part));
+                        assert!(
+                            low <= value && value <= high,
+                            "{primitive:?} {operands:?}: {value} in {low}..{high}"
+                        );
+                        said += 1;
+                    }
+                }
+            }
+        }
+        assert!(said > 90_000, "{said} values were compared");
+    }
+}

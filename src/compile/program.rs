@@ -1,0 +1,318 @@
+//! An expression on the CPU path: each building block over many lanes, its operands in a core's first cache.
+
+use crate::{
+    blocks::{Primitive, maximum, minimum, truth},
+    cpu::{
+        block::{Block, Lanes},
+        cut::Cut,
+        division::{floor_mod_lanes, on_lanes},
+        simd::{Vectors, floor, pick},
+        storage::{Aligned, F16, LANES, Storage, Wide, round_bf16},
+    },
+    dtype::DType,
+    numeric::{canonical, division::rate, sum},
+    signature::{MAX_INPUTS, MAX_OUTPUTS},
+};
+
+/// Sets every lane: no closure, which might not be compiled for the vectors at hand.
+macro_rules! each {
+    ($out:ident, $i:ident, $value:expr) => {
+        for $i in 0..LANES {
+            $out[$i] = $value;
+        }
+    };
+}
+
+/// Where lanes are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// A read, by its place among those of the program.
+    Read(usize),
+    Register(usize),
+    /// An output, likewise.
+    Write(usize),
+}
+
+/// The most operands of a step.
+pub(super) const OPERANDS: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) work: Work,
+    pub(super) operands: [Place; OPERANDS],
+    /// What it sets: none of its operands.
+    pub(super) out: Place,
+}
+
+/// What a step does: a building block, or some that often go together.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    Apply(Primitive),
+    /// `select` by a comparison of its first two operands.
+    Choose(Primitive),
+    /// `y` where `x` is at most a number, else another.
+    Cut {
+        most: f32,
+        other: f32,
+    },
+    /// The same by `floor_mod(x, 1)`.
+    CutByFraction {
+        most: f32,
+        other: f32,
+    },
+    /// `floor_mod(x, 1)` where that is at most a number, else another.
+    CutFraction {
+        most: f32,
+        other: f32,
+    },
+    /// Whether `floor_mod(x, 1)` is at most a number.
+    FractionAtMost(f32),
+    /// `x * -y`.
+    MulNeg,
+    /// `floor_mod(x, 1)`.
+    Fraction,
+    /// `floor_mod`, and `floor_quotient` in a place of its own.
+    Division(Place),
+    /// `w * -floor_quotient(x, y)`: what `floor_mod` passes to its divisor.
+    Rate,
+    /// `floor_mod`, and what it passes to its divisor in a place of its own.
+    DivisionRate(Place),
+}
+
+/// The steps of an expression, over registers that are used again as soon as they can be.
+#[derive(Debug)]
+pub(super) struct Steps {
+    /// The op's reads and writes that take part.
+    pub(super) reads: Vec<usize>,
+    pub(super) writes: Vec<usize>,
+    /// Writes that no step sets.
+    pub(super) copies: Vec<(Place, usize)>,
+    /// The first registers.
+    pub(super) constants: Vec<f32>,
+    pub(super) registers: usize,
+    pub(super) steps: Vec<Step>,
+}
+
+/// What computes some outputs of an op in a storage type, by the numbers of the op's reads and writes.
+#[derive(Debug)]
+pub(super) enum Program {
+    /// One block after the other.
+    Steps(Steps),
+    /// Of `x` and the upstream gradient, `z`, `dx` and the mask: a loop of its own, its lanes in vectors throughout.
+    Cut(Cut, [usize; 2], [Option<usize>; 3]),
+    /// Of `x`, `y` and the upstream gradient, `z`, `dx`, `dy` and the quotient, likewise.
+    Division([usize; 3], [Option<usize>; 4]),
+}
+
+impl Program {
+    pub(super) fn run(&self, storage: DType, block: Block) {
+        match self {
+            Self::Steps(steps) => steps.run(storage, block),
+            Self::Cut(cut, reads, writes) => cut.on_lanes(block, *reads, *writes),
+            Self::Division(reads, writes) => on_lanes(block, *reads, *writes),
+        }
+    }
+}
+
+impl Steps {
+    fn run(&self, storage: DType, block: Block) {
+        let constants = self.constants.iter().map(|value| Aligned([*value; LANES]));
+        let mut registers: Vec<_> = constants.collect();
+        registers.resize(self.registers, Aligned([0.0; LANES]));
+        let mut lanes = Machine { program: self, storage, registers };
+        if self.reads.len() <= FEW && self.writes.len() <= FEW {
+            block.lanes::<FEW, FEW>(padded(&self.reads), padded(&self.writes), &mut lanes);
+        } else {
+            block.lanes::<MOST_READS, MAX_OUTPUTS>(padded(&self.reads), padded(&self.writes), &mut lanes);
+        }
+    }
+}
+
+/// Operands of the usual op.
+const FEW: usize = 3;
+const MOST_READS: usize = MAX_INPUTS + 1;
+
+/// The numbers, and such as no operand has.
+fn padded<const N: usize>(numbers: &[usize]) -> [usize; N] {
+    std::array::from_fn(|i| numbers.get(i).copied().unwrap_or(usize::MAX))
+}
+
+/// A program under way.
+struct Machine<'p> {
+    program: &'p Steps,
+    storage: DType,
+    registers: Vec<Aligned<Wide>>,
+}
+
+impl<const R: usize, const W: usize> Lanes<R, W> for Machine<'_> {
+    #[inline(always)]
+    fn lanes<V: Vectors>(&mut self, vectors: V, reads: [&Wide; R], writes: &mut [Aligned<Wide>; W]) {
+        for step in &self.program.steps {
+            let second = {
+                let (out, lanes) = step.lanes(&reads, &mut self.registers, writes);
+                work(step.work, vectors, self.storage, lanes, out)
+            };
+            if let (Work::Division(at) | Work::DivisionRate(at), Some(lanes)) = (step.work, second) {
+                match at {
+                    Place::Write(write) => writes[write] = lanes,
+                    Place::Register(register) | Place::Read(register) => self.registers[register] = lanes,
+                }
+            }
+        }
+        for (from, write) in &self.program.copies {
+            writes[*write].0 = match from {
+                Place::Read(read) => *reads[*read],
+                Place::Register(register) => self.registers[*register].0,
+                Place::Write(other) => writes[*other].0,
+            };
+        }
+    }
+}
+
+impl Step {
+    /// What it sets, and its operands.
+    #[inline(always)]
+    fn lanes<'l>(
+        &self,
+        reads: &[&'l Wide],
+        registers: &'l mut [Aligned<Wide>],
+        writes: &'l mut [Aligned<Wide>],
+    ) -> (&'l mut Wide, [&'l Wide; OPERANDS]) {
+        let (out, registers, writes): (_, Beside<'l>, Beside<'l>) = match self.out {
+            Place::Write(w) => {
+                let (before, out, after) = around(writes, w);
+                (out, [registers, &[]], [before, after])
+            }
+            Place::Register(r) | Place::Read(r) => {
+                let (before, out, after) = around(registers, r);
+                (out, [before, after], [writes, &[]])
+            }
+        };
+        let [a, b, c, d] = self.operands;
+        let operands = [
+            lanes_of(a, reads, registers, writes),
+            lanes_of(b, reads, registers, writes),
+            lanes_of(c, reads, registers, writes),
+            lanes_of(d, reads, registers, writes),
+        ];
+        (&mut out.0, operands)
+    }
+}
+
+/// What lies before and after the lanes that a step sets, where they are of the same kind.
+type Beside<'l> = [&'l [Aligned<Wide>]; 2];
+
+/// A function, since closures are not compiled for the vectors at hand, and to call them costs.
+#[inline(always)]
+fn lanes_of<'l>(place: Place, reads: &[&'l Wide], registers: Beside<'l>, writes: Beside<'l>) -> &'l Wide {
+    let ([before, after], i) = match place {
+        Place::Read(read) => return reads[read],
+        Place::Register(r) => (registers, r),
+        Place::Write(w) => (writes, w),
+    };
+    if i < before.len() { &before[i].0 } else { &after[i - before.len() - 1].0 }
+}
+
+/// An element, and those before and after it.
+#[inline(always)]
+fn around<T>(all: &mut [T], i: usize) -> (&[T], &mut T, &[T]) {
+    let (before, rest) = all.split_at_mut(i);
+    let (it, after) = rest.split_first_mut().expect("a place of the program");
+    (before, it, after)
+}
+
+/// A step on lanes; what it gives besides `out`.
+#[inline(always)]
+fn work<V: Vectors>(
+    work: Work,
+    vectors: V,
+    storage: DType,
+    lanes: [&Wide; OPERANDS],
+    out: &mut Wide,
+) -> Option<Aligned<Wide>> {
+    let [a, b, c, d] = lanes;
+    match work {
+        Work::Apply(primitive) => apply(primitive, vectors, storage, [a, b, c], out),
+        Work::Choose(Primitive::Lt) => each!(out, i, pick(a[i] < b[i], c[i], d[i])),
+        Work::Choose(Primitive::Le) => each!(out, i, pick(a[i] <= b[i], c[i], d[i])),
+        Work::Choose(_) => each!(out, i, pick(a[i] == b[i], c[i], d[i])),
+        Work::Cut { most, other } => each!(out, i, pick(a[i] <= most, b[i], other)),
+        Work::CutByFraction { most, other } => {
+            each!(out, i, pick(a[i] - floor::<V>(a[i]) <= most, b[i], other))
+        }
+        Work::CutFraction { most, other } => each!(out, i, {
+            // Where it is NaN, it is cut off.
+            let fraction = a[i] - floor::<V>(a[i]);
+            pick(fraction <= most, fraction, other)
+        }),
+        Work::FractionAtMost(most) => each!(out, i, truth(a[i] - floor::<V>(a[i]) <= most)),
+        Work::MulNeg => each!(out, i, canonical(a[i] * -b[i])),
+        Work::Fraction => each!(out, i, canonical(a[i] - floor::<V>(a[i]))),
+        Work::Division(_) => {
+            let mut quotients = Aligned([0.0; LANES]);
+            floor_mod_lanes::<V>(a, b, |i, z, quotient| (out[i], quotients.0[i]) = (z, quotient));
+            return Some(quotients);
+        }
+        Work::Rate => floor_mod_lanes::<V>(a, b, |i, _, quotient| out[i] = rate(quotient, c[i])),
+        Work::DivisionRate(_) => {
+            let mut rates = Aligned([0.0; LANES]);
+            floor_mod_lanes::<V>(a, b, |i, z, quotient| {
+                (out[i], rates.0[i]) = (z, rate(quotient, c[i]));
+            });
+            return Some(rates);
+        }
+    }
+    None
+}
+
+/// [`Primitive::compute`] of many: an arm for each building block.
+#[inline(always)]
+fn apply<V: Vectors>(
+    primitive: Primitive,
+    vectors: V,
+    storage: DType,
+    [a, b, c]: [&Wide; 3],
+    out: &mut Wide,
+) {
+    use Primitive::{
+        Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max, Min, Mul,
+        Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc, TruncMod,
+    };
+    match primitive {
+        Add => each!(out, i, sum(a[i], b[i])),
+        Sub => each!(out, i, canonical(a[i] - b[i])),
+        Mul => each!(out, i, canonical(a[i] * b[i])),
+        Div => each!(out, i, canonical(a[i] / b[i])),
+        Neg => each!(out, i, canonical(-a[i])),
+        Abs => each!(out, i, canonical(a[i].abs())),
+        Min => each!(out, i, canonical(minimum(a[i], b[i]))),
+        Max => each!(out, i, canonical(maximum(a[i], b[i]))),
+        Floor => each!(out, i, canonical(floor::<V>(a[i]))),
+        Ceil => each!(out, i, canonical(-floor::<V>(-a[i]))),
+        Trunc => each!(out, i, canonical(floor::<V>(a[i].abs()).copysign(a[i]))),
+        Round if V::NATIVE => each!(out, i, canonical(a[i].round_ties_even())),
+        Sqrt => each!(out, i, canonical(a[i].sqrt())),
+        FloorMod => floor_mod_lanes::<V>(a, b, |i, remainder, _| out[i] = remainder),
+        FloorQuotient => floor_mod_lanes::<V>(a, b, |i, _, quotient| out[i] = quotient),
+        RoundToStorage => match storage {
+            DType::F32 => *out = *a,
+            DType::F16 => {
+                let mut stored = Aligned([F16::ONE; LANES]);
+                F16::round(vectors, a, &mut stored.0);
+                F16::widen(vectors, &stored.0, out);
+            }
+            DType::Bf16 => each!(out, i, round_bf16(a[i])),
+        },
+        Lt => each!(out, i, truth(a[i] < b[i])),
+        Le => each!(out, i, truth(a[i] <= b[i])),
+        Eq => each!(out, i, truth(a[i] == b[i])),
+        Not => each!(out, i, truth(a[i] == 0.0)),
+        And => each!(out, i, truth(a[i] != 0.0 && b[i] != 0.0)),
+        Or => each!(out, i, truth(a[i] != 0.0 || b[i] != 0.0)),
+        Select => each!(out, i, pick(a[i] == 0.0, c[i], b[i])),
+        Round | TruncMod | Exp | Log | Sin | Cos | Tanh | Pow => {
+            let value = primitive.row().f32;
+            each!(out, i, value(storage, [a[i], b[i], c[i]]));
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Calls on the CPU path that are more than contiguous slices: strides, broadcasts and their sums, and what is added or
+//! masked beside them.
+
+use rayon::prelude::*;
+
+use super::{
+    ALONE,
+    block::Block,
+    compute::Compute,
+    simd::{Kernel, Level, Vectors},
+    stores,
+};
+use crate::{
+    call::{
+        check::Write,
+        job::{Job, copy_strided},
+        slice::{Slice, SliceMut},
+    },
+    numeric::{sum, tree_sum},
+    shape::{Collapsed, Layout, collapse, count, step_to},
+    signature::{gate::Store, outputs::Outputs},
+};
+
+/// Elements of a block: whole words of a mask; its operands stay in a core's cache.
+const BLOCK: usize = 4096;
+/// Neighbouring sums that are added side by side.
+const COLUMNS: usize = 256;
+/// Neighbouring terms up to which sums are computed many at a time.
+const SHORT: u64 = 64;
+/// Terms from which on sums side by side are spread over threads.
+const SPREAD: u64 = 1 << 18;
+
+/// The gradients that are sums.
+pub(super) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) {
+    for (w, target) in writes.iter_mut().enumerate() {
+        let Some(write) = job.call.writes[w].as_ref().filter(|write| write.is_reduced()) else { continue };
+        let Some(target) = target else { continue };
+        if job.call.len() == 0 {
+            empty(target, write.accumulate);
+        } else {
+            Sums::new(op, job, w, write).run(target);
+        }
+    }
+}
+
+/// The outputs as large as `z`, from an element on that begins a word of a mask.
+pub(super) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
+    let len = job.call.len() as usize;
+    let whole = |w: usize| job.call.writes[w].as_ref().is_some_and(|w| !w.is_reduced());
+    let mut targets: Vec<_> =
+        writes.iter_mut().enumerate().filter(|(w, t)| whole(*w) && t.is_some()).collect();
+    if targets.is_empty() {
+        return;
+    }
+    let mut rest: Vec<(usize, SliceMut)> =
+        targets.iter_mut().filter_map(|(w, t)| t.as_mut().map(|t| (*w, t.from(from)))).collect();
+    let blocks: Vec<_> = (from..len)
+        .step_by(BLOCK)
+        .map(|start| {
+            let end = len.min(start + BLOCK);
+            let part = rest.iter_mut().map(|(w, t)| (*w, t.cut(end - start)));
+            (start..end, part.collect::<Vec<_>>())
+        })
+        .collect();
+    each(blocks, job, |(range, mut targets)| {
+        let wanted = Outputs::present((0..job.call.writes.len()).map(|w| targets.iter().any(|t| t.0 == w)));
+        let values = Values::of(op, job, range.start as u64, range.len(), wanted);
+        for (w, target) in &mut targets {
+            values.store(*w, job.store(*w), target);
+        }
+    });
+}
+
+/// Calls `f` for each block, on all cores where the call is large.
+fn each<T: Send>(blocks: Vec<T>, job: &Job, f: impl Fn(T) + Send + Sync) {
+    if job.call.len() <= ALONE as u64 {
+        blocks.into_iter().for_each(f);
+    } else {
+        blocks.into_par_iter().for_each(f);
+    }
+}
+
+/// Wanted outputs of some elements, in f32.
+struct Values {
+    outputs: Vec<Option<Vec<f32>>>,
+    /// Where gradients that have a gate pass; empty where none is added to.
+    passes: Vec<f32>,
+}
+
+impl Values {
+    /// The outputs `wanted` of the elements of `z` from `start` on.
+    fn of(op: &dyn Compute, job: &Job, start: u64, len: usize, wanted: Outputs) -> Self {
+        let reads = |job: &Job, r: usize, out: &mut Vec<f32>| {
+            if let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) {
+                out.resize(len, 0.0);
+                gather(slice, layout.offset() as i64, layout.shape(), layout.strides(), start, out);
+            }
+        };
+        Self::compute(op, job, len, wanted, reads, |mask| {
+            (0..len).map(|i| mask.get(start as usize + i)).collect()
+        })
+    }
+
+    fn compute(
+        op: &dyn Compute,
+        job: &Job,
+        len: usize,
+        wanted: Outputs,
+        read: impl Fn(&Job, usize, &mut Vec<f32>),
+        bits: impl Fn(Slice) -> Vec<f32>,
+    ) -> Self {
+        let signature = job.signature;
+        let mut reads = vec![Vec::new(); signature.upstream() + 1];
+        for r in job.call.reads_for(signature, wanted).iter().filter(|r| *r <= signature.upstream()) {
+            read(job, r, &mut reads[r]);
+        }
+        let mut outputs: Vec<Option<Vec<f32>>> =
+            (0..signature.write_count()).map(|w| wanted.contains(w).then(|| vec![0.0; len])).collect();
+        if let Some(mask) = job.mask() {
+            let passes = bits(mask);
+            for (w, output) in outputs.iter_mut().enumerate() {
+                let (Some(output), Some(r)) = (output, signature.copied(w)) else { continue };
+                let store = signature.store(w, false);
+                for ((output, value), passes) in output.iter_mut().zip(&reads[r]).zip(&passes) {
+                    *output = store.stored(0.0, *value, *passes != 0.0);
+                }
+            }
+            return Self { outputs, passes };
+        }
+        // The mask is wanted too where something is added by it.
+        let mask = stores(signature, job.added() & wanted).iter().find_map(|store| store.gate());
+        if let Some(mask) = mask.and_then(|w| outputs.get_mut(w)) {
+            mask.get_or_insert_with(|| vec![0.0; len]);
+        }
+        let slices: Vec<_> =
+            reads.iter().map(|read| Some(Slice::F32(read)).filter(|_| read.len() == len)).collect();
+        let mut targets: Vec<_> =
+            outputs.iter_mut().map(|output| output.as_deref_mut().map(SliceMut::F32)).collect();
+        op.block(job.dtype, Block::new(len, &slices, &mut targets));
+        let passes = mask.and_then(|w| outputs[w].clone()).unwrap_or_default();
+        Self { outputs, passes }
+    }
+
+    fn store(&self, w: usize, store: Store, target: &mut SliceMut) {
+        let Some(values) = &self.outputs[w] else { return };
+        match target {
+            SliceMut::F32(target) if !store.adds() => target.copy_from_slice(values),
+            SliceMut::Bits(words) => {
+                for (word, bits) in words.iter_mut().zip(values.chunks(32)) {
+                    *word = bits.iter().rev().fold(0, |word, bit| word << 1 | u32::from(*bit != 0.0));
+                }
+            }
+            _ => {
+                for (i, value) in values.iter().enumerate() {
+                    let passes = store.gate().is_none_or(|_| self.passes[i] != 0.0);
+                    target.store(i, store, *value, passes);
+                }
+            }
+        }
+    }
+}
+
+/// `out.len()` elements from row-major index `start` on, as f32.
+fn gather(slice: &Slice, offset: i64, shape: &[u64], strides: &[i64], start: u64, out: &mut [f32]) {
+    match slice {
+        Slice::F32(data) => copy_strided(data, offset, shape, strides, start, out, |v| v),
+        Slice::Half(dtype, data) => {
+            copy_strided(data, offset, shape, strides, start, out, |v| dtype.widen(v.into()));
+        }
+        Slice::Bits(_) => {}
+    }
+}
+
+// Gradients of broadcast inputs.
+
+/// Sums of no terms.
+fn empty(target: &mut SliceMut, accumulate: bool) {
+    let store = Store::new(None, accumulate);
+    (0..target.len()).for_each(|i| target.store(i, store, 0.0, true));
+}
+
+/// The sums that are one gradient. The tree is cut into blocks that are subtrees, whoever computes them.
+struct Sums<'a> {
+    op: &'a dyn Compute,
+    job: &'a Job<'a, 'a>,
+    write: usize,
+    store: Store,
+    /// The axes of the sums and of the terms.
+    kept: Vec<u64>,
+    summed: Vec<u64>,
+    /// For each read, its strides over both.
+    strides: Vec<(Vec<i64>, Vec<i64>)>,
+    /// Sums that are added side by side: one where a sum's terms are neighbours.
+    columns: usize,
+}
+
+impl<'a> Sums<'a> {
+    fn new(op: &'a dyn Compute, job: &'a Job, write: usize, output: &Write) -> Self {
+        let of_read = |read: &Option<Layout>| {
+            read.as_ref().map_or_else(|| vec![0; job.call.shape.len()], |layout| layout.strides().to_vec())
+        };
+        let strides: Vec<_> = job.call.reads.iter().map(of_read).collect();
+        let Collapsed { shape, strides, class } = collapse(&job.call.shape, &strides, &output.reduced);
+        let pick = |summed: bool| (0..shape.len()).filter(|a| class[*a] == summed).collect::<Vec<_>>();
+        let (kept, summed) = (pick(false), pick(true));
+        let at = |strides: &[i64], axes: &[usize]| axes.iter().map(|a| strides[*a]).collect::<Vec<_>>();
+        let columns = if class.last() == Some(&true) { 1 } else { COLUMNS };
+        Self {
+            op,
+            job,
+            write,
+            // The terms are gated, and their sum is not.
+            store: Store::new(None, output.accumulate),
+            strides: strides.iter().map(|s| (at(s, &kept), at(s, &summed))).collect(),
+            kept: kept.iter().map(|a| shape[*a]).collect(),
+            summed: summed.iter().map(|a| shape[*a]).collect(),
+            columns,
+        }
+    }
+
+    fn run(&self, target: &mut SliceMut) {
+        let terms = count(&self.summed).unwrap_or(0);
+        let few = self.columns == 1 && terms <= SHORT;
+        let together = if few { BLOCK / terms as usize } else { self.columns };
+        let len = target.len();
+        let mut rest = target.part(0, len);
+        let blocks: Vec<_> = (0..len)
+            .step_by(together)
+            .map(|start| (start as u64, rest.cut(together.min(len - start))))
+            .collect();
+        each(blocks, self.job, |(first, mut target)| {
+            let sums = if few {
+                self.short(first, target.len(), terms as usize)
+            } else {
+                self.tree(first, target.len(), 0, terms, terms.next_power_of_two())
+            };
+            for (i, value) in sums.into_iter().enumerate() {
+                target.store(i, self.store, value, true);
+            }
+        });
+    }
+
+    /// Some sums whose terms are neighbours.
+    fn short(&self, first: u64, sums: usize, terms: usize) -> Vec<f32> {
+        let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
+            let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) else { return };
+            let (kept, summed) = &self.strides[r];
+            out.resize(sums * terms, 0.0);
+            for (sum, out) in (first..).zip(out.chunks_mut(terms)) {
+                let offset = layout.offset() as i64 + step_to(&self.kept, kept, sum);
+                gather(slice, offset, &self.summed, summed, 0, out);
+            }
+        };
+        self.terms(sums * terms, read).chunks(terms).map(tree_sum).collect()
+    }
+
+    /// The terms of so many places.
+    fn terms(&self, len: usize, read: impl Fn(&Job, usize, &mut Vec<f32>)) -> Vec<f32> {
+        let wanted = Outputs::of(self.write);
+        let values = Values::compute(self.op, self.job, len, wanted, read, |_| Vec::new());
+        values.outputs.into_iter().nth(self.write).flatten().unwrap_or_default()
+    }
+
+    /// The subtree of `leaves` leaves over the terms `from..to` of some neighbouring sums.
+    fn tree(&self, first: u64, columns: usize, from: u64, to: u64, leaves: u64) -> Vec<f32> {
+        // In 64 bits: where a usize has 32, a sum may have more terms than that.
+        if leaves * columns as u64 <= BLOCK as u64 || leaves == 1 {
+            return self.block(first, columns, from, to);
+        }
+        let half = leaves / 2;
+        if from + half >= to {
+            return self.tree(first, columns, from, to, half);
+        }
+        let left = || self.tree(first, columns, from, from + half, half);
+        let right = || self.tree(first, columns, from + half, to, half);
+        let spread = leaves * columns as u64 >= SPREAD;
+        let (mut left, right) = if spread { rayon::join(left, right) } else { (left(), right()) };
+        left.iter_mut().zip(right).for_each(|(left, right)| *left = sum(*left, right));
+        left
+    }
+
+    fn block(&self, first: u64, columns: usize, from: u64, to: u64) -> Vec<f32> {
+        let mut rows = (to - from) as usize;
+        let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
+            let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) else { return };
+            let (kept, summed) = &self.strides[r];
+            out.resize(rows * columns, 0.0);
+            let offset = layout.offset() as i64;
+            if columns == 1 {
+                let offset = offset + step_to(&self.kept, kept, first);
+                gather(slice, offset, &self.summed, summed, from, out);
+                return;
+            }
+            for (term, out) in (from..).zip(out.chunks_mut(columns)) {
+                gather(slice, offset + step_to(&self.summed, summed, term), &self.kept, kept, first, out);
+            }
+        };
+        let mut terms = self.terms(rows * columns, read);
+        let mut halved = vec![0.0; rows.div_ceil(2) * columns];
+        while rows > 1 {
+            Level::detect().run(Halve { from: &terms[..rows * columns], to: &mut halved, columns });
+            std::mem::swap(&mut terms, &mut halved);
+            rows = rows.div_ceil(2);
+        }
+        terms.truncate(columns);
+        terms
+    }
+}
+
+/// Adds each row to its neighbour; one without a neighbour is added to nothing.
+struct Halve<'a> {
+    from: &'a [f32],
+    to: &'a mut [f32],
+    columns: usize,
+}
+
+impl Kernel for Halve<'_> {
+    #[inline(always)]
+    fn run<V: Vectors>(self, _: V) {
+        let Self { from, to, columns } = self;
+        let (pairs, last) = from.split_at(from.len() / (2 * columns) * 2 * columns);
+        if columns == 1 {
+            for (to, pair) in to.iter_mut().zip(pairs.as_chunks().0) {
+                let [a, b] = *pair;
+                *to = sum(a, b);
+            }
+        } else {
+            for (to, pair) in to.chunks_mut(columns).zip(pairs.chunks_exact(2 * columns)) {
+                let (a, b) = pair.split_at(columns);
+                for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
+                    *to = sum(*a, *b);
+                }
+            }
+        }
+        to[pairs.len() / 2..][..last.len()].copy_from_slice(last);
+    }
+}

@@ -1,0 +1,62 @@
+//! A graph as part of another.
+
+use std::sync::Arc;
+
+use super::{
+    graph::{Call, Function, Graph, Node},
+    walk::Algebra,
+};
+use crate::blocks::{Builder, Id, Primitive};
+
+impl Graph {
+    /// The value of an op at arguments; its own gradients go with it where they are written.
+    pub(crate) fn inline(&mut self, op: &Arc<Function>, arguments: &[Id]) -> Id {
+        let value = self.import(op, arguments, op.z);
+        if !op.written.contains(&true) {
+            return value;
+        }
+        self.calls.push(Call { op: op.clone(), arguments: arguments.to_vec() });
+        self.push(Node::Written(self.calls.len() - 1, value))
+    }
+
+    /// A node of another graph, with `arguments` in the place of what that graph reads.
+    pub(crate) fn import(&mut self, from: &Function, arguments: &[Id], result: Id) -> Id {
+        let used = from.graph.used_with_calls([result]);
+        let values = from.graph.evaluate(&used, &mut Import { from: &from.graph, to: self, arguments });
+        values[result.index()]
+    }
+}
+
+/// A graph that becomes part of another.
+struct Import<'a> {
+    from: &'a Graph,
+    to: &'a mut Graph,
+    arguments: &'a [Id],
+}
+
+impl Algebra for Import<'_> {
+    type Value = Id;
+
+    fn read(&mut self, read: usize) -> Id {
+        self.arguments.get(read).copied().unwrap_or_default()
+    }
+
+    fn number(&mut self, value: f32) -> Id {
+        self.to.push(Node::Number(value.to_bits()))
+    }
+
+    fn truth(&mut self, value: bool) -> Id {
+        self.to.truth(value)
+    }
+
+    fn apply(&mut self, _: Id, primitive: Primitive, operands: [Id; 3], values: &[Id]) -> Id {
+        self.to.apply(primitive, &operands.map(|id| values[id.index()])[..primitive.arity()])
+    }
+
+    fn written(&mut self, call: usize, value: Id, values: &[Id]) -> Id {
+        let Call { op, arguments } = self.from.call(call);
+        let arguments = arguments.iter().map(|id| values[id.index()]).collect();
+        self.to.calls.push(Call { op: op.clone(), arguments });
+        self.to.push(Node::Written(self.to.calls.len() - 1, values[value.index()]))
+    }
+}

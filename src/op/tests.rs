@@ -1,0 +1,324 @@
+//! What holds of every graph: drawn expressions, against their evaluation and differentiation without any simplification.
+
+use fastrand::Rng;
+
+use crate::{
+    blocks::{
+        Builder, Id,
+        Primitive::{
+            self, Abs, Add, Cos, Div, Exp, FloorMod, FloorQuotient, Log, Max, Min, Mul, Neg, Pow,
+            RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, TruncMod,
+        },
+        Type,
+    },
+    check::Data,
+    dtype::DType,
+    error::Error,
+    expr::{
+        Arithmetic, Expr,
+        definition::Definition,
+        graph::{Graph, Node},
+    },
+    numeric::NAN,
+    op::Op,
+    signature::outputs::Outputs,
+};
+
+const INPUTS: usize = 3;
+
+/// A step of an expression, of earlier ones by number.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Read(usize),
+    Number(f32),
+    Truth(bool),
+    Apply(Primitive, [usize; 3]),
+}
+
+impl Step {
+    fn ty(self) -> Type {
+        match self {
+            Self::Truth(_) => Type::Truth,
+            Self::Apply(primitive, _) => primitive.row().gives,
+            Self::Read(_) | Self::Number(_) => Type::Number,
+        }
+    }
+}
+
+/// Any expression whose last step is a number; most steps are of late ones, some of the same twice.
+fn draw(rng: &mut Rng, len: usize) -> Vec<Step> {
+    const NUMBERS: [f32; 12] =
+        [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, 0.1, 1e-40, f32::MAX, f32::INFINITY, f32::NAN];
+    let mut steps: Vec<Step> = (0..INPUTS).map(Step::Read).collect();
+    steps.extend([Step::Truth(rng.bool()), Step::Number(1.0)]);
+    while steps.len() < len || steps[steps.len() - 1].ty() != Type::Number {
+        let pick = |rng: &mut Rng, ty: Type| loop {
+            let from = if rng.bool() { steps.len().saturating_sub(6) } else { 0 };
+            let step = rng.usize(from..steps.len());
+            if steps[step].ty() == ty {
+                break step;
+            }
+        };
+        steps.push(match rng.u8(..8) {
+            0 => Step::Number(NUMBERS[rng.usize(..NUMBERS.len())]),
+            1 => Step::Truth(rng.bool()),
+            _ => {
+                let primitive = Primitive::ALL[rng.usize(..Primitive::ALL.len())];
+                let mut operands = [0; 3];
+                for (operand, ty) in operands.iter_mut().zip(primitive.row().operands) {
+                    *operand = pick(rng, *ty);
+                }
+                Step::Apply(primitive, operands)
+            }
+        });
+    }
+    steps
+}
+
+/// The last step's node.
+fn build(graph: &mut Graph, steps: &[Step]) -> Id {
+    let mut ids: Vec<Id> = Vec::new();
+    for step in steps {
+        let id = match *step {
+            Step::Read(read) => graph.read(read),
+            Step::Number(value) => graph.number(value),
+            Step::Truth(value) => graph.truth(value),
+            Step::Apply(primitive, operands) => graph.apply(
+                primitive,
+                &operands.map(|step| ids.get(step).copied().unwrap_or(ids[0]))[..primitive.arity()],
+            ),
+        };
+        ids.push(id);
+    }
+    ids[ids.len() - 1]
+}
+
+fn op(steps: &[Step]) -> Result<Op, Error> {
+    let inputs = ["x", "y", "w"].map(str::to_owned).to_vec();
+    let definition = Definition::new("drawn".into(), inputs, |reads| {
+        let graph = reads[0].graph;
+        let id = build(&mut graph.borrow_mut(), steps);
+        Ok(Expr::new(graph, id))
+    })?;
+    Op::of(definition, Arithmetic::Native)
+}
+
+/// The last step's value, one step after the other.
+fn value(steps: &[Step], dtype: DType, reads: &[f32]) -> f32 {
+    let mut values: Vec<f32> = Vec::new();
+    for step in steps {
+        values.push(match *step {
+            Step::Read(read) => reads[read],
+            Step::Number(value) if value.is_nan() => NAN,
+            Step::Number(value) => value,
+            Step::Truth(value) => f32::from(value),
+            Step::Apply(primitive, operands) => primitive.compute(dtype, operands.map(|step| values[step])),
+        });
+    }
+    values[values.len() - 1]
+}
+
+/// Inputs and upstream gradients of all kinds, element by element.
+fn elements(dtype: DType, seed: u64, len: usize) -> Vec<Vec<f32>> {
+    let mut columns = vec![vec![0.0; len]; INPUTS + 1];
+    let data = if seed.is_multiple_of(2) { Data::Mix } else { Data::Ordinary };
+    data.fill(dtype, seed, 0, &mut columns);
+    (0..len).map(|i| columns.iter().map(|column| column[i]).collect()).collect()
+}
+
+fn outputs(op: &Op, dtype: DType, reads: &[f32]) -> Vec<f32> {
+    let mut writes = vec![0.0; op.signature().write_count()];
+    op.reference(dtype, reads, &mut writes);
+    writes
+}
+
+#[test]
+fn folding_and_sharing_keep_the_bits() -> Result<(), Error> {
+    let mut rng = Rng::with_seed(61);
+    for round in 0..3000 {
+        let len = 6 + rng.usize(..30);
+        let (steps, dtype) = (draw(&mut rng, len), DType::ALL[rng.usize(..3)]);
+        let op = op(&steps)?;
+        for reads in elements(dtype, round, 20) {
+            let (got, right) = (outputs(&op, dtype, &reads)[0], value(&steps, dtype, &reads));
+            assert_eq!(got.to_bits(), right.to_bits(), "{got:e} {right:e} {dtype:?} {reads:?} {steps:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_there_is_not_added_again() {
+    let mut rng = Rng::with_seed(62);
+    for _ in 0..500 {
+        let steps = draw(&mut rng, 40);
+        let mut graph = Graph::new(INPUTS + 1);
+        let first = build(&mut graph, &steps);
+        let len = graph.len();
+        assert_eq!((build(&mut graph, &steps), graph.len()), (first, len), "{steps:?}");
+        let before_operands = |(id, _): (Id, Node)| graph.operands(id).all(|operand| operand < id);
+        assert!(graph.nodes().all(before_operands), "{steps:?}");
+    }
+}
+
+/// Gradients of one element: what is not passed is not there, and what is there is added in the order of the nodes.
+fn gradients(op: &Op, dtype: DType, reads: &[f32]) -> Vec<f32> {
+    let function = op.function().expect("an expression");
+    let (graph, last) = (&function.graph, function.z.index());
+    let mut values = vec![0.0; last + 1];
+    let compute = |primitive: Primitive, a: f32, b: f32| primitive.compute(dtype, [a, b, 0.0]);
+    for (id, node) in graph.nodes().take(last + 1) {
+        values[id.index()] = match node {
+            Node::Read(read) => reads[read],
+            Node::Number(bits) => f32::from_bits(bits),
+            Node::Truth(value) => f32::from(value),
+            Node::Apply(primitive, operands) => {
+                primitive.compute(dtype, operands.map(|operand| values[operand.index()]))
+            }
+            Node::Written(_, value) => values[value.index()],
+        };
+    }
+    let mut sums: Vec<Option<f32>> = vec![None; last + 1];
+    sums[last] = Some(reads[INPUTS]);
+    let nodes: Vec<_> = graph.nodes().take(last + 1).collect();
+    for (id, node) in nodes.into_iter().rev() {
+        let (Some(g), Node::Apply(primitive, operands)) = (sums[id.index()], node) else { continue };
+        let [a, b, _] = operands.map(|operand| values[operand.index()]);
+        for (place, operand) in graph.operands(id).enumerate() {
+            let Some(passed) = passed(primitive, place, [a, b], values[id.index()], g, compute) else {
+                continue;
+            };
+            let sum = &mut sums[operand.index()];
+            *sum = Some(sum.map_or(passed, |before| compute(Add, before, passed)));
+        }
+    }
+    let read = |read| graph.nodes().position(|(_, node)| node == Node::Read(read));
+    let sum = |input| read(input).and_then(|id| sums.get(id).copied().flatten());
+    (0..INPUTS).map(|input| sum(input).unwrap_or(0.0)).collect()
+}
+
+/// The table of derivatives, for one element.
+fn passed(
+    primitive: Primitive,
+    place: usize,
+    [a, b]: [f32; 2],
+    z: f32,
+    g: f32,
+    compute: impl Fn(Primitive, f32, f32) -> f32,
+) -> Option<f32> {
+    let mul = |a, b| compute(Mul, a, b);
+    let neg = |a| compute(Neg, a, 0.0);
+    Some(match (primitive, place) {
+        (Add | RoundToStorage, _) | (Sub | FloorMod | TruncMod, 0) => g,
+        (Sub | Neg, _) => neg(g),
+        (Mul, 0) => mul(g, b),
+        (Mul, _) => mul(g, a),
+        (Div, 0) => compute(Div, g, b),
+        (Div, _) => neg(mul(compute(Div, g, b), z)),
+        (Abs, _) if a > 0.0 => g,
+        (Abs, _) if a < 0.0 => neg(g),
+        (Min | Max, _) if a == b => mul(g, 0.5),
+        (Min, 0) | (Max, 1) if a < b => g,
+        (Min, 1) | (Max, 0) if b < a => g,
+        (FloorMod, _) => mul(g, neg(compute(FloorQuotient, a, b))),
+        (TruncMod, _) => {
+            let quotient = compute(FloorQuotient, a.abs(), b.abs());
+            mul(g, if (a < 0.0) == (b < 0.0) { neg(quotient) } else { quotient })
+        }
+        (Sqrt, _) => compute(Div, mul(g, 0.5), z),
+        (Exp, _) => mul(g, z),
+        (Log, _) => compute(Div, g, a),
+        (Sin, _) => mul(g, compute(Cos, a, 0.0)),
+        (Cos, _) => neg(mul(g, compute(Sin, a, 0.0))),
+        (Tanh, _) => mul(g, compute(Sub, 1.0, mul(z, z))),
+        (Pow, 0) if b == 0.0 => mul(g, 0.0),
+        (Pow, 0) => mul(g, mul(b, compute(Pow, a, compute(Sub, b, 1.0)))),
+        (Pow, _) if a > 0.0 => mul(g, mul(z, compute(Log, a, 0.0))),
+        (Select, 1) if a != 0.0 => g,
+        (Select, 2) if a == 0.0 => g,
+        _ => return None,
+    })
+}
+
+/// Zeros of either sign are one: where nothing passes +0 is added.
+#[test]
+fn gradients_are_the_table_applied_node_by_node() -> Result<(), Error> {
+    let mut rng = Rng::with_seed(63);
+    let mut passed = 0;
+    for round in 0..3000 {
+        let len = 6 + rng.usize(..30);
+        let (steps, dtype) = (draw(&mut rng, len), DType::ALL[rng.usize(..3)]);
+        let op = op(&steps)?;
+        for reads in elements(dtype, round, 20) {
+            let (got, right) = (outputs(&op, dtype, &reads), gradients(&op, dtype, &reads));
+            for (got, right) in got[1..].iter().zip(&right) {
+                let same = got == right || got.is_nan() && right.is_nan();
+                assert!(same, "{got:e} {right:e} {dtype:?} {reads:?} {steps:?}");
+                passed += u32::from(right.is_normal());
+            }
+        }
+    }
+    assert!(passed > 10_000, "{passed} gradients say something");
+    Ok(())
+}
+
+/// Upstream gradients of any bits, a NaN's payload and a signalling one's among them.
+const ANY: [u32; 8] =
+    [0x3fc00000, 0x80000000, 0x00000001, 0x7f800000, 0x7fc00000, 0xffc12345, 0x7f800001, 0xff7fffff];
+
+#[test]
+fn a_gradient_that_is_only_passed_on_keeps_its_bits() -> Result<(), Error> {
+    type Z = for<'g> fn([Expr<'g>; 2]) -> Expr<'g>;
+    let passes: [(&str, Z); 7] = [
+        ("sum", |[x, y]| x + y),
+        ("difference", |[x, y]| x - y),
+        ("times one", |[x, y]| 1.0 * x * 1.0 + y.floor()),
+        ("rounded", |[x, y]| x.round_to_storage() + y),
+        ("mod", |[x, y]| x.floor_mod(y)),
+        ("unused", |[x, y]| y.trunc() + x),
+        ("both branches", |[x, y]| y.lt(0.0).select(x, x + y)),
+    ];
+    for (name, z) in passes {
+        let op = Op::new("op", ["x", "y"], z)?;
+        assert_eq!(op.signature().alias(1), Some(2), "{name}: dx is dz");
+        for dz in ANY {
+            let dx = outputs(&op, DType::F32, &[0.3, -2.0, f32::from_bits(dz)])[1];
+            assert_eq!(dx.to_bits(), dz, "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_branch_that_is_not_taken_passes_zero() -> Result<(), Error> {
+    let dead = Op::new("dead", ["x", "y"], |[x, y]| {
+        let nan = (x.log() + x.sqrt()) * y.pow(x) / (x - x);
+        x.gt(0.0).select(nan, y)
+    })?;
+    for dz in ANY {
+        let writes = outputs(&dead, DType::F32, &[-1.0, 2.0, f32::from_bits(dz)]);
+        assert_eq!([writes[1].to_bits(), writes[2].to_bits()], [0, dz], "dx is +0, dy is dz");
+    }
+    // Nested, in the other branch, and over several ways.
+    let nested = Op::new("nested", ["x", "y"], |[x, y]| {
+        let live = y.gt(5.0).select(x.sqrt() * y, y.le(1.0).select(x.log(), x));
+        x.lt(0.0).select(live, x.sqrt()) + y
+    })?;
+    let writes = outputs(&nested, DType::F32, &[-1.0, 2.0, 1.5]);
+    assert_eq!(writes[..3], [1.0, 1.5, 1.5]);
+    assert_eq!(op(&[Step::Read(0), Step::Read(1), Step::Number(4.0)])?.signature().alias(1), None);
+    Ok(())
+}
+
+/// A select of the upstream gradient and +0 is a gate, which a saved mask stands for.
+#[test]
+fn gates_are_found() -> Result<(), Error> {
+    let spiky = Op::new("spiky", ["x"], |[x]| x.spiky())?;
+    let signature = spiky.signature();
+    assert!(signature.gated_by_mask(Outputs::gradient(0)), "{:?}", signature.outputs());
+    let relu = Op::new("relu", ["x"], |[x]| x.gt(0.0).select(x, 0.0))?;
+    assert!(relu.signature().gated_by_mask(Outputs::gradient(0)));
+    let square = Op::new("square", ["x"], |[x]| x * x)?;
+    assert!(!square.signature().gated_by_mask(Outputs::gradient(0)));
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! The ready-made ops. Each is a function that gives the op, and a module of the same name with the arguments of its calls.
+//!
+//! ```
+//! use elemgrad::{Runner, ops};
+//!
+//! # fn main() -> Result<(), elemgrad::Error> {
+//! assert_eq!(Runner::cpu().forward(ops::spiky(), &[&[0.2, 0.7, 1.2]])?, [0.2, 0.0, 0.20000005]);
+//! assert_eq!(ops::find("mod"), Some(ops::modulo()));
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::op::Op;
+
+/// An argument struct of a ready-made op: a field for each operand, by name.
+///
+/// Every read and every output that must be given has a type parameter of its own, so that slices, arrays and vectors mix.
+/// Outputs that may be left out share one: `None` has no type of its own, and takes that of the others.
+macro_rules! arguments {
+    (
+        $(#[$meta:meta])*
+        $name:ident<$($of_reads:ident),*; $($of_writes:ident),*> of $op:expr,
+        reads { $($(#[$read_meta:meta])* $read:ident: $read_type:ident = $r:expr),* $(,)? }
+        writes { $($(#[$write_meta:meta])* $write:ident: $write_type:ident = $w:expr),* $(,)? }
+        optional { $($(#[$optional_meta:meta])* $optional:ident: $optional_type:ident = $o:expr),* $(,)? }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name<$($of_reads,)* $($of_writes),*> {
+            $($(#[$read_meta])* pub $read: $read_type,)*
+            $($(#[$write_meta])* pub $write: $write_type,)*
+            $($(#[$optional_meta])* pub $optional: Option<$optional_type>,)*
+        }
+
+        impl<Read, Write, $($of_reads: Into<Read>,)* $($of_writes: Into<Write>),*> IntoArgs<'static, Read, Write>
+            for $name<$($of_reads,)* $($of_writes),*>
+        {
+            fn into_args(self) -> Args<'static, Read, Write> {
+                let op: &'static Op = $op;
+                let mut args = Args::none(op);
+                $(args.reads[$r] = Some(self.$read.into());)*
+                $(args.writes[$w] = Some(self.$write.into());)*
+                $(args.writes[$o] = self.$optional.map(Into::into);)*
+                args
+            }
+        }
+    };
+}
+
+pub mod modulo;
+pub mod spiky;
+
+#[doc(inline)]
+pub use modulo::op as modulo;
+#[doc(inline)]
+pub use spiky::op as spiky;
+
+/// All of them: what the command, the benches and the tests go through.
+pub fn all() -> [&'static Op; 2] {
+    [spiky(), modulo()]
+}
+
+/// The ready-made op of that name (`mod`, not `modulo`).
+pub fn find(name: &str) -> Option<&'static Op> {
+    all().into_iter().find(|op| op.name() == name)
+}

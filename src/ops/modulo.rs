@@ -1,0 +1,152 @@
+//! The floored modulo `mod`, NumPy's and Python's `%`, with its gradients. `mod` is a keyword in Rust, hence the name of
+//! the module.
+//!
+//! | output | formula | special cases |
+//! |---|---|---|
+//! | `z` | `x - y * floor(x / y)`, rounded once; a zero takes the sign of `y` | NaN for NaN, `x = ±inf`, `y = ±0`; `y = ±inf`: `x` where the signs agree, else `y` |
+//! | `dx` | `dz`, the same bits (written only on request: alias `dz`) | |
+//! | `dy` | `dz * -Q`, an IEEE product, with `Q = floor(x / y)` rounded once to f32 | `Q` is NaN where `z` is; `y = ±inf`: 0 where the signs agree or `x = 0`, else -1 |
+//! | `q` | `Q`, on request | |
+//!
+//! The floor is that of the exact quotient, so `z` and `Q` belong together: `mod(1, 0.1)` has `Q = 9`. Where `x / y` is
+//! an integer there is no derivative with respect to `y`; the formula is the value there too. NaN results are 0x7fc00000.
+//!
+//! ```
+//! use elemgrad::ops::modulo;
+//! assert_eq!(modulo::forward(-0.3, 0.2), 0.099999994);
+//! assert_eq!(modulo::quotient(1.0, 0.1), 9.0);
+//! assert_eq!(modulo::backward(1.2, 1.0, 1.0), (1.0, -1.0));
+//! ```
+
+use std::sync::LazyLock;
+
+use crate::{
+    expr::Arithmetic,
+    numeric::division::{floor_mod, rate, remainder},
+    op::{
+        Op,
+        args::{Args, IntoArgs},
+    },
+    signature::outputs::Outputs,
+};
+
+/// The op `mod`.
+pub fn op() -> &'static Op {
+    static OP: LazyLock<Op> = LazyLock::new(|| {
+        let op = Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y));
+        let op = op.and_then(|op| op.with_output("q", |[x, y], _| x.floor_quotient(y)));
+        op.and_then(|op| op.with_arithmetic(Arithmetic::Exact)).expect("an op of exact building blocks")
+    });
+    &OP
+}
+
+/// The output `q`: `floor(x / y)`.
+pub const Q: Outputs = Outputs::of(3);
+
+/// `mod(x, y)`: `x - y * floor(x / y)`, rounded once.
+pub fn forward(x: f32, y: f32) -> f32 {
+    remainder(x, y)
+}
+
+/// `Q`: the floor of the exact quotient `x / y`, rounded once; NaN where [`forward`] is.
+pub fn quotient(x: f32, y: f32) -> f32 {
+    floor_mod(x, y).1
+}
+
+/// The gradients `(dx, dy)`, given the upstream gradient: `(dz, dz * -Q)`.
+pub fn backward(x: f32, y: f32, dz: f32) -> (f32, f32) {
+    (dz, rate(quotient(x, y), dz))
+}
+
+/// [`forward`] and [`backward`] at once: `(z, (dx, dy))`.
+pub fn fused(x: f32, y: f32, dz: f32) -> (f32, (f32, f32)) {
+    let (z, q) = floor_mod(x, y);
+    (z, (dz, rate(q, dz)))
+}
+
+arguments! {
+    /// Arguments of the forward pass: `x` and `y` broadcast, `z` has the shape that they give.
+    ///
+    /// ```
+    /// use elemgrad::{Runner, ops::modulo};
+    ///
+    /// let mut z = [0.0; 3];
+    /// Runner::cpu().run(modulo::Forward { x: &[1.0, 2.5, -3.0], y: &[2.0], z: &mut z })?;
+    /// assert_eq!(z, [1.0, 0.5, 1.0]);
+    /// # Ok::<(), elemgrad::Error>(())
+    /// ```
+    Forward<X, Y; Z> of op(),
+    reads {
+        /// The dividend.
+        x: X = 0,
+        /// The divisor.
+        y: Y = 1,
+    }
+    writes {
+        /// The output.
+        z: Z = 0,
+    }
+    optional {}
+}
+
+arguments! {
+    /// Arguments of the quotient, alone or with the forward pass.
+    DivMod<X, Y; O> of op(),
+    reads {
+        /// The dividend.
+        x: X = 0,
+        /// The divisor.
+        y: Y = 1,
+    }
+    writes {
+        /// `floor(x / y)`, rounded to f32 and then to the storage type.
+        q: O = 3,
+    }
+    optional {
+        /// The remainder: what [`Forward`] gives.
+        z: O = 0,
+    }
+}
+
+arguments! {
+    /// Arguments of the backward pass; `None` for a gradient that is not wanted.
+    Backward<X, Y, DZ; D> of op(),
+    reads {
+        /// The dividend.
+        x: X = 0,
+        /// The divisor.
+        y: Y = 1,
+        /// The upstream gradient.
+        dz: DZ = 2,
+    }
+    writes {}
+    optional {
+        /// The gradient with respect to `x`: a copy of `dz`, so `None` and the use of `dz` itself is free.
+        dx: D = 1,
+        /// The gradient with respect to `y`.
+        dy: D = 2,
+    }
+}
+
+arguments! {
+    /// Arguments of the fused pass; `None` for a gradient that is not wanted.
+    Fused<X, Y, DZ; Z, D> of op(),
+    reads {
+        /// The dividend.
+        x: X = 0,
+        /// The divisor.
+        y: Y = 1,
+        /// The upstream gradient.
+        dz: DZ = 2,
+    }
+    writes {
+        /// The output.
+        z: Z = 0,
+    }
+    optional {
+        /// The gradient with respect to `x`: a copy of `dz`, so `None` and the use of `dz` itself is free.
+        dx: D = 1,
+        /// The gradient with respect to `y`.
+        dy: D = 2,
+    }
+}

@@ -1,0 +1,393 @@
+//! Host slices on a device of your choice.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use smallvec::SmallVec;
+
+use crate::{
+    call::{
+        check::{Call, Given, Operands, check},
+        host::{Output, View},
+        job::Job,
+        slice::{Slice, SliceMut},
+    },
+    cpu::{self, reference},
+    dtype::DType,
+    error::Error,
+    gpu::stream::{Done, Streamer, Wait},
+    op::{
+        Op,
+        args::{Args, IntoArgs},
+    },
+    signature::{
+        Signature,
+        outputs::{Outputs, Pass},
+    },
+};
+
+pub(crate) mod open;
+
+/// Runs ops on host slices of any size.
+///
+/// On a GPU, data is streamed in windows: memory is bounded, and the host fills and empties
+/// windows while the device works on another.
+///
+/// ```
+/// use elemgrad::{Runner, modulo};
+///
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// let runner = Runner::auto();
+/// let (x, y) = ([0.3, 0.7, 1.2, 1.7], [0.2, 0.5, 1.0, 2.9]);
+/// assert_eq!(runner.forward(&modulo::Mod, &[&x, &y])?, [0.10000001, 0.19999999, 0.20000005, 1.7]);
+///
+/// let mut dy = [0.0; 4];
+/// runner.run(modulo::Backward { x: &x, y: &y, dz: &[1.0; 4], dx: None, dy: Some(&mut dy) })?;
+/// assert_eq!(dy, [-1.0, -1.0, -1.0, -0.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Runner {
+    engine: Engine,
+    name: String,
+    /// The CPU finishes what a lost GPU leaves, and does all that follows; it does what a GPU cannot.
+    falls_back: bool,
+    fell_back: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Cpu,
+    Reference,
+    Gpu(Box<Streamer>),
+}
+
+impl Runner {
+    fn new(engine: Engine, name: String) -> Self {
+        Self { engine, name, falls_back: false, fell_back: AtomicBool::new(false) }
+    }
+
+    /// The same, whose CPU takes over.
+    fn falling_back(self) -> Self {
+        Self { falls_back: true, ..self }
+    }
+
+    /// The device's name: `cpu`, `reference`, or the adapter's with its back end.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a GPU that `auto` took was lost or ran out of memory, so that the CPU took over.
+    pub fn fell_back(&self) -> bool {
+        self.fell_back.load(Ordering::Relaxed)
+    }
+
+    /// Frees the buffers that the last call left on a GPU for the next of its shape, up to 512 MiB there and as much in
+    /// host memory.
+    pub fn release(&self) {
+        if let Engine::Gpu(streamer) = &self.engine {
+            streamer.release();
+        }
+    }
+
+    /// The adapter, where there is a GPU.
+    pub fn adapter_info(&self) -> Option<wgpu::AdapterInfo> {
+        self.gpu().map(|(kernels, _)| kernels.device().adapter_info())
+    }
+
+    /// The GPU's kernels and queue, where there is a GPU: for buffers that stay on the device.
+    pub fn gpu(&self) -> Option<(&crate::gpu::Kernels, &wgpu::Queue)> {
+        match &self.engine {
+            Engine::Gpu(streamer) => Some((&streamer.kernels, &streamer.queue)),
+            _ => None,
+        }
+    }
+
+    /// Runs one call and waits for it.
+    ///
+    /// Inputs are anything that turns into a [`View`]: slices of f32, f16 or bf16, one type for all, with one axis unless
+    /// they are given a [`Layout`](crate::Layout). They broadcast by NumPy's rules, and the gradient of one that was
+    /// broadcast is summed. Outputs are contiguous: slices of the right length, or vectors, which get it.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, a missing argument, and whatever the GPU reports; a loss is [`Error::DeviceLost`]. A call
+    /// whose arguments are wrong touches nothing; after a failure on the way, vectors are empty and slices hold no result.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run<'a, 'b, 'o>(&self, args: impl IntoArgs<'o, View<'a>, Output<'b>>) -> Result<(), Error> {
+        pollster::block_on(self.run_any(args.into_args(), Wait::Block, self.falls_back))
+    }
+
+    /// [`run`](Runner::run) for async callers, on any executor: but for the web, where wgpu's own types are not, the future
+    /// is `Send`. On the CPU the first poll computes it all.
+    ///
+    /// # Errors
+    /// As [`run`](Runner::run).
+    pub fn run_async<'a, 'b, 'o>(
+        &self,
+        args: impl IntoArgs<'o, View<'a>, Output<'b>>,
+    ) -> impl Future<Output = Result<(), Error>> {
+        // That it is `Send` a test says: in the signature it would take the compiler 12 s.
+        self.run_any(args.into_args(), Wait::Wake, self.falls_back)
+    }
+
+    /// The output `z` of any op, in f32; for other types there is [`run`](Runner::run).
+    ///
+    /// # Errors
+    /// As [`run`](Runner::run).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn forward<'a>(&self, op: &Op, inputs: &[impl Into<View<'a>> + Clone]) -> Result<Vec<f32>, Error> {
+        let (z, _) =
+            self.vectors(op, inputs, None::<&[f32]>, op.signature().default_outputs(Pass::Forward))?;
+        Ok(z)
+    }
+
+    /// The gradients of any op, one for each input and of its shape, given the upstream gradient `dz`, in f32; for
+    /// other types there is [`run`](Runner::run).
+    ///
+    /// # Errors
+    /// As [`run`](Runner::run).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn backward<'a>(
+        &self,
+        op: &Op,
+        inputs: &[impl Into<View<'a>> + Clone],
+        dz: impl Into<View<'a>>,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let (_, gradients) =
+            self.vectors(op, inputs, Some(dz), op.signature().all_outputs(Pass::Backward))?;
+        Ok(gradients)
+    }
+
+    /// Output and gradients of any op in one pass, in f32; for other types there is [`run`](Runner::run).
+    ///
+    /// # Errors
+    /// As [`run`](Runner::run).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn fused<'a>(
+        &self,
+        op: &Op,
+        inputs: &[impl Into<View<'a>> + Clone],
+        dz: impl Into<View<'a>>,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>), Error> {
+        let outputs = Outputs::Z | op.signature().all_outputs(Pass::Backward);
+        self.vectors(op, inputs, Some(dz), outputs)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn vectors<'a>(
+        &self,
+        op: &Op,
+        inputs: &[impl Into<View<'a>> + Clone],
+        dz: Option<impl Into<View<'a>>>,
+        outputs: Outputs,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>), Error> {
+        let mut vectors = vec![Vec::new(); 1 + op.signature().inputs().len()];
+        let writes = vectors.iter_mut().enumerate().map(|(i, v)| outputs.contains(i).then_some(v)).collect();
+        let reads: Vec<Option<View>> =
+            inputs.iter().cloned().map(|i| Some(i.into())).chain([dz.map(Into::into)]).collect();
+        self.run(Args::new(op, reads, writes))?;
+        let gradients = vectors.split_off(1);
+        Ok((vectors.remove(0), gradients))
+    }
+
+    /// [`run`](Runner::run) on this device alone: what checks or times a device must not hear of another.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn run_here<'a, 'b, 'o>(
+        &self,
+        args: impl IntoArgs<'o, View<'a>, Output<'b>>,
+    ) -> Result<(), Error> {
+        pollster::block_on(self.run_any(args.into_args(), Wait::Block, false))
+    }
+
+    /// Whether the CPU does what a GPU did not: of this call, or from now on.
+    fn takes_over(&self, error: &Error) -> bool {
+        match error {
+            Error::DeviceLost { .. } | Error::OutOfMemory { .. } => {
+                log::warn!("the CPU takes over for good: {error}");
+                self.fell_back.store(true, Ordering::Relaxed);
+                true
+            }
+            // Of other ops the device is capable.
+            Error::Limit { .. } | Error::Shader { .. } => {
+                log::warn!("the CPU takes over for this call: {error}");
+                true
+            }
+            _ => false,
+        }
+    }
+
+    async fn run_any(
+        &self,
+        args: Args<'_, View<'_>, Output<'_>>,
+        wait: Wait,
+        fall_back: bool,
+    ) -> Result<(), Error> {
+        let op = args.op;
+        let (job, mut outputs) = job(args)?;
+        let targets = outputs.0.iter_mut().zip(&job.call.writes);
+        let mut writes: Operands<SliceMut> =
+            targets.map(|(o, w)| Some(o.as_mut()?.slice(w.as_ref()?.len as usize))).collect();
+        writes.resize_with(job.call.writes.len(), || None);
+        match &self.engine {
+            Engine::Cpu => cpu::run(op, &job, &mut writes),
+            Engine::Reference => reference::run(op, &job, &mut writes),
+            Engine::Gpu(_) if fall_back && self.fell_back() => cpu::run(op, &job, &mut writes),
+            Engine::Gpu(streamer) => {
+                let mut done = Done::default();
+                match streamer.run(op, &job, &mut writes, wait, &mut done).await {
+                    Err(error) if fall_back && self.takes_over(&error) => {
+                        finish_on_cpu(op, &job, &mut writes, done);
+                    }
+                    result => result?,
+                }
+            }
+        }
+        drop(writes);
+        outputs.complete();
+        Ok(())
+    }
+}
+
+/// What is not done.
+fn finish_on_cpu(op: &Op, job: &Job, writes: &mut [Option<SliceMut>], done: Done) {
+    if !done.sums {
+        cpu::sums(op, job, writes);
+    }
+    cpu::elementwise(op, job, writes, done.elements);
+}
+
+/// A call whose arguments fit, and its outputs.
+fn job<'o, 'a, 'b>(args: Args<'o, View<'a>, Output<'b>>) -> Result<(Job<'o, 'a>, Incomplete<'b>), Error> {
+    let Args { op, dtype, reads, mut writes } = args;
+    let signature = op.signature();
+    let mut given_reads: Operands<Given> = reads.iter().map(|r| r.as_ref().map(View::given)).collect();
+    let given_writes: Operands<Given> = writes.iter().map(|w| w.as_ref().map(Output::given)).collect();
+    given_reads.resize(given_reads.len().max(signature.inputs().len()), None);
+    let call = check(signature, &given_reads, &given_writes)?;
+    let dtype = check_types(&call, signature, dtype, &reads, &writes)?;
+    // What fails from here on may leave outputs half written.
+    for (w, (output, write)) in writes.iter_mut().zip(&call.writes).enumerate() {
+        if let (Some(output), Some(write)) = (output, write)
+            && !output.reserve(write.len)
+        {
+            let (op, argument) = (signature.name().to_owned(), signature.write_name(w).to_owned());
+            return Err(Error::HostMemory { op, argument, elements: write.len });
+        }
+    }
+    let mut reads: Vec<Option<Slice>> = reads.into_iter().map(|r| r.map(|view| view.data)).collect();
+    reads.resize(signature.read_count(), None);
+    Ok((Job { signature, dtype, call, reads }, Incomplete(writes)))
+}
+
+/// Every operand holds the call's storage type, a mask words.
+fn check_types(
+    call: &Call,
+    signature: &Signature,
+    dtype: Option<DType>,
+    reads: &[Option<View>],
+    writes: &[Option<Output>],
+) -> Result<DType, Error> {
+    let is_mask = |w: usize| Some(w) == signature.mask();
+    let reads = signature
+        .read_names()
+        .zip(reads)
+        .enumerate()
+        .filter_map(|(i, (name, r))| Some((name, r.as_ref()?.data.dtype(), signature.is_mask_read(i))));
+    let writes = writes.iter().enumerate().filter(|(w, _)| call.outputs.contains(*w));
+    let writes = writes.filter_map(|(w, o)| Some((signature.write_name(w), o.as_ref()?.kind(), is_mask(w))));
+    let all: SmallVec<[_; 8]> = reads.chain(writes).collect();
+    let dtype = dtype.or_else(|| all.iter().find_map(|(_, dtype, _)| *dtype)).unwrap_or_default();
+    let name = |dtype: Option<DType>| dtype.map_or("words of a mask (u32)", DType::name);
+    for (argument, got, is_mask) in all {
+        let need = if is_mask { None } else { Some(dtype) };
+        if got != need {
+            let (op, argument) = (signature.name().to_owned(), argument.to_owned());
+            return Err(Error::Type { op, argument, got: name(got), need: name(need) });
+        }
+    }
+    Ok(dtype)
+}
+
+/// The outputs of a call under way: vectors are emptied where it fails or its future is dropped.
+struct Incomplete<'a>(Vec<Option<Output<'a>>>);
+
+impl Incomplete<'_> {
+    fn complete(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Incomplete<'_> {
+    fn drop(&mut self) {
+        self.0.iter_mut().flatten().for_each(Output::discard);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        gpu::kernels::Kernels,
+        ops::{self, spiky},
+    };
+
+    fn sendable<T: Send>(_: &T) {}
+
+    /// Executors that move futures between threads take ours.
+    #[test]
+    fn futures_are_send() {
+        let runner = Runner::cpu();
+        let mut z = [0.0];
+        sendable(&runner.run_async(spiky::Forward { x: &[0.2], z: &mut z }));
+        sendable(&async { runner.run_async(spiky::Forward { x: &[0.2], z: &mut z }).await });
+        sendable(&Runner::open_async(&open::Choice::Auto));
+        let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let kernels = Kernels::new(&device);
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 4,
+            usage: wgpu::BufferUsages::STORAGE,
+            mapped_at_creation: false,
+        });
+        sendable(&kernels.bind_async(spiky::Forward { x: &buffer, z: &buffer }));
+        sendable(&async { kernels.bind_async(spiky::Forward { x: &buffer, z: &buffer }).await });
+        sendable(&kernels);
+    }
+
+    fn args<'a>(
+        [x, dz]: [&'a [f32]; 2],
+        [z, dx]: [&'a mut Vec<f32>; 2],
+        mask: &'a mut Vec<u32>,
+    ) -> Args<'static, View<'a>, Output<'a>> {
+        let reads = [x, dz].map(|read| Some(View::from(read))).into();
+        let outputs = [z.into(), Output::from(dx).accumulate(), mask.into()];
+        Args::new(ops::spiky(), reads, outputs.map(Some).into())
+    }
+
+    /// What a lost GPU has done is not done again, and all else is.
+    #[test]
+    fn the_cpu_finishes_what_is_left() -> Result<(), Error> {
+        const DONE: usize = 64;
+        let x: Vec<f32> = (0..150).map(|i| i as f32 * 0.3 - 20.0).collect();
+        let dz: Vec<f32> = x.iter().map(|x| x * 0.7).collect();
+        let (mut z, mut dx, mut mask) = (vec![0.0; 150], vec![1.0; 150], vec![0_u32; 5]);
+        let (mut right_z, mut right_dx, mut right_mask) = (z.clone(), dx.clone(), mask.clone());
+        Runner::cpu().run(args([&x, &dz], [&mut right_z, &mut right_dx], &mut right_mask))?;
+        z[..DONE].copy_from_slice(&right_z[..DONE]);
+        dx[..DONE].copy_from_slice(&right_dx[..DONE]);
+        mask[..DONE / 32].copy_from_slice(&right_mask[..DONE / 32]);
+
+        let (job, mut outputs) = job(args([&x, &dz], [&mut z, &mut dx], &mut mask))?;
+        let mut writes: Vec<_> = outputs
+            .0
+            .iter_mut()
+            .zip(&job.call.writes)
+            .map(|(o, w)| Some(o.as_mut()?.slice(w.as_ref()?.len as usize)))
+            .collect();
+        finish_on_cpu(ops::spiky(), &job, &mut writes, Done { sums: true, elements: DONE });
+        drop(writes);
+        outputs.complete();
+        assert_eq!((z, dx, mask), (right_z, right_dx, right_mask));
+        Ok(())
+    }
+}

@@ -1,0 +1,564 @@
+//! What an op is called with and what it gives: names, outputs, and the WGSL of each. A [`Signature`] is checked when it is
+//! made, and knows then what each of its outputs needs.
+
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use crate::{
+    error::Error,
+    wgsl::{LINE_BREAKS, identifiers, is_keyword},
+};
+
+pub(crate) mod enclosure;
+pub(crate) mod gate;
+pub(crate) mod interval;
+pub(crate) mod outputs;
+
+use gate::Store;
+pub(crate) use outputs::{MAX_INPUTS, MAX_OUTPUTS};
+use outputs::{Outputs, Pass, Reads};
+
+/// The name of the upstream gradient, an operand of every op.
+pub(crate) const UPSTREAM: &str = "dz";
+
+/// The name of the mask of an op that is an expression.
+pub(crate) const MASK: &str = "mask";
+
+/// A text of a signature.
+pub(crate) type Text = Cow<'static, str>;
+
+/// The names of an op, its outputs and their WGSL.
+///
+/// Operands are numbered. Reads are the inputs in order, then the upstream gradient `dz`, then the saved mask if the op has
+/// one. Writes are `z`, then the gradient of each input, then the op's further outputs.
+///
+/// [`Op::new`](crate::Op::new) makes the signature of an expression. WGSL written by hand takes
+/// [`Signature::builder`] and [`Op::raw`](crate::Op::raw). There, a value is the bits of an f32 in a `u32`: a 16-bit operand
+/// is widened when it is loaded and rounded when it is stored. A clone shares what it is made of.
+///
+/// ```
+/// use elemgrad::{Outputs, ops::modulo};
+///
+/// let signature = modulo().signature();
+/// assert_eq!(signature.inputs(), ["x", "y"]);
+/// assert_eq!(signature.read_names().collect::<Vec<_>>(), ["x", "y", "dz"]);
+/// let writes: Vec<_> = signature.outputs().iter().map(|output| &*output.name).collect();
+/// assert_eq!(writes, ["z", "dx", "dy", "q"]);
+/// assert_eq!(signature.alias(1), Some(2), "dx has the bits of dz");
+/// assert_eq!(signature.reads_for(Outputs::Z, false), [0, 1]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Signature(Arc<Checked>);
+
+#[derive(Debug)]
+struct Checked {
+    parts: Parts,
+    mask: Option<usize>,
+    needs: Vec<Needs>,
+    hash: u64,
+}
+
+/// What a signature is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Parts {
+    pub(crate) name: Text,
+    pub(crate) inputs: Vec<Text>,
+    /// WGSL functions that the expressions call.
+    pub(crate) functions: Vec<Text>,
+    /// Shared work, in order of dependence: name and expression.
+    pub(crate) lets: Vec<(Text, Text)>,
+    pub(crate) outputs: Vec<SignatureOutput>,
+}
+
+/// One output of an op.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct SignatureOutput {
+    /// Its name: `z`, `dx`.
+    pub name: Cow<'static, str>,
+    /// What it is.
+    pub kind: OutputKind,
+    /// Its WGSL expression. A mask's is the name of a let, a `bool`.
+    pub expression: Cow<'static, str>,
+    /// Whether a gradient passes only where the op's mask is 1. Elsewhere it is `+0`, or stays as it is if it is added to
+    /// what is there. Its expression is the name of a read.
+    pub gated: bool,
+    /// Its formula, as the documentation shows it.
+    pub formula: Cow<'static, str>,
+}
+
+/// What an output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OutputKind {
+    /// A number.
+    Value,
+    /// A gradient, of the shape of its input. It can be added to what is there.
+    Gradient,
+    /// A bit: element `i` is bit `i % 32` of word `i / 32`. Given back as an operand of that name, it stands for the let.
+    Mask,
+}
+
+/// What one output is computed from.
+#[derive(Clone, Debug, Default)]
+struct Needs {
+    reads: Reads,
+    /// By let, whether it is used.
+    lets: Vec<bool>,
+    /// The read whose bits it has, everywhere or where its gate is open.
+    copied: Option<usize>,
+}
+
+impl PartialEq for Signature {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.hash == other.0.hash && self.0.parts == other.0.parts
+    }
+}
+
+impl Eq for Signature {}
+
+impl Hash for Signature {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl Signature {
+    /// The start of a signature written by hand, for [`Op::raw`](crate::Op::raw).
+    pub fn builder<const N: usize>(name: impl Into<String>, inputs: [&str; N]) -> SignatureBuilder {
+        let (name, inputs) = (name.into().into(), inputs.map(|input| input.to_owned().into()).into());
+        SignatureBuilder(Parts { name, inputs, ..Parts::default() })
+    }
+
+    pub(crate) fn new(parts: Parts) -> Result<Self, Error> {
+        check_names(&parts)?;
+        check_outputs(&parts)?;
+        let mask = parts.outputs.iter().position(|output| output.kind == OutputKind::Mask);
+        let needs = needs(&parts, mask);
+        let mut hasher = DefaultHasher::new();
+        parts.hash(&mut hasher);
+        Ok(Self(Arc::new(Checked { parts, mask, needs, hash: hasher.finish() })))
+    }
+
+    /// The same with other expressions, and further functions.
+    pub(crate) fn edited(&self, edit: impl Fn(&str) -> String, functions: Vec<Text>) -> Result<Self, Error> {
+        let mut parts = self.0.parts.clone();
+        let expressions = parts.lets.iter_mut().map(|(_, expression)| expression);
+        for expression in expressions.chain(parts.outputs.iter_mut().map(|output| &mut output.expression)) {
+            *expression = edit(expression).into();
+        }
+        parts.functions.extend(functions);
+        Self::new(parts)
+    }
+
+    /// The op's name.
+    pub fn name(&self) -> &str {
+        &self.0.parts.name
+    }
+
+    /// The inputs' names.
+    pub fn inputs(&self) -> &[Cow<'static, str>] {
+        &self.0.parts.inputs
+    }
+
+    /// `z`, the gradient of each input, and whatever else the op gives.
+    pub fn outputs(&self) -> &[SignatureOutput] {
+        &self.0.parts.outputs
+    }
+
+    pub(crate) fn functions(&self) -> &[Text] {
+        &self.0.parts.functions
+    }
+
+    /// The names of all reads: inputs, then the upstream gradient, then the saved mask if the op has one.
+    pub fn read_names(&self) -> impl Iterator<Item = &str> {
+        self.inputs().iter().map(|i| &**i).chain([UPSTREAM]).chain(self.mask_name())
+    }
+
+    /// How many reads there are.
+    pub fn read_count(&self) -> usize {
+        self.inputs().len() + 1 + usize::from(self.mask().is_some())
+    }
+
+    /// The number of the upstream gradient among the reads.
+    pub fn upstream(&self) -> usize {
+        self.inputs().len()
+    }
+
+    /// The output that is a mask. Read back, it is the last read.
+    pub fn mask(&self) -> Option<usize> {
+        self.0.mask
+    }
+
+    /// Whether read `read` is the saved mask.
+    pub(crate) fn is_mask_read(&self, read: usize) -> bool {
+        read > self.upstream()
+    }
+
+    /// Whether all these outputs are gradients that follow from a saved mask, without the inputs.
+    pub fn gated_by_mask(&self, outputs: Outputs) -> bool {
+        self.mask().is_some() && outputs.iter().all(|w| self.outputs().get(w).is_some_and(|o| o.gated))
+    }
+
+    /// How many writes there are.
+    pub fn write_count(&self) -> usize {
+        self.outputs().len()
+    }
+
+    /// The name of a write that the op has.
+    pub(crate) fn write_name(&self, write: usize) -> &str {
+        &self.outputs()[write].name
+    }
+
+    /// The input whose gradient write `write` is.
+    pub fn gradient_of(&self, write: usize) -> Option<usize> {
+        let output = self.outputs().get(write)?;
+        if output.kind == OutputKind::Gradient { write.checked_sub(1) } else { None }
+    }
+
+    /// The read whose bits write `write` has, everywhere or where its gate is open.
+    pub(crate) fn copied(&self, write: usize) -> Option<usize> {
+        self.0.needs.get(write)?.copied
+    }
+
+    /// The read that write `write` equals, bit for bit, if there is one: a caller may alias it and write nothing.
+    pub fn alias(&self, write: usize) -> Option<usize> {
+        let output = self.outputs().get(write)?;
+        if output.gated { None } else { self.copied(write) }
+    }
+
+    /// The name of the mask.
+    pub(crate) fn mask_name(&self) -> Option<&str> {
+        self.mask().map(|w| &*self.outputs()[w].name)
+    }
+
+    /// How write `write` is stored, given whether it is added to what is there.
+    pub(crate) fn store(&self, write: usize, accumulate: bool) -> Store {
+        Store::new(self.mask().filter(|_| self.outputs()[write].gated), accumulate)
+    }
+
+    /// The numbers of the reads that a set of outputs needs. There is at least one: what is the same everywhere still has a
+    /// length. With `from_mask` the mask is read instead of computed.
+    pub fn reads_for(&self, outputs: Outputs, from_mask: bool) -> Vec<usize> {
+        self.reads(outputs, from_mask).iter().collect()
+    }
+
+    /// [`reads_for`](Signature::reads_for) as a set.
+    pub(crate) fn reads(&self, outputs: Outputs, from_mask: bool) -> Reads {
+        let of = |w: usize| match self.0.needs.get(w) {
+            // Each of them is gated: it is a copy, or nothing.
+            Some(needs) if from_mask => {
+                needs.copied.map_or(Reads::default(), Reads::of).union(Reads::of(self.upstream() + 1))
+            }
+            Some(needs) => needs.reads,
+            None => Reads::default(),
+        };
+        let reads = outputs.iter().map(of).fold(Reads::default(), Reads::union);
+        let has_gradients = || outputs.iter().any(|w| self.gradient_of(w).is_some());
+        match reads.is_empty() {
+            false => reads,
+            true => Reads::of(if has_gradients() { self.upstream() } else { 0 }),
+        }
+    }
+
+    /// The lets that a set of outputs needs, name and expression. With `from_mask` there are none.
+    pub(crate) fn lets(&self, outputs: Outputs, from_mask: bool) -> impl Iterator<Item = (&str, &str)> {
+        let used = move |i: usize| {
+            !from_mask && outputs.iter().any(|w| self.0.needs.get(w).is_some_and(|needs| needs.lets[i]))
+        };
+        let lets = self.0.parts.lets.iter().enumerate().filter(move |(i, _)| used(*i));
+        lets.map(|(_, (name, expression))| (&**name, &**expression))
+    }
+
+    /// All WGSL expressions.
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &str> {
+        let lets = self.0.parts.lets.iter().map(|(_, expression)| &**expression);
+        lets.chain(self.outputs().iter().map(|output| &*output.expression))
+    }
+
+    /// What a pass can write: all that is no gradient, all gradients, aliases too, or both.
+    pub fn all_outputs(&self, pass: Pass) -> Outputs {
+        let wanted = |o: &SignatureOutput| match pass {
+            Pass::Forward => o.kind != OutputKind::Gradient,
+            Pass::Backward => o.kind == OutputKind::Gradient,
+            Pass::Fused => true,
+        };
+        Outputs::present(self.outputs().iter().map(wanted))
+    }
+
+    /// What a pass writes by default: `z`, or the gradients that are no alias, or both. If all gradients are aliases,
+    /// backward writes them.
+    pub fn default_outputs(&self, pass: Pass) -> Outputs {
+        let wanted = |w| self.gradient_of(w).is_some() && self.alias(w).is_none();
+        let gradients = Outputs::present((0..self.write_count()).map(wanted));
+        match pass {
+            Pass::Forward => Outputs::Z,
+            Pass::Backward if gradients.is_empty() => self.all_outputs(pass),
+            Pass::Backward => gradients,
+            Pass::Fused => Outputs::Z | gradients,
+        }
+    }
+
+    /// The pass that computes a set of outputs.
+    pub fn pass_of(&self, outputs: Outputs) -> Pass {
+        let gradients = outputs & self.all_outputs(Pass::Backward);
+        match (gradients.is_empty(), gradients == outputs) {
+            (true, _) => Pass::Forward,
+            (_, true) => Pass::Backward,
+            _ => Pass::Fused,
+        }
+    }
+
+    /// Outputs that the op has, at least one.
+    pub(crate) fn check(&self, outputs: Outputs) -> Result<(), Error> {
+        let op = || self.name().to_owned();
+        let last = outputs.iter().last().ok_or_else(|| Error::NothingWanted { op: op() })?;
+        let (got, need) = (last + 1, self.write_count());
+        if got > need {
+            return Err(Error::Arity { op: op(), what: "outputs", got, need });
+        }
+        Ok(())
+    }
+}
+
+/// A [`Signature`] that is being written by hand, part after part.
+///
+/// ```
+/// use elemgrad::{Op, Runner, signature::Signature};
+///
+/// # fn main() -> Result<(), elemgrad::Error> {
+/// // |x|. Its gradient is dz with the sign of x.
+/// let signature = Signature::builder("abs", ["x"])
+///     .bind("sign", "x & 0x80000000u")
+///     .z("x ^ sign", "|x|")
+///     .gradient("x", "dz ^ sign", "dz where x >= 0, else -dz")
+///     .build()?;
+/// let abs = Op::raw(signature, |_, reads, writes| {
+///     let sign = reads[0].to_bits() & 0x8000_0000;
+///     writes[0] = reads[0].abs();
+///     writes[1] = f32::from_bits(reads[1].to_bits() ^ sign);
+/// })?;
+/// let (z, gradients) = Runner::auto().fused(&abs, &[&[-2.0, 3.0]], &[1.0, 1.0])?;
+/// assert_eq!((z, &gradients[0]), (vec![2.0, 3.0], &vec![-1.0, 1.0]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SignatureBuilder(Parts);
+
+impl SignatureBuilder {
+    /// A WGSL function that the expressions call. It may call those of `shaders/` too, and `storage_widen` and
+    /// `storage_round`, which are those of the call's storage type.
+    #[must_use]
+    pub fn function(mut self, wgsl: impl Into<String>) -> Self {
+        self.0.functions.push(wgsl.into().into());
+        self
+    }
+
+    /// Shared work: a name for an expression of reads and of earlier names. It is computed if a wanted output uses it.
+    #[must_use]
+    pub fn bind(mut self, name: impl Into<String>, expression: impl Into<String>) -> Self {
+        self.0.lets.push((name.into().into(), expression.into().into()));
+        self
+    }
+
+    /// The output `z`, which comes first.
+    #[must_use]
+    pub fn z(self, expression: impl Into<String>, formula: impl Into<String>) -> Self {
+        self.output("z".into(), OutputKind::Value, expression.into(), formula.into())
+    }
+
+    /// The gradient of an input. Gradients follow `z`, in the order of the inputs.
+    #[must_use]
+    pub fn gradient(self, input: &str, expression: impl Into<String>, formula: impl Into<String>) -> Self {
+        self.output(format!("d{input}"), OutputKind::Gradient, expression.into(), formula.into())
+    }
+
+    /// The gradient of an input that is `dz` where the op's mask is 1, and `+0` elsewhere.
+    #[must_use]
+    pub fn gated_gradient(self, input: &str, formula: impl Into<String>) -> Self {
+        let mut builder = self.gradient(input, UPSTREAM, formula);
+        builder.0.outputs.last_mut().into_iter().for_each(|output| output.gated = true);
+        builder
+    }
+
+    /// A further output that is a number.
+    #[must_use]
+    pub fn value(
+        self,
+        name: impl Into<String>,
+        expression: impl Into<String>,
+        formula: impl Into<String>,
+    ) -> Self {
+        self.output(name.into(), OutputKind::Value, expression.into(), formula.into())
+    }
+
+    /// The bound name `name`, a `bool`, as bits: the mask that gates gradients.
+    #[must_use]
+    pub fn mask(self, name: impl Into<String>, formula: impl Into<String>) -> Self {
+        let name = name.into();
+        self.output(name.clone(), OutputKind::Mask, name, formula.into())
+    }
+
+    /// The signature.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for a name that the op or an operand cannot have, [`Error::TooLarge`] for more inputs or outputs than
+    /// an op can have, [`Error::Signature`] for outputs that do not fit together.
+    pub fn build(self) -> Result<Signature, Error> {
+        Signature::new(self.0)
+    }
+
+    fn output(mut self, name: String, kind: OutputKind, expression: String, formula: String) -> Self {
+        self.0.outputs.push(SignatureOutput {
+            name: name.into(),
+            kind,
+            expression: expression.into(),
+            gated: false,
+            formula: formula.into(),
+        });
+        self
+    }
+}
+
+/// Names that an op, its inputs and its outputs can have.
+fn check_names(parts: &Parts) -> Result<(), Error> {
+    let error = |got: &str, need: &str| {
+        Err(Error::Name { op: parts.name.to_string(), got: got.to_owned(), need: need.to_owned() })
+    };
+    if parts.name.is_empty() || parts.name.contains(|c: char| c.is_control() || LINE_BREAKS.contains(&c)) {
+        return error(&parts.name, "one line of text that is not empty");
+    }
+    let outputs = parts.outputs.iter();
+    let further = outputs.clone().filter(|output| output.kind != OutputKind::Gradient).skip(1);
+    // A mask has the name of its let on purpose.
+    let lets = parts.lets.iter().map(|(name, _)| name);
+    let lets = lets.filter(|name| !outputs.clone().any(|o| o.kind == OutputKind::Mask && o.name == **name));
+    let names: Vec<&str> = [UPSTREAM, "z"]
+        .into_iter()
+        .chain(parts.inputs.iter().chain(further.map(|output| &output.name)).chain(lets).map(|name| &**name))
+        .collect();
+    for (i, name) in names.iter().enumerate().skip(2) {
+        let letters = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !name.contains("__");
+        if !letters {
+            return error(name, "a letter, then letters, digits and single underscores");
+        }
+        let is_input = i < 2 + parts.inputs.len();
+        if names[..i].contains(name)
+            || is_input && *name == MASK
+            || parts.inputs.iter().any(|input| format!("d{input}") == *name)
+        {
+            return error(name, "free: another operand has it");
+        }
+        if is_keyword(name) || RESERVED.contains(name) {
+            return error(name, "free: it means something in WGSL or in the shaders");
+        }
+        if OURS.iter().any(|prefix| name.starts_with(prefix)) {
+            return error(name, "free: it means something in WGSL or in the shaders");
+        }
+    }
+    // The gradient is a member of a struct.
+    match parts.inputs.iter().find(|input| is_keyword(&format!("d{input}"))) {
+        Some(input) => error(input, &format!("free: its gradient's name, d{input}, is a word of WGSL's")),
+        None => Ok(()),
+    }
+}
+
+/// What stands in the function of one element beside the op's own names.
+const RESERVED: [&str; 8] = ["u32", "f32", "i32", "bool", "select", "bitcast", "Outputs", "sums"];
+
+/// What names of the shaders begin with.
+const OURS: [&str; 6] = ["storage_", "f32_", "native_", "old_", "load_", "store_"];
+
+/// `z` and a gradient for each input, in order, and at most one mask, which is what gates.
+fn check_outputs(parts: &Parts) -> Result<(), Error> {
+    let op = || parts.name.to_string();
+    let (inputs, outputs) = (parts.inputs.len(), parts.outputs.len());
+    if inputs == 0 {
+        return Err(Error::Arity { op: op(), what: "inputs", got: 0, need: 1 });
+    }
+    for (what, got, most) in [("inputs", inputs, MAX_INPUTS), ("outputs", outputs, MAX_OUTPUTS)] {
+        if got > most {
+            return Err(Error::TooLarge { op: op(), what, got, most });
+        }
+    }
+    let wrong = |argument: &str, message: &str| {
+        Err(Error::Signature { op: op(), argument: argument.to_owned(), message: message.to_owned() })
+    };
+    let first = parts.outputs.first().map(|output| (&*output.name, output.kind));
+    if first != Some(("z", OutputKind::Value)) {
+        return wrong("z", "is missing: it is the first output");
+    }
+    for (i, input) in parts.inputs.iter().enumerate() {
+        let name = format!("d{input}");
+        if parts.outputs.get(i + 1).map(|o| (&*o.name, o.kind)) != Some((&*name, OutputKind::Gradient)) {
+            return wrong(
+                &name,
+                &format!("is not output {}: gradients follow z in the order of the inputs", i + 1),
+            );
+        }
+    }
+    let further = &parts.outputs[1 + inputs..];
+    if let Some(output) = further.iter().find(|output| output.kind == OutputKind::Gradient) {
+        return wrong(&output.name, "is a second gradient, or that of no input");
+    }
+    let masks: Vec<_> = further.iter().filter(|output| output.kind == OutputKind::Mask).collect();
+    if let [_, second, ..] = masks[..] {
+        return wrong(&second.name, "is a second mask: an op has one at most");
+    }
+    let lets = |name: &str| parts.lets.iter().any(|(other, _)| other == name);
+    if let Some(mask) = masks.iter().find(|mask| mask.expression != mask.name || !lets(&mask.name)) {
+        return wrong(&mask.name, "is a mask without its let: bind that name first");
+    }
+    let reads: Vec<&str> = parts.inputs.iter().map(|input| &**input).chain([UPSTREAM]).collect();
+    for output in parts.outputs.iter().filter(|output| output.gated) {
+        if masks.is_empty() {
+            return wrong(&output.name, "is gated, and there is no mask: add the output that is the mask");
+        }
+        if output.kind != OutputKind::Gradient || !reads.contains(&&*output.expression) {
+            return wrong(&output.name, "is gated, and is no gradient that copies a read");
+        }
+    }
+    Ok(())
+}
+
+/// What each output is computed from. It is asked at every call, so the texts are read once, here.
+fn needs(parts: &Parts, mask: Option<usize>) -> Vec<Needs> {
+    let read = |name: &str| {
+        if name == UPSTREAM {
+            return Some(parts.inputs.len());
+        }
+        parts.inputs.iter().position(|input| input == name)
+    };
+    let places: std::collections::HashMap<&str, usize> =
+        parts.lets.iter().enumerate().map(|(i, (name, _))| (&**name, i)).collect();
+    let uses = |expression: &str, needs: &mut Needs| {
+        for name in identifiers(expression) {
+            if let Some(place) = places.get(name) {
+                needs.lets[*place] = true;
+            } else if let Some(read) = read(name) {
+                needs.reads = needs.reads.union(Reads::of(read));
+            }
+        }
+    };
+    let of = |output: &SignatureOutput| {
+        let mut needs = Needs { lets: vec![false; parts.lets.len()], ..Needs::default() };
+        needs.copied = read(&output.expression);
+        uses(&output.expression, &mut needs);
+        if let Some(mask) = mask.filter(|_| output.gated) {
+            uses(&parts.outputs[mask].expression, &mut needs);
+        }
+        for (place, (_, expression)) in parts.lets.iter().enumerate().rev() {
+            if needs.lets[place] {
+                uses(expression, &mut needs);
+            }
+        }
+        needs
+    };
+    parts.outputs.iter().map(of).collect()
+}

@@ -1,0 +1,134 @@
+//! Sets of a call's operands: the outputs that it writes, the reads that these need.
+
+/// The most inputs of an op.
+pub(crate) const MAX_INPUTS: usize = 8;
+
+/// The most outputs of an op.
+pub(crate) const MAX_OUTPUTS: usize = 16;
+
+/// One of the three passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// `z`.
+    Forward,
+    /// The gradients.
+    Backward,
+    /// Both, in one dispatch that reads every input once.
+    Fused,
+}
+
+impl Pass {
+    /// All passes.
+    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::Backward, Pass::Fused];
+
+    /// Its name: `forward`, `backward`, `fused`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::Backward => "backward",
+            Pass::Fused => "fused",
+        }
+    }
+}
+
+/// A set of outputs: `z` and the gradients that a call wants. What is not wanted is neither computed nor written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Outputs(u32);
+
+impl Outputs {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+    /// The op's output.
+    pub const Z: Self = Self(1);
+
+    /// The gradient of input `i`. A call that wants the gradient of an input that its op lacks is an
+    /// [`Error::Arity`](crate::Error::Arity).
+    pub const fn gradient(i: usize) -> Self {
+        if i < MAX_INPUTS { Self(2 << i) } else { Self::NOBODYS }
+    }
+
+    /// Write `i` of the op alone. A call that wants a write that its op lacks is an
+    /// [`Error::Arity`](crate::Error::Arity).
+    pub const fn of(write: usize) -> Self {
+        if write < MAX_OUTPUTS { Self(1 << write) } else { Self::NOBODYS }
+    }
+
+    /// A write that no op has.
+    const NOBODYS: Self = Self(1 << 31);
+
+    /// The set of those writes of an op (0 is `z`, 1 the first gradient) that are present.
+    pub fn present(writes: impl IntoIterator<Item = bool>) -> Self {
+        let writes = writes.into_iter().enumerate().filter(|(_, present)| *present);
+        writes.fold(Self::NONE, |all, (i, _)| all | Self::of(i))
+    }
+
+    /// The outputs that are in this set, in the other, or in both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether write `i` of the op is in the set.
+    pub const fn contains(self, write: usize) -> bool {
+        write < 32 && self.0 >> write & 1 == 1
+    }
+
+    /// Whether nothing is wanted.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The writes in the set, in order.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..32).filter(move |w| self.contains(*w))
+    }
+}
+
+impl std::ops::BitOr for Outputs {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+impl std::ops::BitAnd for Outputs {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+/// A set of an op's reads: inputs, then the upstream gradient, then the saved mask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Reads(u16);
+
+impl Reads {
+    /// Read `read` alone.
+    pub(crate) const fn of(read: usize) -> Self {
+        Self(1 << read)
+    }
+
+    pub(crate) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn contains(self, read: usize) -> bool {
+        self.0 >> read & 1 == 1
+    }
+
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// The reads in the set, in order.
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> + Clone {
+        (0..MAX_INPUTS + 2).filter(move |read| self.contains(*read))
+    }
+}
