@@ -2,19 +2,25 @@
 //!
 //! A kernel is plain loops that the compiler vectorises, once for each set of instructions.
 
-use std::{marker::PhantomData, sync::OnceLock};
+use std::marker::PhantomData;
+
+#[cfg(target_arch = "x86_64")]
+use fearless_simd::{
+    Simd,
+    x86::{Avx2, Avx512},
+};
 
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
 
 /// A set of vector instructions that this machine has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Level {
     Baseline(Baseline),
     #[cfg(target_arch = "x86_64")]
-    Avx2(x86::Avx2),
+    Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
-    Avx512(x86::Avx512),
+    Avx512(Avx512),
 }
 
 /// Loops over slices, compiled for every [`Level`]: mark `run` and what it calls `#[inline(always)]`.
@@ -78,16 +84,23 @@ impl Level {
     /// The best of this machine.
     #[inline]
     pub(crate) fn detect() -> Self {
-        static BEST: OnceLock<Level> = OnceLock::new();
-        *BEST.get_or_init(|| *Self::all().last().expect("the baseline"))
+        #[cfg(target_arch = "x86_64")]
+        match fearless_simd::Level::new() {
+            fearless_simd::Level::Avx512(token) => return Self::Avx512(token),
+            fearless_simd::Level::Avx2(token) => return Self::Avx2(token),
+            _ => {}
+        }
+        Self::Baseline(Baseline)
     }
 
     /// All of this machine, the best last.
+    #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
         let levels = [Self::Baseline(Baseline)].into_iter();
         #[cfg(target_arch = "x86_64")]
-        let levels =
-            levels.chain(x86::Avx2::detect().map(Self::Avx2)).chain(x86::Avx512::detect().map(Self::Avx512));
+        let best = fearless_simd::Level::new();
+        #[cfg(target_arch = "x86_64")]
+        let levels = levels.chain(best.as_avx2().map(Self::Avx2)).chain(best.as_avx512().map(Self::Avx512));
         levels.collect()
     }
 
@@ -96,9 +109,15 @@ impl Level {
         match self {
             Self::Baseline(vectors) => kernel.run(vectors),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(vectors) => vectors.run(kernel),
+            Self::Avx2(vectors) => vectors.vectorize(
+                #[inline(always)]
+                || kernel.run(vectors),
+            ),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(vectors) => vectors.run(kernel),
+            Self::Avx512(vectors) => vectors.vectorize(
+                #[inline(always)]
+                || kernel.run(vectors),
+            ),
         }
     }
 }
@@ -126,140 +145,142 @@ impl<'a> Stream<'a> {
 }
 
 impl Drop for Stream<'_> {
-    #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a fence has no safe form"))]
     fn drop(&mut self) {
-        // SAFETY: SSE is part of every x86-64.
         #[cfg(target_arch = "x86_64")]
-        unsafe {
-            std::arch::x86_64::_mm_sfence();
-        }
+        x86::fence(x86::baseline());
     }
 }
 
 /// Asks for the line of memory at an address, which may be any: asking has no effect but on time.
 #[inline(always)]
-#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a prefetch has no safe form"))]
 pub(crate) fn prefetch(line: *const u8) {
-    // SAFETY: a prefetch does not fault.
     #[cfg(target_arch = "x86_64")]
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(line.cast());
-    }
+    x86::prefetch(x86::baseline(), line);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
 }
 
 #[cfg(target_arch = "x86_64")]
-#[expect(
-    unsafe_code,
-    reason = "instructions that the target may lack are called, with types that prove that it does not"
-)]
 mod x86 {
     use std::arch::x86_64::{
-        __m256i, __m512i, _CMP_UNORD_Q, _MM_FROUND_TO_NEAREST_INT, _mm256_cmp_ps, _mm256_cvtph_ps,
-        _mm256_cvtps_ph, _mm256_movemask_ps, _mm256_stream_si256, _mm512_cmp_ps_mask, _mm512_cvtph_ps,
-        _mm512_cvtps_ph, _mm512_stream_si512,
+        _CMP_UNORD_Q, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_prefetch, _mm_sfence, _mm256_cmp_ps,
+        _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_movemask_ps, _mm256_stream_si256, _mm512_cmp_ps_mask,
+        _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_stream_si512,
     };
 
     use bytemuck::cast;
+    use fearless_simd::{
+        Level, kernel,
+        x86::{Avx2, Avx512, Sse2},
+    };
 
-    use super::{Kernel, LINE, Stream, Vectors};
+    use super::{LINE, Stream, Vectors};
 
-    /// AVX2, FMA and F16C.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Avx2(());
-
-    /// AVX-512 F, BW, DQ and VL besides.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Avx512(());
-
-    impl Avx2 {
-        pub(super) fn detect() -> Option<Self> {
-            let has = is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c");
-            has.then_some(Self(()))
-        }
-
-        pub(super) fn run(self, kernel: impl Kernel) {
-            #[target_feature(enable = "avx2,fma,f16c")]
-            fn compiled(vectors: Avx2, kernel: impl Kernel) {
-                kernel.run(vectors);
-            }
-            // SAFETY: `self` proves it.
-            unsafe { compiled(self, kernel) }
-        }
+    /// SSE2, part of every x86-64.
+    #[inline(always)]
+    pub(super) fn baseline() -> Sse2 {
+        Level::baseline().as_sse2().expect("x86-64")
     }
 
-    impl Avx512 {
-        pub(super) fn detect() -> Option<Self> {
-            let has = Avx2::detect().is_some()
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl");
-            has.then_some(Self(()))
+    kernel!(
+        #[inline(always)]
+        pub(super) fn fence(_token: Sse2) {
+            _mm_sfence();
         }
+    );
 
-        pub(super) fn run(self, kernel: impl Kernel) {
-            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
-            fn compiled(vectors: Avx512, kernel: impl Kernel) {
-                kernel.run(vectors);
-            }
-            // SAFETY: `self` proves it.
-            unsafe { compiled(self, kernel) }
+    kernel!(
+        #[inline(always)]
+        pub(super) fn prefetch(_token: Sse2, line: *const u8) {
+            _mm_prefetch::<_MM_HINT_T0>(line.cast());
         }
-    }
+    );
+
+    kernel!(
+        #[inline(always)]
+        fn widen_8(_token: Avx2, from: &[u16; 8], to: &mut [f32; 8]) -> bool {
+            let wide = _mm256_cvtph_ps(cast(*from));
+            *to = cast(wide);
+            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(wide, wide)) != 0
+        }
+    );
+
+    kernel!(
+        #[inline(always)]
+        fn round_8(_token: Avx2, from: &[f32; 8], to: &mut [u16; 8]) -> bool {
+            let wide = cast(*from);
+            *to = cast(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide));
+            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(wide, wide)) != 0
+        }
+    );
+
+    kernel!(
+        #[inline(always)]
+        fn widen_16(_token: Avx512, from: &[u16; 16], to: &mut [f32; 16]) -> bool {
+            let wide = _mm512_cvtph_ps(cast(*from));
+            *to = cast(wide);
+            _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(wide, wide) != 0
+        }
+    );
+
+    kernel!(
+        #[inline(always)]
+        fn round_16(_token: Avx512, from: &[f32; 16], to: &mut [u16; 16]) -> bool {
+            let wide = cast(*from);
+            *to = cast(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide));
+            _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(wide, wide) != 0
+        }
+    );
+
+    kernel!(
+        #[inline(always)]
+        #[expect(unsafe_code, reason = "a store past the caches has no safe form")]
+        fn stream_halves(_token: Avx2, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
+            assert_eq!(to.as_ptr().align_offset(LINE), 0);
+            for (from, to) in from.as_chunks::<32>().0.iter().zip(to.as_chunks_mut::<32>().0) {
+                // SAFETY: `to` is aligned, exclusively borrowed, and not read before the fence with which `_order` ends.
+                unsafe { _mm256_stream_si256(to.as_mut_ptr().cast(), cast(*from)) };
+            }
+        }
+    );
+
+    // At once: parts of a line cost time.
+    kernel!(
+        #[inline(always)]
+        #[expect(unsafe_code, reason = "a store past the caches has no safe form")]
+        fn stream_line(_token: Avx512, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
+            assert_eq!(to.as_ptr().align_offset(LINE), 0);
+            // SAFETY: as above.
+            unsafe { _mm512_stream_si512(to.as_mut_ptr().cast(), cast(*from)) };
+        }
+    );
 
     impl Vectors for Avx2 {
         const NATIVE: bool = true;
 
         #[inline(always)]
         fn widen_f16<const N: usize>(self, from: &[u16; N], to: &mut [f32; N]) -> bool {
-            #[inline]
-            #[target_feature(enable = "avx2,f16c")]
-            fn widen(from: &[u16; 8], to: &mut [f32; 8]) -> bool {
-                let wide = _mm256_cvtph_ps(cast(*from));
-                *to = cast(wide);
-                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(wide, wide)) != 0
-            }
             const { assert!(N.is_multiple_of(8)) };
             let mut any_nan = false;
             for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
-                // SAFETY: `self` proves it.
-                any_nan |= unsafe { widen(from, to) };
+                any_nan |= widen_8(self, from, to);
             }
             !any_nan
         }
 
         #[inline(always)]
         fn round_f16<const N: usize>(self, from: &[f32; N], to: &mut [u16; N]) -> bool {
-            #[inline]
-            #[target_feature(enable = "avx2,f16c")]
-            fn round(from: &[f32; 8], to: &mut [u16; 8]) -> bool {
-                let wide = cast(*from);
-                *to = cast(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide));
-                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(wide, wide)) != 0
-            }
             const { assert!(N.is_multiple_of(8)) };
             let mut any_nan = false;
             for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
-                // SAFETY: `self` proves it.
-                any_nan |= unsafe { round(from, to) };
+                any_nan |= round_8(self, from, to);
             }
             !any_nan
         }
 
         #[inline(always)]
-        fn stream<'a>(self, from: &[u8; LINE], to: &'a mut [u8; LINE], _order: &Stream<'a>) {
-            let vectors: [__m256i; 2] = cast(*from);
-            assert_eq!(to.as_ptr().align_offset(LINE), 0);
-            for (vector, to) in vectors.into_iter().zip(to.as_chunks_mut::<32>().0) {
-                // SAFETY: `self` proves the instruction; `to` is aligned, exclusively borrowed, and not read before the
-                // fence with which `_order` ends.
-                unsafe { _mm256_stream_si256(to.as_mut_ptr().cast(), vector) };
-            }
+        fn stream<'a>(self, from: &[u8; LINE], to: &'a mut [u8; LINE], order: &Stream<'a>) {
+            stream_halves(self, from, to, order);
         }
     }
 
@@ -268,52 +289,27 @@ mod x86 {
 
         #[inline(always)]
         fn widen_f16<const N: usize>(self, from: &[u16; N], to: &mut [f32; N]) -> bool {
-            #[inline]
-            #[target_feature(enable = "avx512f")]
-            fn widen(from: &[u16; 16], to: &mut [f32; 16]) -> bool {
-                let wide = _mm512_cvtph_ps(cast(*from));
-                *to = cast(wide);
-                _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(wide, wide) != 0
-            }
             const { assert!(N.is_multiple_of(16)) };
             let mut any_nan = false;
             for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
-                // SAFETY: `self` proves it.
-                any_nan |= unsafe { widen(from, to) };
+                any_nan |= widen_16(self, from, to);
             }
             !any_nan
         }
 
         #[inline(always)]
         fn round_f16<const N: usize>(self, from: &[f32; N], to: &mut [u16; N]) -> bool {
-            #[inline]
-            #[target_feature(enable = "avx512f")]
-            fn round(from: &[f32; 16], to: &mut [u16; 16]) -> bool {
-                let wide = cast(*from);
-                *to = cast(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(wide));
-                _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(wide, wide) != 0
-            }
             const { assert!(N.is_multiple_of(16)) };
             let mut any_nan = false;
             for (from, to) in from.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
-                // SAFETY: `self` proves it.
-                any_nan |= unsafe { round(from, to) };
+                any_nan |= round_16(self, from, to);
             }
             !any_nan
         }
 
-        /// At once: parts of a line cost time.
         #[inline(always)]
-        fn stream<'a>(self, from: &[u8; LINE], to: &'a mut [u8; LINE], _order: &Stream<'a>) {
-            #[inline]
-            #[target_feature(enable = "avx512f")]
-            unsafe fn stream(from: &[u8; LINE], to: *mut __m512i) {
-                // SAFETY: as below.
-                unsafe { _mm512_stream_si512(to, cast(*from)) }
-            }
-            assert_eq!(to.as_ptr().align_offset(LINE), 0);
-            // SAFETY: as above.
-            unsafe { stream(from, to.as_mut_ptr().cast()) };
+        fn stream<'a>(self, from: &[u8; LINE], to: &'a mut [u8; LINE], order: &Stream<'a>) {
+            stream_line(self, from, to, order);
         }
     }
 }
