@@ -36,19 +36,12 @@ impl DType {
 
     /// Its name: `f32`, `f16`, `bf16`.
     pub const fn name(self) -> &'static str {
-        match self {
-            DType::F32 => "f32",
-            DType::F16 => "f16",
-            DType::Bf16 => "bf16",
-        }
+        self.row().name
     }
 
     /// The bytes of an element.
     pub const fn size(self) -> u64 {
-        match self {
-            DType::F32 => 4,
-            DType::F16 | DType::Bf16 => 2,
-        }
+        self.row().size
     }
 
     /// The f32 equal to the element of these bits, which are in the low half for a type of 2 bytes. A NaN keeps its sign
@@ -57,16 +50,8 @@ impl DType {
     pub fn widen(self, bits: u32) -> f32 {
         match self {
             DType::F32 => f32::from_bits(bits),
+            DType::F16 => widen_f16(bits),
             DType::Bf16 => f32::from_bits(bits << 16),
-            DType::F16 => {
-                let (sign, magnitude) = (bits << 16 & SIGN, bits & 0x7fff);
-                let wide = match magnitude {
-                    0..F16_NORMAL => (magnitude as f32 * F16_UNIT).to_bits(),
-                    F16_NORMAL..F16_INF => (magnitude << F16_SHIFT) + F16_REBIAS,
-                    _ => magnitude << F16_SHIFT | F32_INF,
-                };
-                f32::from_bits(sign | wide)
-            }
         }
     }
 
@@ -77,18 +62,58 @@ impl DType {
     /// was [widened](Self::widen) gives back the same bits, whatever they are.
     #[inline]
     pub fn round(self, value: f32) -> u32 {
-        let bits = value.to_bits();
-        let sign = (bits & SIGN) >> 16;
         match self {
-            DType::F32 => bits,
-            DType::Bf16 if value.is_nan() => bits >> 16 | u32::from(bits & 0x007f_0000 == 0),
-            // A carry beyond the fraction goes to the exponent, and from the greatest number to infinity.
-            DType::Bf16 => (bits + 0x7fff + (bits >> 16 & 1)) >> 16,
-            DType::F16 if value.is_nan() => sign | F16_INF | (bits >> F16_SHIFT & 0x3ff).max(1),
-            DType::F16 => sign | round_f16(bits & !SIGN),
+            DType::F32 => value.to_bits(),
+            DType::F16 => round_f16(value),
+            DType::Bf16 => round_bf16(value),
+        }
+    }
+
+    /// What else there is to know of it.
+    pub(crate) const fn row(self) -> &'static Row {
+        match self {
+            DType::F32 => &F32,
+            DType::F16 => &F16,
+            DType::Bf16 => &BF16,
         }
     }
 }
+
+/// One storage type.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) size: u64,
+    /// The exponents of the least and of the greatest number.
+    pub(crate) exponents: (i32, i32),
+    /// The bits that a subnormal number may have.
+    pub(crate) subnormal: u32,
+    /// The WGSL that widens what a kernel loads and rounds what it stores.
+    pub(crate) wgsl: &'static str,
+}
+
+const F32: Row = Row {
+    name: "f32",
+    size: 4,
+    exponents: (-149, 128),
+    subnormal: 0x807f_ffff,
+    wgsl: include_str!("../shaders/storage/f32.wgsl"),
+};
+
+const F16: Row = Row {
+    name: "f16",
+    size: 2,
+    exponents: (-24, 16),
+    subnormal: 0x83ff,
+    wgsl: include_str!("../shaders/storage/f16.wgsl"),
+};
+
+const BF16: Row = Row {
+    name: "bf16",
+    size: 2,
+    exponents: (-133, 128),
+    subnormal: 0x807f,
+    wgsl: include_str!("../shaders/storage/bf16.wgsl"),
+};
 
 const SIGN: u32 = 0x8000_0000;
 const F32_INF: u32 = 0x7f80_0000;
@@ -102,18 +127,42 @@ const F16_SHIFT: u32 = 23 - 10;
 /// What the same exponent's field is more in an f32.
 const F16_REBIAS: u32 = (127 - 15) << 23;
 
-/// The f16 nearest to an f32 that is not negative.
 #[inline]
-fn round_f16(bits: u32) -> u32 {
+fn widen_f16(bits: u32) -> f32 {
+    let (sign, magnitude) = (bits << 16 & SIGN, bits & 0x7fff);
+    let wide = match magnitude {
+        0..F16_NORMAL => (magnitude as f32 * F16_UNIT).to_bits(),
+        F16_NORMAL..F16_INF => (magnitude << F16_SHIFT) + F16_REBIAS,
+        _ => magnitude << F16_SHIFT | F32_INF,
+    };
+    f32::from_bits(sign | wide)
+}
+
+#[inline]
+fn round_f16(value: f32) -> u32 {
     const LEAST_NORMAL: u32 = (127 - 14) << 23;
+    let sign = (value.to_bits() & SIGN) >> 16;
+    let bits = value.to_bits() & !SIGN;
+    if value.is_nan() {
+        return sign | F16_INF | (bits >> F16_SHIFT & 0x3ff).max(1);
+    }
     if bits < LEAST_NORMAL {
         // The sum's last place is that of f16's subnormal numbers.
-        (f32::from_bits(bits) + 0.5).to_bits() - 0.5_f32.to_bits()
-    } else {
-        let odd = bits >> F16_SHIFT & 1;
-        let rounded = (bits - F16_REBIAS + ((1 << (F16_SHIFT - 1)) - 1) + odd) >> F16_SHIFT;
-        rounded.min(F16_INF)
+        return sign | ((f32::from_bits(bits) + 0.5).to_bits() - 0.5_f32.to_bits());
     }
+    let odd = bits >> F16_SHIFT & 1;
+    let rounded = (bits - F16_REBIAS + ((1 << (F16_SHIFT - 1)) - 1) + odd) >> F16_SHIFT;
+    sign | rounded.min(F16_INF)
+}
+
+#[inline]
+fn round_bf16(value: f32) -> u32 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return bits >> 16 | u32::from(bits & 0x007f_0000 == 0);
+    }
+    // A carry beyond the fraction goes to the exponent, and from the greatest number to infinity.
+    (bits + 0x7fff + (bits >> 16 & 1)) >> 16
 }
 
 impl FromStr for DType {

@@ -75,9 +75,10 @@ impl Layout {
         self.shape.contains(&0)
     }
 
-    /// The least and the greatest element that it reaches; `None` where it reaches none, or beyond what a range can have.
+    /// The least and the greatest element that it reaches. `None`: it reaches none, or beyond what a range can have, or has
+    /// not one stride for each axis.
     pub fn extent(&self) -> Option<(u64, u64)> {
-        if self.is_empty() {
+        if self.is_empty() || self.shape.len() != self.strides.len() {
             return None;
         }
         extent(&self.shape, &self.strides, self.offset.try_into().ok()?)
@@ -241,5 +242,6 @@ mod tests {
         assert_eq!(Layout::strided(&[0, 9], &[1, 1], 0).extent(), None);
         assert_eq!(Layout::strided(&[u64::MAX], &[2], 0).extent(), None);
         assert_eq!(Layout::contiguous(&[]).extent(), Some((0, 0)));
+        assert_eq!(Layout::strided(&[4, 4], &[1], 0).extent(), None, "a stride is missing");
     }
 }

@@ -91,15 +91,52 @@ pub struct Output<'a> {
 #[derive(Debug)]
 enum Target<'a> {
     Slice(SliceMut<'a>),
-    Vec(VecMut<'a>),
+    Vec(&'a mut dyn Growing),
 }
 
-#[derive(Debug)]
-enum VecMut<'a> {
-    F32(&'a mut Vec<f32>),
-    F16(&'a mut Vec<f16>),
-    Bf16(&'a mut Vec<bf16>),
-    Bits(&'a mut Vec<u32>),
+/// A vector that gets the length of an output.
+trait Growing: std::fmt::Debug + Send {
+    /// `None` for a mask.
+    fn dtype(&self) -> Option<DType>;
+
+    fn len(&self) -> usize;
+
+    /// Whether there is memory for so many elements.
+    fn reserve(&mut self, len: usize) -> bool;
+
+    fn slice(&mut self, len: usize) -> SliceMut<'_>;
+
+    fn clear(&mut self);
+}
+
+impl<T: Elements> Growing for Vec<T> {
+    fn dtype(&self) -> Option<DType> {
+        T::DTYPE
+    }
+
+    fn len(&self) -> usize {
+        Vec::len(self)
+    }
+
+    fn reserve(&mut self, len: usize) -> bool {
+        self.try_reserve(len.saturating_sub(Vec::len(self))).is_ok()
+    }
+
+    fn slice(&mut self, len: usize) -> SliceMut<'_> {
+        self.resize(len, T::zeroed());
+        T::slice(self)
+    }
+
+    fn clear(&mut self) {
+        Vec::clear(self);
+    }
+}
+
+/// What a vector may hold: elements of a storage type, or the words of a mask.
+trait Elements: bytemuck::Pod + std::fmt::Debug + Send {
+    const DTYPE: Option<DType>;
+
+    fn slice(elements: &mut [Self]) -> SliceMut<'_>;
 }
 
 impl<'a> Output<'a> {
@@ -124,28 +161,19 @@ impl<'a> Output<'a> {
         Given { len: len.map(|len| len as u64), accumulate: self.accumulate, ..Given::default() }
     }
 
-    pub(crate) fn kind(&self) -> Option<DType> {
+    /// The storage type; `None` for a mask.
+    pub(crate) fn dtype(&self) -> Option<DType> {
         match &self.target {
             Target::Slice(slice) => slice.dtype(),
-            Target::Vec(VecMut::F32(_)) => Some(DType::F32),
-            Target::Vec(VecMut::F16(_)) => Some(DType::F16),
-            Target::Vec(VecMut::Bf16(_)) => Some(DType::Bf16),
-            Target::Vec(VecMut::Bits(_)) => None,
+            Target::Vec(vec) => vec.dtype(),
         }
     }
 
     /// Whether there is memory for so many elements, or words of a mask.
     pub(crate) fn reserve(&mut self, len: u64) -> bool {
-        fn reserved<T>(vec: &mut Vec<T>, len: usize) -> bool {
-            vec.try_reserve(len.saturating_sub(vec.len())).is_ok()
-        }
-        let Ok(len) = usize::try_from(len) else { return false };
         match &mut self.target {
             Target::Slice(_) => true,
-            Target::Vec(VecMut::F32(vec)) => reserved(vec, len),
-            Target::Vec(VecMut::F16(vec)) => reserved(vec, len),
-            Target::Vec(VecMut::Bf16(vec)) => reserved(vec, len),
-            Target::Vec(VecMut::Bits(vec)) => reserved(vec, len),
+            Target::Vec(vec) => usize::try_from(len).is_ok_and(|len| vec.reserve(len)),
         }
     }
 
@@ -153,37 +181,14 @@ impl<'a> Output<'a> {
     pub(crate) fn slice(&mut self, len: usize) -> SliceMut<'_> {
         match &mut self.target {
             Target::Slice(slice) => slice.part(0, slice.len()),
-            Target::Vec(VecMut::F32(vec)) => SliceMut::new(resized(vec, len)),
-            Target::Vec(VecMut::F16(vec)) => SliceMut::new(resized(vec, len)),
-            Target::Vec(VecMut::Bf16(vec)) => SliceMut::new(resized(vec, len)),
-            Target::Vec(VecMut::Bits(vec)) => SliceMut::Bits(resized(vec, len)),
+            Target::Vec(vec) => vec.slice(len),
         }
     }
 
     /// Empties a vector.
     pub(crate) fn discard(&mut self) {
-        match &mut self.target {
-            Target::Slice(_) => {}
-            Target::Vec(VecMut::F32(vec)) => vec.clear(),
-            Target::Vec(VecMut::F16(vec)) => vec.clear(),
-            Target::Vec(VecMut::Bf16(vec)) => vec.clear(),
-            Target::Vec(VecMut::Bits(vec)) => vec.clear(),
-        }
-    }
-}
-
-fn resized<T: bytemuck::Zeroable + Copy>(vec: &mut Vec<T>, len: usize) -> &mut [T] {
-    vec.resize(len, T::zeroed());
-    vec
-}
-
-impl VecMut<'_> {
-    fn len(&self) -> usize {
-        match self {
-            VecMut::F32(vec) => vec.len(),
-            VecMut::F16(vec) => vec.len(),
-            VecMut::Bf16(vec) => vec.len(),
-            VecMut::Bits(vec) => vec.len(),
+        if let Target::Vec(vec) = &mut self.target {
+            vec.clear();
         }
     }
 }
@@ -207,13 +212,26 @@ impl<'a> From<&'a mut [u32]> for Output<'a> {
 }
 
 macro_rules! vectors {
-    ($($variant:ident: $ty:ty),*) => {$(
+    ($($ty:ty, $dtype:expr, $slice:expr;)*) => {$(
+        impl Elements for $ty {
+            const DTYPE: Option<DType> = $dtype;
+
+            fn slice(elements: &mut [Self]) -> SliceMut<'_> {
+                $slice(elements)
+            }
+        }
+
         impl<'a> From<&'a mut Vec<$ty>> for Output<'a> {
             fn from(vec: &'a mut Vec<$ty>) -> Self {
-                Self { target: Target::Vec(VecMut::$variant(vec)), accumulate: false }
+                Self { target: Target::Vec(vec), accumulate: false }
             }
         }
     )*};
 }
 
-vectors!(F32: f32, F16: f16, Bf16: bf16, Bits: u32);
+vectors! {
+    f32, Some(DType::F32), SliceMut::new;
+    f16, Some(DType::F16), SliceMut::new;
+    bf16, Some(DType::Bf16), SliceMut::new;
+    u32, None, SliceMut::Bits;
+}

@@ -50,13 +50,15 @@ impl Shapes {
 
     /// The shape of the first input, of at most so many elements, and of the others.
     fn of(self, elements: u64) -> [Vec<u64>; 2] {
-        let rows = (elements / ROW).max(1);
+        let row = ROW.min(elements.max(1));
+        let rows = (elements / row).max(1);
+        let channels = CHANNELS.min(rows);
         match self {
             Self::Contiguous => [vec![elements], vec![elements]],
             Self::Scalar => [vec![elements], vec![]],
-            Self::Row => [vec![rows, ROW], vec![ROW]],
-            Self::Column => [vec![rows, ROW], vec![rows, 1]],
-            Self::Channel => [vec![(rows / CHANNELS).max(1), CHANNELS, ROW], vec![1, CHANNELS, 1]],
+            Self::Row => [vec![rows, row], vec![row]],
+            Self::Column => [vec![rows, row], vec![rows, 1]],
+            Self::Channel => [vec![rows / channels, channels, row], vec![1, channels, 1]],
         }
     }
 }
@@ -205,5 +207,23 @@ impl Case<'_> {
     /// Words of an operand of the copy.
     pub(super) fn words(&self) -> u64 {
         (self.len() * self.dtype.size()).div_ceil(4).next_multiple_of(4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_has_no_more_elements_than_it_says() {
+        for shapes in Shapes::ALL {
+            for elements in [1, 10, 1023, 1024, 5000, 65_536, 1 << 20] {
+                let [first, others] = shapes.of(elements);
+                let len: u64 = first.iter().product();
+                assert!(len <= elements && 2 * len > elements, "{shapes:?} of {elements}: {first:?}");
+                assert_eq!(crate::shape::broadcast(&first, &others), Some(first), "{shapes:?}");
+            }
+        }
+        assert_eq!(Shapes::Channel.of(1 << 20), [vec![16, 64, 1024], vec![1, 64, 1]]);
     }
 }

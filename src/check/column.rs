@@ -62,7 +62,6 @@ impl Column {
     pub(crate) fn unwrite(&mut self, expected: &Self) {
         match self {
             Column::F32(v) => refill(v, expected.len(), f32::from_bits(0xffed_cba9)),
-            Column::Half(DType::F16, v) => refill(v, expected.len(), 0xfeab),
             Column::Half(_, v) => refill(v, expected.len(), 0xffab),
             Column::Bits(len, words) => {
                 *len = expected.len();

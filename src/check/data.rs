@@ -53,11 +53,7 @@ impl Data {
             Data::Mix => random.below(6),
         };
         // Exponents of the least and of the greatest number.
-        let (least, greatest) = match dtype {
-            DType::F32 => (-149, 128),
-            DType::F16 => (-24, 16),
-            DType::Bf16 => (-133, 128),
-        };
+        let (least, greatest) = dtype.row().exponents;
         let rounded = |v: f32| dtype.widen(dtype.round(v));
         let mut y = 1.0;
         for input in inputs {
@@ -166,12 +162,7 @@ impl Random {
 
     fn subnormal_or_any(&mut self, dtype: DType) -> f32 {
         let any = self.any_bits(dtype);
-        let subnormal = match dtype {
-            DType::F32 => 0x807f_ffff,
-            DType::F16 => 0x83ff,
-            DType::Bf16 => 0x807f,
-        };
-        dtype.widen(if self.below(3) == 0 { any } else { any & subnormal })
+        dtype.widen(if self.below(3) == 0 { any } else { any & dtype.row().subnormal })
     }
 
     fn special(&mut self) -> f32 {

@@ -372,3 +372,37 @@ impl<'a> Planner<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ops, signature::outputs::Pass};
+
+    /// What both back ends are fast at is seen by both, whichever outputs are wanted.
+    #[test]
+    fn idioms_are_seen_by_both_back_ends() {
+        for op in ops::all() {
+            let function = op.function().expect("an expression");
+            let results: Vec<Id> = function.results().collect();
+            for storage in DType::ALL {
+                for pass in Pass::ALL {
+                    let outputs = op.signature().default_outputs(pass);
+                    let program = program(&function.graph, &results, storage, outputs);
+                    assert!(!matches!(program, Program::Steps(_)), "{} {pass:?} {storage:?}", op.name());
+                }
+            }
+            let wgsl: Vec<&str> = op.signature().expressions().collect();
+            let has = |text: &str| wgsl.iter().any(|expression| expression.starts_with(text));
+            assert!(has(if op.name() == "mod" { "f32_floor_mod(" } else { "spiky(" }), "{wgsl:?}");
+            assert!(op.name() != "mod" || has("mod_dy(") && has("mod_q("), "{wgsl:?}");
+        }
+        let rebuilt = crate::op::Op::new("own", ["t"], |[t]| {
+            let r = t.floor_mod(1.0).round_to_storage();
+            r.le(0.25).select(r, 0.0)
+        });
+        let rebuilt = rebuilt.expect("an op");
+        let function = rebuilt.function().expect("an expression");
+        let program = program(&function.graph, &[function.z], DType::F16, Outputs::Z);
+        assert!(matches!(program, Program::Cut(..)), "{program:?}");
+    }
+}

@@ -210,3 +210,32 @@ impl Kernels {
         Ok(self.cache().insert(key, pipeline))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_bounded_and_can_be_forgotten() -> Result<(), Error> {
+        let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let kernels = Kernels::new(&device).with_capacity(3);
+        let double = Op::new("double", ["x"], |[x]| x * 2.0)?;
+        for dtype in DType::ALL {
+            kernels.compile(&double, Outputs::Z, dtype)?;
+        }
+        assert_eq!(kernels.len(), 3, "of six kernels");
+        // An equal op finds them.
+        let again = Op::new("double", ["x"], |[x]| x * 2.0)?;
+        let key = |op: &Op, access| {
+            let kernel = Kernel::contiguous(op.signature(), Outputs::Z, DType::Bf16, access);
+            (op.signature().clone(), kernel)
+        };
+        let found = |access| kernels.cache().get(&key(&again, access)).is_some();
+        assert!(found(Access::Vec4) && found(Access::Word), "the last ones are there");
+        let other = Op::new("double", ["x"], |[x]| x * 3.0)?;
+        assert!(kernels.cache().get(&key(&other, Access::Word)).is_none(), "another op of that name");
+        kernels.clear();
+        assert!(kernels.is_empty());
+        Ok(())
+    }
+}

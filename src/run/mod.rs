@@ -294,7 +294,7 @@ fn check_types(
         .enumerate()
         .filter_map(|(i, (name, r))| Some((name, r.as_ref()?.data.dtype(), signature.is_mask_read(i))));
     let writes = writes.iter().enumerate().filter(|(w, _)| call.outputs.contains(*w));
-    let writes = writes.filter_map(|(w, o)| Some((signature.write_name(w), o.as_ref()?.kind(), is_mask(w))));
+    let writes = writes.filter_map(|(w, o)| Some((signature.write_name(w), o.as_ref()?.dtype(), is_mask(w))));
     let all: SmallVec<[_; 8]> = reads.chain(writes).collect();
     let dtype = dtype.or_else(|| all.iter().find_map(|(_, dtype, _)| *dtype)).unwrap_or_default();
     let name = |dtype: Option<DType>| dtype.map_or("words of a mask (u32)", DType::name);
@@ -388,6 +388,23 @@ mod tests {
         drop(writes);
         outputs.complete();
         assert_eq!((z, dx, mask), (right_z, right_dx, right_mask));
+        Ok(())
+    }
+
+    /// An op of 8 inputs needs 9 bindings: the CPU computes it where the device has 8, and the device other ops.
+    #[test]
+    fn the_cpu_does_what_a_device_cannot() -> Result<(), Error> {
+        let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 8, ..wgpu::Limits::default() };
+        let (device, queue) =
+            wgpu::Device::noop(&wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() });
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let sum = Op::new("sum", names, |all| all.into_iter().reduce(|sum, x| sum + x).unwrap_or(all[0]))?;
+        let ones = [[1.0_f32; 4]; 8];
+        let refused = Runner::on_device(&device, &queue).forward(&sum, &ones.each_ref());
+        assert!(matches!(refused, Err(Error::Limit { .. })), "{refused:?}");
+        let runner = Runner::on_device(&device, &queue).falling_back();
+        assert_eq!(runner.forward(&sum, &ones.each_ref())?, [8.0; 4]);
+        assert!(!runner.fell_back(), "the device goes on");
         Ok(())
     }
 }

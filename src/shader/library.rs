@@ -23,15 +23,6 @@ const SHARED: &[&str] = &[
     include_str!("../../shaders/idioms/spiky.wgsl"),
 ];
 
-/// How numbers of a storage type are loaded and stored.
-fn storage(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => include_str!("../../shaders/storage/f32.wgsl"),
-        DType::F16 => include_str!("../../shaders/storage/f16.wgsl"),
-        DType::Bf16 => include_str!("../../shaders/storage/bf16.wgsl"),
-    }
-}
-
 /// A function, a constant or a struct.
 struct Item {
     name: &'static str,
@@ -49,7 +40,7 @@ struct Library {
 
 impl Library {
     fn new(dtype: DType) -> Self {
-        let items: Vec<Item> = SHARED.iter().copied().chain([storage(dtype)]).flat_map(items).collect();
+        let items: Vec<Item> = SHARED.iter().copied().chain([dtype.row().wgsl]).flat_map(items).collect();
         let places = items.iter().enumerate().map(|(place, item)| (item.name, place)).collect();
         Self { items, places }
     }
@@ -141,7 +132,7 @@ mod tests {
     fn files_are_their_items() {
         for dtype in DType::ALL {
             let mut names = HashSet::new();
-            for source in SHARED.iter().copied().chain([storage(dtype)]) {
+            for source in SHARED.iter().copied().chain([dtype.row().wgsl]) {
                 let declared = source
                     .lines()
                     .filter(|line| ["fn ", "const ", "struct "].iter().any(|word| line.starts_with(word)));

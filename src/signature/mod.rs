@@ -562,3 +562,95 @@ fn needs(parts: &Parts, mask: Option<usize>) -> Vec<Needs> {
     };
     parts.outputs.iter().map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a signature.
+    fn error(builder: SignatureBuilder) -> String {
+        builder.build().expect_err("no op can have it").to_string()
+    }
+
+    fn two() -> SignatureBuilder {
+        Signature::builder("two", ["x", "y"])
+    }
+
+    #[test]
+    fn outputs_that_do_not_fit_are_refused() {
+        let wrong = "two: the output dx is not output 1: gradients follow z in the order of the inputs";
+        assert_eq!(error(two().z("x", "").gradient("y", "dz", "").gradient("x", "dz", "")), wrong);
+        assert_eq!(error(two().z("x", "")), wrong);
+        let all = || two().z("x", "").gradient("x", "dz", "").gradient("y", "dz", "");
+        assert!(all().build().is_ok());
+        assert!(error(two().gradient("x", "dz", "")).contains("z is missing"));
+        assert!(error(all().gradient("x", "dz", "")).contains("second gradient"));
+        let gated = two().z("x", "").gated_gradient("x", "").gradient("y", "dz", "");
+        assert!(error(gated.clone()).contains("there is no mask"));
+        assert!(error(gated.clone().mask("kept", "")).contains("mask without its let"));
+        assert!(gated.clone().bind("kept", "x > y").mask("kept", "").build().is_ok());
+        let masks = gated.bind("kept", "x > y").bind("other", "x < y").mask("kept", "");
+        assert!(error(masks.mask("other", "")).contains("second mask"));
+    }
+
+    #[test]
+    fn names_that_are_taken_are_refused() {
+        let all = |builder: SignatureBuilder| builder.z("x", "").gradient("x", "dz", "");
+        for name in ["", "two\nlines", "\u{2028}"] {
+            assert!(error(all(Signature::builder(name, ["x"]))).contains("one line"), "{name:?}");
+        }
+        let twice = Signature::builder("op", ["x", "x"]);
+        assert!(error(all(twice).gradient("x", "dz", "")).contains("another operand has it"));
+        for name in ["z", "dz", "dx", "x"] {
+            let value = all(Signature::builder("op", ["x"])).value(name, "x", "");
+            assert!(error(value).contains("another operand has it"), "{name}");
+            assert!(
+                error(all(Signature::builder("op", ["x"])).bind(name, "x")).contains("another"),
+                "{name}"
+            );
+        }
+        for name in ["fn", "f32_add", "select", "1x", "a__b", ""] {
+            let value = all(Signature::builder("op", ["x"])).value(name, "x", "");
+            assert!(error(value).starts_with("op: the name"), "{name}");
+        }
+    }
+
+    /// Writes that an op lacks are refused by a call, and harmless elsewhere.
+    #[test]
+    fn writes_that_are_nobodys() -> Result<(), Error> {
+        let signature = two().z("x", "").gradient("x", "dz", "").gradient("y", "dz", "").build()?;
+        for outputs in [Outputs::of(3), Outputs::of(16), Outputs::of(usize::MAX), Outputs::gradient(8)] {
+            assert!(!outputs.is_empty(), "{outputs:?}");
+            assert!(matches!(signature.check(outputs), Err(Error::Arity { need: 3, .. })), "{outputs:?}");
+            assert_eq!(signature.reads_for(outputs, false).len(), 1);
+            assert_eq!(signature.lets(outputs, false).count(), 0);
+            assert!(signature.traffic(outputs, crate::DType::F32, &[&[4], &[4]]).is_err());
+        }
+        assert_eq!((signature.alias(9), signature.gradient_of(9), signature.copied(9)), (None, None, None));
+        Ok(())
+    }
+
+    /// What an output needs follows the lets, and the mask where it is gated.
+    #[test]
+    fn outputs_know_what_they_need() -> Result<(), Error> {
+        let signature = Signature::builder("op", ["x", "y"])
+            .bind("a", "x + 1u")
+            .bind("b", "a * y.z")
+            .bind("kept", "x > 2u")
+            .z("b", "")
+            .gated_gradient("x", "")
+            .gradient("y", "a", "")
+            .mask("kept", "")
+            .build()?;
+        let of = |w: usize| signature.reads_for(Outputs::of(w), false);
+        assert_eq!([of(0), of(1), of(2), of(3)], [vec![0, 1], vec![0, 2], vec![0], vec![0]]);
+        let lets = |w: usize| signature.lets(Outputs::of(w), false).map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!([lets(0), lets(1), lets(2)], [vec!["a", "b"], vec!["kept"], vec!["a"]]);
+        assert_eq!(
+            signature.reads_for(Outputs::gradient(0), true),
+            [2, 3],
+            "the upstream gradient and the mask"
+        );
+        Ok(())
+    }
+}

@@ -706,3 +706,43 @@ fn a_device_that_is_not_there() {
     let message = error.to_string();
     assert!(message.starts_with("no device matches 'no such device'; there is: "), "{message}");
 }
+
+/// A shape is that of all elements.
+#[test]
+fn a_shape_of_another_length() {
+    let (x, mut z) = ([1.0_f32; 7], [0.0_f32; 6]);
+    let error = Runner::cpu().run(spiky::Forward { x: View::from(&x).shape(&[2, 3]), z: &mut z });
+    let error = error.expect_err("7 elements are not 6");
+    assert_eq!(error.to_string(), "spiky: x has 7 elements, needs 6, as many as its shape has");
+    let noop = Noop::new();
+    let (x, z) = (noop.buffer(7), noop.buffer(6));
+    let x = elemgrad::gpu::Operand::from(&x).shape(&[2, 3]);
+    let error = noop.kernels.bind(spiky::Forward { x, z: &z }).expect_err("7 elements are not 6");
+    assert!(matches!(error, Error::Length { got: 7, need: 6, .. }), "{error}");
+}
+
+/// Memory that the host lacks is named, with the output that it was for.
+#[test]
+fn memory_that_the_host_lacks() {
+    let (x, mut z) = ([1.0_f32], Vec::<f32>::new());
+    let many = Layout::strided(&[1 << 60], &[0], 0);
+    let error = Runner::cpu().run(spiky::Forward { x: View::from(&x).layout(many), z: &mut z });
+    let error = error.expect_err("4 EiB");
+    assert!(matches!(&error, Error::HostMemory { argument, .. } if argument == "z"), "{error}");
+    assert!(z.is_empty());
+}
+
+/// Literals of different lengths broadcast, and a gradient that is not wanted needs no type.
+#[test]
+fn operands_have_types_of_their_own() -> Result<(), Error> {
+    let (mut z, mut dy) = (Vec::<f32>::new(), vec![0.0_f32]);
+    let runner = Runner::cpu();
+    runner.run(modulo::Forward { x: &[1.0, 2.0, 3.0], y: &[2.0], z: &mut z })?;
+    assert_eq!(z, [1.0, 0.0, 1.0]);
+    let dz = vec![1.0; 3];
+    runner.run(modulo::Backward { x: &[1.0, 2.0, 5.0], y: &[2.0], dz: &dz, dx: None, dy: Some(&mut dy) })?;
+    assert_eq!(dy, [-3.0]);
+    runner.run(modulo::DivMod { x: &[7.0, 8.0], y: &[2.0], z: None, q: &mut z })?;
+    assert_eq!(z, [3.0, 4.0]);
+    Ok(())
+}

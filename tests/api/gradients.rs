@@ -339,3 +339,15 @@ fn the_gradients_of_the_built_in_ops_are_derived() -> Result<(), String> {
     }
     Ok(())
 }
+
+/// A slack that is no number allows nothing.
+#[test]
+fn a_slack_that_is_nan_lets_nothing_pass() -> Result<(), Error> {
+    let wrong = Op::new("square", ["x"], |[x]| x * x)?.with_gradient("x", |[x], _, dz| x * dz)?;
+    for slack in [f64::NAN, 0.0, -1.0] {
+        let options = GradientOptions { slack, ..GradientOptions::default() };
+        let report = gradient_check(&wrong, &[[3.0]], &options)?;
+        assert!(!report.passed() && report.failures == 1, "{slack}: {report}");
+    }
+    Ok(())
+}
