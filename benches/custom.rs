@@ -46,13 +46,8 @@ fn main() -> Result<ExitCode, Error> {
                             data: Data::Ordinary,
                             elements,
                         };
-                        let name = [
-                            custom.name().as_ref(),
-                            pass.name(),
-                            dtype.name(),
-                            arithmetic.name(),
-                            runner.name(),
-                        ];
+                        let name =
+                            [custom.name(), pass.name(), dtype.name(), arithmetic.name(), runner.name()];
                         let name = name.join(" ");
                         if name.contains(filter) {
                             let cases = [&case(built_in), &case(&custom)];

@@ -17,7 +17,7 @@ mod measure;
 mod probe;
 #[cfg(not(target_arch = "wasm32"))]
 mod self_test;
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 mod verify;
 

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use super::{Inputs, verify};
+use super::{Inputs, SelfTestCase, self_test, verify};
 use crate::{
     cpu::compute::Compute,
     dtype::DType,
@@ -13,7 +13,10 @@ use crate::{
     op::Op,
     ops,
     run::Runner,
-    signature::outputs::{Outputs, Pass},
+    signature::{
+        Signature,
+        outputs::{Outputs, Pass},
+    },
 };
 
 /// `mod`, with something wrong in what its CPU path computes of an element.
@@ -96,4 +99,70 @@ fn verify_can_fail() -> Result<(), Error> {
 /// A quarter of all elements.
 fn is_picked(reads: &[f32]) -> bool {
     reads.iter().fold(0, |all, read| all ^ read.to_bits()).count_ones() % 4 == 0
+}
+
+/// An op by hand, `x` with its sign changed where `y` is negative, and `dz` with digits changed that no f16 and no bf16 has.
+fn signs() -> Result<Op, Error> {
+    let signature = Signature::builder("signs", ["x", "y"])
+        .bind("sign", "y & 0x80000000u")
+        .z("x ^ sign", "x with the sign of xy")
+        .gradient("x", "dz ^ sign", "dz with the sign of dz y")
+        .gradient("y", "dz ^ 0x1555u", "dz with other digits")
+        .build()?;
+    Op::raw(signature, |_, reads, writes| {
+        let [x, y, dz] = [0, 1, 2].map(|i: usize| reads[i].to_bits());
+        let sign = y & 0x8000_0000;
+        writes.copy_from_slice(&[x ^ sign, dz ^ sign, dz ^ 0x1555].map(f32::from_bits));
+    })
+}
+
+/// The same, with something wrong in what its CPU path computes of an element.
+fn wrong_signs(change: fn(DType, &mut [f32])) -> Result<Op, Error> {
+    let right = signs()?;
+    Ok(right.clone().with_cpu_path(move |storage, block| {
+        block.for_each(|reads, writes| {
+            right.reference(storage, reads, writes);
+            change(storage, writes);
+        });
+    }))
+}
+
+/// The self-test fails in the cases in which the op is wrong, and in no other, and its report says so.
+fn assert_fails(op: &Op, wrong: impl Fn(&SelfTestCase) -> bool) -> Result<(), Error> {
+    let report = self_test(&Runner::cpu(), op)?;
+    for case in report.cases.iter().filter(|case| case.skipped.is_none()) {
+        let got = [case.mismatches > 0, case.first.is_some()];
+        assert_eq!(got, [wrong(case); 2], "{}\n{report}", case.name());
+    }
+    let (text, first) = (report.to_string(), report.failures().next().expect("a failure"));
+    assert!(!report.passed() && text.contains(&first.name()) && text.contains("wrong"), "{text}");
+    Ok(())
+}
+
+/// `tests/kernels/self_test.rs` has the same of WGSL that is wrong.
+#[test]
+fn the_self_test_sees_wrong_cpu_paths() -> Result<(), Error> {
+    let report = self_test(&Runner::cpu(), &wrong_signs(|_, _| {})?)?;
+    assert!(report.passed(), "{report}");
+    let has_gradients = |case: &SelfTestCase| case.pass != Pass::Forward;
+    assert_fails(&wrong_signs(|_, writes| writes.swap(1, 2))?, has_gradients)?;
+    assert_fails(&wrong_signs(|_, writes| writes[0] = -writes[0])?, |case| case.pass != Pass::Backward)?;
+    // Terms that were rounded before they are added show in no gradient that is stored as it is.
+    let rounded = wrong_signs(|storage, writes| writes[2] = storage.widen(storage.round(writes[2])))?;
+    assert_fails(&rounded, |case| {
+        let adds_dy = case.way.contains("added") || case.way.contains('y');
+        has_gradients(case) && case.dtype != DType::F32 && adds_dy
+    })?;
+
+    // Outputs that are not written.
+    let right = signs()?;
+    let without_backward = right.clone().with_cpu_path(move |storage, block| {
+        if block.outputs().contains(0) {
+            right.block(storage, block);
+        }
+    });
+    let report = self_test(&Runner::cpu(), &without_backward)?;
+    let backward = |case: &&SelfTestCase| case.pass == Pass::Backward && case.skipped.is_none();
+    assert!(report.cases.iter().filter(backward).all(|case| case.mismatches > 0), "{report}");
+    Ok(())
 }

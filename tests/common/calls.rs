@@ -381,7 +381,7 @@ impl std::fmt::Debug for Call<'_> {
             operand(name, place, false)?;
         }
         for (w, place) in self.writes.iter().enumerate() {
-            operand(&*self.signature().outputs()[w].name, place, self.added.contains(w))?;
+            operand(&self.signature().outputs()[w].name, place, self.added.contains(w))?;
         }
         Ok(())
     }

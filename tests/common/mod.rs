@@ -107,6 +107,19 @@ pub fn reference(op: &Op, dtype: DType, reads: &[&[u32]]) -> Vec<Vec<u32>> {
     writes
 }
 
+/// An op whose kernels compute something else than its reference: each of its WGSL expressions as edited, and further
+/// functions.
+///
+/// # Errors
+/// What the library says to that, and an edit that changes nothing: a test of what must be seen would see nothing.
+pub fn edited(op: &Op, edit: impl Fn(&str) -> String, functions: &[&str]) -> Result<Op, String> {
+    let text = |error: elemgrad::Error| error.to_string();
+    if op.with_wgsl(&edit, &[]).map_err(text)?.signature() == op.signature() {
+        return Err(format!("no WGSL of {} is edited", op.name()));
+    }
+    op.with_wgsl(edit, functions).map_err(text)
+}
+
 /// Every non-empty set of the op's outputs.
 pub fn output_sets(op: &Op) -> Vec<Outputs> {
     let count = op.signature().write_count();

@@ -1,88 +1,73 @@
-//! The building blocks of user-defined ops, each a function of `shaders/numeric`, against IEEE arithmetic, bit for bit, on
-//! every adapter that wgpu finds.
+//! The building blocks in exact arithmetic, each an op of its own, against IEEE arithmetic, bit for bit, on the CPU path and
+//! on every adapter that wgpu finds.
 //!
 //! `ELEMGRAD_BLOCKS` is the number of drawn elements for each block; from 2^32 on a block of one operand goes through all of
 //! them instead.
 
-use crate::common::{Draw, bits, floats};
-use elemgrad::{
-    Args, DType, Op, Output, Runner, View,
-    op::Text,
-    ops::modulo,
-    signature::{Signature, SignatureBuilder},
-    wgpu,
-};
+use std::cmp::Ordering;
+
+use crate::common::{Draw, bits, edited, floats};
+use elemgrad::{Args, Arithmetic, Error, Op, Output, Primitive, Runner, View, ops::modulo, wgpu};
 use libtest_mimic::Trial;
 use rayon::prelude::*;
 
-/// A building block: WGSL on the bits of `x`, `y` and `w`, and what it must give. A NaN is to be the canonical one.
+/// A building block as an op, of which one output is compared.
 struct Block {
-    name: &'static str,
-    operands: usize,
-    expression: &'static str,
-    functions: &'static [&'static str],
-    twin: fn(&[f32]) -> f32,
+    op: Op,
+    output: usize,
+    /// For each read, which of the operands it is.
+    reads: Vec<usize>,
+    twin: Twin,
 }
 
-macro_rules! numeric {
-    ($($file:literal)*) => {
-        &[$(include_str!(concat!("../../shaders/", $file, ".wgsl"))),*]
+/// The names of the operands. An upstream gradient that is read is the last of them.
+const OPERANDS: [&str; 3] = ["x", "y", "w"];
+
+/// The bits that operands must give.
+type Twin = fn([f32; 3]) -> u32;
+
+/// By the name of a block, what IEEE arithmetic makes of the operands of its example.
+fn twin(block: &str) -> Option<Twin> {
+    let twin: Twin = match block {
+        "add" => |[x, y, _]| number(x + y),
+        "sub" => |[x, y, _]| number(x - y),
+        "mul" => |[x, y, _]| number(x * y),
+        "div" => |[x, y, _]| number(x / y),
+        "neg" => |[x, ..]| number(-x),
+        "abs" => |[x, ..]| number(x.abs()),
+        "min" => |[x, y, _]| number(minimum(x, y)),
+        "max" => |[x, y, _]| number(-minimum(-x, -y)),
+        "floor" => |[x, ..]| number(x.floor()),
+        "ceil" => |[x, ..]| number(x.ceil()),
+        "round" => |[x, ..]| number(x.round_ties_even()),
+        "trunc" => |[x, ..]| number(x.trunc()),
+        "floor_mod" => |[x, y, _]| number(modulo::forward(x, y)),
+        "floor_quotient" => |[x, y, _]| number(modulo::quotient(x, y)),
+        "trunc_mod" => |[x, y, _]| number(x % y),
+        "sqrt" => |[x, ..]| number(x.sqrt()),
+        // Operands are stored as f32.
+        "round_to_storage" => |[x, ..]| x.to_bits(),
+        "lt" => |[x, y, _]| truth(x < y),
+        "le" => |[x, y, _]| truth(x <= y),
+        "eq" => |[x, y, _]| truth(x == y),
+        "not" => |[x, ..]| truth(x <= 0.0 || x.is_nan()),
+        "and" => |[x, y, _]| truth(x > 0.0 && y > 0.0),
+        "or" => |[x, y, _]| truth(x > 0.0 || y > 0.0),
+        "select" => |[x, y, w]| if w > 0.0 { x.to_bits() } else { y.to_bits() },
+        _ => return None,
     };
+    Some(twin)
 }
 
-const ADD: &[&str] = numeric!("numeric/add");
-const MUL: &[&str] = numeric!("numeric/mul");
-const DIV: &[&str] = numeric!("numeric/division" "numeric/div");
-const SQRT: &[&str] = numeric!("numeric/sqrt");
-const SIGN: &[&str] = numeric!("numeric/sign");
-const ROUND: &[&str] = numeric!("numeric/round");
-const COMPARE: &[&str] = numeric!("numeric/compare");
-const SELECT: &[&str] = numeric!("numeric/sign" "numeric/compare");
-const FRACTION: &[&str] = numeric!("numeric/fraction");
-const MODS: &[&str] = numeric!(
-    "numeric/sign" "numeric/mul" "numeric/division" "numeric/floor_mod" "numeric/trunc_mod" "ops/mod"
-);
-
-static BLOCKS: [Block; 24] = [
-    block("add", 2, "f32_add(x, y)", ADD, |v| v[0] + v[1]),
-    block("sub", 2, "f32_sub(x, y)", ADD, |v| v[0] - v[1]),
-    block("mul", 2, "f32_mul(x, y)", MUL, |v| v[0] * v[1]),
-    block("div", 2, "f32_div(x, y)", DIV, |v| v[0] / v[1]),
-    block("sqrt", 1, "f32_sqrt(x)", SQRT, |v| v[0].sqrt()),
-    block("neg", 1, "f32_neg(x)", SIGN, |v| -v[0]),
-    block("abs", 1, "f32_abs(x)", SIGN, |v| v[0].abs()),
-    block("floor", 1, "f32_floor(x)", ROUND, |v| v[0].floor()),
-    block("ceil", 1, "f32_ceil(x)", ROUND, |v| v[0].ceil()),
-    block("round", 1, "f32_round(x)", ROUND, |v| v[0].round_ties_even()),
-    block("trunc", 1, "f32_trunc(x)", ROUND, |v| v[0].trunc()),
-    block("lt", 2, "select(0u, F32_ONE, f32_lt(x, y))", COMPARE, |v| f32::from(v[0] < v[1])),
-    block("le", 2, "select(0u, F32_ONE, f32_le(x, y))", COMPARE, |v| f32::from(v[0] <= v[1])),
-    block("eq", 2, "select(0u, F32_ONE, f32_eq(x, y))", COMPARE, |v| f32::from(v[0] == v[1])),
-    block("min", 2, "f32_min(x, y)", COMPARE, |v| minimum(v[0], v[1])),
-    block("max", 2, "f32_max(x, y)", COMPARE, |v| -minimum(-v[0], -v[1])),
-    block("select", 3, "select(f32_neg(y), f32_neg(w), f32_lt(x, y))", SELECT, |v| {
-        -if v[0] < v[1] { v[2] } else { v[1] }
+/// What blocks mean together: name, expression, the output that is compared.
+const TOGETHER: [(&str, &str, usize, Twin); 4] = [
+    ("select of negated", "select(-y, -w, x < y)", 0, |[x, y, w]| number(-if x < y { w } else { y })),
+    ("and or not", "select(0.0, 1.0, !(x < y) && y <= w || x == w)", 0, |[x, y, w]| {
+        let is_less = x < y;
+        truth(!is_less && y <= w || x == w)
     }),
-    block(
-        "and or not",
-        3,
-        "select(0u, F32_ONE, (!f32_lt(x, y) && f32_le(y, w)) || f32_eq(x, w))",
-        COMPARE,
-        |v| {
-            let is_less = v[0] < v[1];
-            f32::from(!is_less && v[1] <= v[2] || v[0] == v[2])
-        },
-    ),
-    block("fraction", 1, "f32_fraction(x)", FRACTION, |v| modulo::forward(v[0], 1.0)),
-    block("fraction as mod", 1, "f32_floor_mod_wide(x, F32_ONE).z", MODS, |v| modulo::forward(v[0], 1.0)),
-    block("floor_mod", 2, "f32_floor_mod_wide(x, y).z", MODS, |v| modulo::forward(v[0], v[1])),
-    block("floor_quotient", 2, "f32_floor_quotient(f32_floor_mod_wide(x, y))", MODS, |v| {
-        modulo::quotient(v[0], v[1])
-    }),
-    block("mod_dy", 3, "mod_dy_wide(f32_floor_mod_wide(x, y), w)", MODS, |v| {
-        modulo::backward(v[0], v[1], v[2]).1
-    }),
-    block("trunc_mod", 2, "f32_trunc_mod(x, y)", MODS, |v| v[0] % v[1]),
+    ("fraction", "floor_mod(x, 1.0)", 0, fraction),
+    ("mod_dy", "floor_mod(x, y)", 2, |[x, y, dz]| number(modulo::backward(x, y, dz).1)),
 ];
 
 /// Blocks whose estimates are made worse than any device's: integers must repair them all the same.
@@ -97,106 +82,157 @@ const DAMAGED: [(&str, &str, &str); 8] = [
     ("sqrt", "f32(i32(missed))", "(f32(i32(missed)) + 8e6)"),
 ];
 
-const fn block(
-    name: &'static str,
-    operands: usize,
-    expression: &'static str,
-    functions: &'static [&'static str],
-    twin: fn(&[f32]) -> f32,
-) -> Block {
-    Block { name, operands, expression, functions, twin }
+/// The functions of a block that estimates, up to those that it shares with others.
+fn functions(block: &str) -> Option<(&'static str, &'static [&'static str])> {
+    const ARITHMETIC: &str = include_str!("../../shaders/blocks/arithmetic.wgsl");
+    const DIVISION: &str = include_str!("../../shaders/blocks/division.wgsl");
+    Some(match block {
+        "mul" => (ARITHMETIC, &["f32_mul", "f32_mul_rare", "significand_product"]),
+        "div" => (DIVISION, &["f32_div", "f32_div_rare", "significand_quotient"]),
+        "sqrt" => (ARITHMETIC, &["f32_sqrt"]),
+        _ => return None,
+    })
+}
+
+/// A NaN is to be the canonical one.
+fn number(v: f32) -> u32 {
+    if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() }
+}
+
+fn truth(v: bool) -> u32 {
+    f32::from(v).to_bits()
 }
 
 /// IEEE 754-2019 minimum.
 fn minimum(x: f32, y: f32) -> f32 {
     match x.partial_cmp(&y) {
         None => f32::NAN,
-        Some(std::cmp::Ordering::Equal) => f32::from_bits(x.to_bits() | y.to_bits()),
-        Some(order) => {
-            if order.is_lt() {
-                x
-            } else {
-                y
-            }
+        Some(Ordering::Equal) => f32::from_bits(x.to_bits() | y.to_bits()),
+        Some(Ordering::Less) => x,
+        Some(Ordering::Greater) => y,
+    }
+}
+
+fn fraction([x, ..]: [f32; 3]) -> u32 {
+    number(modulo::forward(x, 1.0))
+}
+
+impl Block {
+    fn new(op: Op, output: usize, twin: Twin) -> Result<Self, String> {
+        let place = |name: &str| OPERANDS.iter().position(|operand| *operand == name);
+        let inputs = op.signature().inputs().iter().map(|input| place(input));
+        let upstream = (output > 0).then_some(OPERANDS.len() - 1);
+        let reads = inputs.chain(upstream.map(Some)).collect::<Option<_>>();
+        let reads = reads.ok_or_else(|| format!("{op:?} has an operand that is none of {OPERANDS:?}"))?;
+        Ok(Self { op, output, reads, twin })
+    }
+
+    /// The block of the library, alone.
+    fn of(primitive: Primitive) -> Result<Self, String> {
+        let twin = twin(primitive.name())
+            .ok_or_else(|| format!("nothing here says what `{}` must give", primitive.name()))?;
+        Self::new(exact(&primitive.example())?, 0, twin)
+    }
+
+    /// `x mod 1` by the function for any divisor.
+    fn fraction_as_mod() -> Result<Self, String> {
+        let as_mod = |text: &str| text.replace("f32_fraction(x)", "f32_floor_mod_wide(x, F32_ONE).z");
+        Self::new(edited(&exact("floor_mod(x, 1.0)")?, as_mod, &[])?, 0, fraction)
+    }
+
+    /// A block with a part of its WGSL replaced.
+    fn damaged(block: &str, part: &str, other: &str) -> Result<Self, String> {
+        let primitive = Primitive::ALL.iter().find(|primitive| primitive.name() == block);
+        let whole = Self::of(*primitive.ok_or_else(|| format!("there is no block `{block}`"))?)?;
+        let (source, names) = functions(block).ok_or_else(|| format!("`{block}` has no functions here"))?;
+        let mut texts = String::new();
+        for name in names {
+            texts += function(source, name).ok_or_else(|| format!("shaders/blocks lacks {name}"))?;
         }
+        if !texts.contains(part) {
+            return Err(format!("`{block}` has no {part}"));
+        }
+        texts = texts.replace(part, other);
+        for name in names {
+            texts = texts.replace(&format!("{name}("), &format!("damaged_{name}("));
+        }
+        let damage = |text: &str| text.replace(&format!("f32_{block}("), &format!("damaged_f32_{block}("));
+        Ok(Self { op: edited(&whole.op, damage, &[&texts])?, ..whole })
+    }
+
+    /// How many operands there are.
+    fn operands(&self) -> usize {
+        self.reads.iter().max().map_or(0, |last| last + 1)
     }
 }
 
-/// A block as an op.
-struct BlockOp {
-    signature: Signature,
-    twin: fn(&[f32]) -> f32,
+fn exact(expression: &str) -> Result<Op, String> {
+    let op = Op::from_expression("block", expression);
+    op.and_then(|op| op.with_arithmetic(Arithmetic::Exact)).map_err(|e| e.to_string())
 }
 
-impl BlockOp {
-    fn new(block: &Block, edit: impl Fn(&'static str) -> Text) -> Self {
-        let inputs = &["x", "y", "w"][..block.operands];
-        // A signature has a gradient for each input; nobody asks for these.
-        let unused = inputs.iter().map(|input| SignatureBuilder::gradient(input, "0u", "0"));
-        let signature = Signature {
-            name: "block".into(),
-            inputs: inputs.iter().map(|input| (*input).into()).collect(),
-            functions: block.functions.iter().map(|functions| edit(functions)).collect(),
-            lets: Vec::new(),
-            outputs: std::iter::once(SignatureBuilder::z(block.expression, block.name))
-                .chain(unused)
-                .collect(),
-        };
-        Self { signature, twin: block.twin }
-    }
+/// The text of a WGSL function.
+fn function(source: &'static str, name: &str) -> Option<&'static str> {
+    const END: &str = "\n}\n";
+    let text = &source[source.find(&format!("fn {name}("))?..];
+    Some(&text[..text.find(END)? + END.len()])
 }
 
-impl Op for BlockOp {
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
-        let value = (self.twin)(&reads[..self.signature.upstream()]);
-        writes.fill(0.0);
-        writes[0] = if value.is_nan() { f32::from_bits(0x7fc0_0000) } else { value };
-    }
+/// All blocks that have an exact form, and what some mean together.
+fn blocks() -> Vec<(String, Result<Block, String>)> {
+    let exact_ones = Primitive::ALL.iter().filter(|primitive| primitive.has_exact_form());
+    let alone = exact_ones.map(|primitive| (primitive.name(), Block::of(*primitive)));
+    let together = TOGETHER.into_iter().map(|(name, expression, output, twin)| {
+        (name, exact(expression).and_then(|op| Block::new(op, output, twin)))
+    });
+    let all = alone.chain(together).chain([("fraction as mod", Block::fraction_as_mod())]);
+    all.map(|(name, block)| (name.to_owned(), block)).collect()
 }
 
 pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
+    let damaged = DAMAGED
+        .into_iter()
+        .map(|(block, part, other)| (format!("{block} with {other}"), Block::damaged(block, part, other)));
+    let adapter = adapter.clone();
+    trials(name, blocks().into_iter().chain(damaged), move || Runner::on_adapter(&adapter))
+}
+
+pub(crate) fn on_the_cpu(name: &str) -> Vec<Trial> {
+    trials(name, blocks(), || Ok(Runner::cpu()))
+}
+
+fn trials(
+    device: &str,
+    blocks: impl IntoIterator<Item = (String, Result<Block, String>)>,
+    open: impl Fn() -> Result<Runner, Error> + Clone + Send + 'static,
+) -> Vec<Trial> {
     let count = match std::env::var("ELEMGRAD_BLOCKS") {
         Err(_) => 100_000,
         Ok(text) => text.parse().expect("ELEMGRAD_BLOCKS is a number"),
     };
-    let trial = |name: String, block: &'static Block, op: BlockOp| {
-        let adapter = adapter.clone();
-        Trial::test(name, move || Ok(check(&adapter, block, &op, count)?))
+    let trial = |(name, block): (String, Result<Block, String>)| {
+        let (title, open) = (format!("{device}: {name}"), open.clone());
+        Trial::test(title, move || Ok(check(&open()?, &name, &block?, count)?))
     };
-    let whole = BLOCKS
-        .iter()
-        .map(|block| trial(format!("{name}: {}", block.name), block, BlockOp::new(block, Text::Borrowed)));
-    let damaged = DAMAGED.iter().map(|(damaged, part, other)| {
-        let block = BLOCKS.iter().find(|block| block.name == *damaged).expect("a block");
-        let op = BlockOp::new(block, |functions| functions.replace(part, other).into());
-        let whole = BlockOp::new(block, Text::Borrowed);
-        assert_ne!(op.signature.functions, whole.signature.functions, "{damaged} has no {part}");
-        trial(format!("{name}: {damaged} with {other}"), block, op)
-    });
-    whole.chain(damaged).collect()
+    blocks.into_iter().map(trial).collect()
 }
 
 /// Elements that are compared at a time.
 const CHUNK: u64 = 1 << 20;
 
 /// All pairs of special values, then drawn operands, or all of them.
-fn check(adapter: &wgpu::Adapter, block: &Block, op: &BlockOp, count: u64) -> Result<(), String> {
-    let runner = Runner::on_adapter(adapter).map_err(|e| e.to_string())?;
+fn check(runner: &Runner, name: &str, block: &Block, count: u64) -> Result<(), String> {
     let special = specials();
     let pairs = || special.iter().flat_map(|x| special.iter().map(move |y| (*x, *y)));
     let len = special.len() * special.len();
     let columns = [
         pairs().map(|(x, _)| x).collect(),
         pairs().map(|(_, y)| y).collect(),
-        Draw::new(1).take(len, |draw| number(draw, &special)),
+        Draw::new(1).take(len, |draw| anything(draw, &special)),
     ];
-    compare(&runner, op, block, &columns)?;
+    compare(runner, name, block, &columns)?;
 
-    let exhaustive = block.operands == 1 && count >= 1 << 32;
+    let exhaustive = block.operands() == 1 && count >= 1 << 32;
     let count = if exhaustive { 1 << 32 } else { count };
     for start in (0..count).step_by(CHUNK as usize) {
         let len = CHUNK.min(count - start) as usize;
@@ -204,38 +240,35 @@ fn check(adapter: &wgpu::Adapter, block: &Block, op: &BlockOp, count: u64) -> Re
         if exhaustive {
             columns[0].par_iter_mut().enumerate().for_each(|(i, x)| *x = start as u32 + i as u32);
         } else {
-            fill(&mut columns, block.operands, start, &special);
+            fill(&mut columns, block.operands(), start, &special);
         }
-        compare(&runner, op, block, &columns)?;
+        compare(runner, name, block, &columns)?;
     }
     Ok(())
 }
 
-fn compare(runner: &Runner, op: &BlockOp, block: &Block, columns: &[Vec<u32>; 3]) -> Result<(), String> {
-    let columns = &columns[..block.operands];
+fn compare(runner: &Runner, name: &str, block: &Block, columns: &[Vec<u32>; 3]) -> Result<(), String> {
     // Bits that no block gives, so that what is not written counts as wrong.
-    let mut z = vec![f32::from_bits(0xffed_cba9); columns[0].len()];
-    let reads = columns.iter().map(|column| Some(View::from(floats(column)))).collect();
-    runner.run(Args::new(op, reads, vec![Some(Output::from(&mut z[..]))])).map_err(|e| e.to_string())?;
+    let mut got = vec![f32::from_bits(0xffed_cba9); columns[0].len()];
+    let reads = block.reads.iter().map(|operand| Some(View::from(floats(&columns[*operand])))).collect();
+    let mut writes: Vec<Option<Output>> = (0..block.output).map(|_| None).collect();
+    writes.push(Some(Output::from(&mut got[..])));
+    runner.run(Args::new(&block.op, reads, writes)).map_err(|e| e.to_string())?;
 
-    let row = |i: usize| columns.iter().map(|column| f32::from_bits(column[i])).collect::<Vec<_>>();
-    let expected = |i: usize| {
-        let (mut reads, mut writes) = ([0.0; 4], [0.0; 4]);
-        reads.iter_mut().zip(columns).for_each(|(read, column)| *read = f32::from_bits(column[i]));
-        op.reference(DType::F32, &reads, &mut writes);
-        writes[0].to_bits()
-    };
-    let wrong: Vec<usize> = (0..z.len()).into_par_iter().filter(|i| bits(&z)[*i] != expected(*i)).collect();
+    let row = |i: usize| [0, 1, 2].map(|operand: usize| f32::from_bits(columns[operand][i]));
+    let expected = |i: usize| (block.twin)(row(i));
+    let wrong: Vec<usize> =
+        (0..got.len()).into_par_iter().filter(|i| bits(&got)[*i] != expected(*i)).collect();
     let Some(&i) = wrong.first() else { return Ok(()) };
-    let operands: Vec<_> = row(i).iter().map(|v| format!("{v:e} ({:08x})", v.to_bits())).collect();
+    let operands: Vec<_> =
+        row(i)[..block.operands()].iter().map(|v| format!("{v:e} ({:08x})", v.to_bits())).collect();
     Err(format!(
-        "{} of {} is {:08x}, not {:08x} ({} of {} are wrong)",
-        block.name,
+        "{name} of {} is {:08x}, not {:08x} ({} of {} are wrong)",
         operands.join(", "),
-        z[i].to_bits(),
+        got[i].to_bits(),
         expected(i),
         wrong.len(),
-        z.len(),
+        got.len(),
     ))
 }
 
@@ -263,14 +296,14 @@ fn fill(columns: &mut [Vec<u32>; 3], operands: usize, start: u64, special: &[u32
                 *x = single(draw);
             } else {
                 [*x, *y] = pair(draw, special);
-                *w = number(draw, special);
+                *w = anything(draw, special);
             }
         }
     });
 }
 
 /// Anything: special, any bits, of ordinary size.
-fn number(draw: &mut Draw, special: &[u32]) -> u32 {
+fn anything(draw: &mut Draw, special: &[u32]) -> u32 {
     match draw.below(4) {
         0 => draw.pick(special),
         1 => draw.bits(),
@@ -332,7 +365,7 @@ fn pair(draw: &mut Draw, special: &[u32]) -> [u32; 2] {
         0 => [draw.bits(), draw.bits()],
         1 => [draw.pick(special), draw.bits()],
         2 => [draw.bits(), draw.pick(special)],
-        3 => [number(draw, special), number(draw, special)],
+        3 => [anything(draw, special), anything(draw, special)],
         // Exponents as far apart as a sum can see, or less: ties, carries, cancellation.
         4 => {
             let b = a.saturating_sub(draw.below(28) as u32);

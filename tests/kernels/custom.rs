@@ -4,13 +4,16 @@
 use std::ops::ControlFlow;
 
 use elemgrad::{
-    Arithmetic, DType, Error, Op, Outputs, Pass, Runner,
-    check::{Inputs, verify},
-    ops::{self, modulo, spiky},
-    signature::Signature,
+    Args, Arithmetic, DType, Error, Op, Output, Outputs, Pass, Runner, View,
+    check::{Data, Inputs, verify},
+    half::{bf16, f16},
+    ops,
+    shader::{self, Access, Shader},
+    signature::OutputKind,
     wgpu,
 };
 use libtest_mimic::{Failed, Trial};
+use rayon::prelude::*;
 
 type OnAdapter = fn(&wgpu::Adapter) -> Result<(), Failed>;
 type OnCpu = fn() -> Result<(), Failed>;
@@ -47,26 +50,6 @@ fn modulo() -> Result<Op, Error> {
     Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))
 }
 
-/// An op with the signature and the CPU path of one, and the reference of another that has the same outputs.
-struct Held<'a>(&'a Op, &'a Op);
-
-impl Op for Held<'_> {
-    fn signature(&self) -> &Signature {
-        self.0.signature()
-    }
-
-    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
-        let mut all = vec![0.0; self.1.signature().write_count()];
-        self.1.reference(storage, reads, &mut all);
-        // What else the other gives comes last.
-        writes.copy_from_slice(&all[..writes.len()]);
-    }
-
-    fn cpu(&self, storage: DType, block: Block) {
-        self.0.cpu(storage, block);
-    }
-}
-
 fn check(runner: &Runner, op: &Op, dtype: DType, count: u64) -> Result<(), Failed> {
     let inputs = Inputs::Sample { count, seed: 40 };
     let report = verify(runner, op, dtype, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
@@ -76,36 +59,157 @@ fn check(runner: &Runner, op: &Op, dtype: DType, count: u64) -> Result<(), Faile
     Err(format!("{} {}: {:#?}", report.op, dtype.name(), report.first.first()).into())
 }
 
-/// Each built-in op of building blocks, in each storage type.
-fn each_rebuilt(
-    arithmetic: Arithmetic,
-    check: impl Fn(&Op, DType) -> Result<(), Failed>,
-) -> Result<(), Failed> {
-    let ops: [(Op, &Op); 2] = [(spiky()?, ops::spiky()), (modulo()?, ops::modulo())];
-    for (op, built_in) in ops {
-        let op = op.with_arithmetic(arithmetic)?;
-        let names = |op: &Op| op.signature().outputs().iter().map(|o| o.name.clone()).collect::<Vec<_>>();
-        assert!(names(built_in).starts_with(&names(&op)), "the same outputs");
-        DType::ALL.into_iter().try_for_each(|dtype| check(&Held(&op, built_in), dtype))?;
+/// A ready-made op, the same op of building blocks, and rows of a storage type with what the ready-made one's reference says.
+struct Rebuilt {
+    ready_made: &'static Op,
+    op: Op,
+    dtype: DType,
+    len: usize,
+    /// The inputs and the upstream gradient, as they are stored.
+    reads: Vec<Vec<u32>>,
+    /// The outputs that both have.
+    writes: Vec<Vec<u32>>,
+}
+
+impl Rebuilt {
+    /// Each ready-made op in each storage type, on so many elements.
+    fn each(
+        arithmetic: Arithmetic,
+        len: usize,
+        check: impl Fn(&Self) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        for (op, ready_made) in [(spiky()?, ops::spiky()), (modulo()?, ops::modulo())] {
+            let op = op.with_arithmetic(arithmetic)?;
+            let names = |op: &Op| op.signature().outputs().iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+            assert!(names(ready_made).starts_with(&names(&op)), "the same outputs");
+            for dtype in DType::ALL {
+                check(&Self::new(ready_made, op.clone(), dtype, len)?)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn new(ready_made: &'static Op, op: Op, dtype: DType, len: usize) -> Result<Self, Failed> {
+        let mut values = vec![vec![0.0; len]; op.signature().upstream() + 1];
+        Data::Mix.fill(dtype, 40, 0, &mut values);
+        let reference = |op: &Op| {
+            let rows = (0..len).into_par_iter().map(|i| {
+                let mut row = vec![0.0; op.signature().write_count()];
+                op.reference(dtype, &values.iter().map(|column| column[i]).collect::<Vec<_>>(), &mut row);
+                row
+            });
+            let rows: Vec<_> = rows.collect();
+            let output = |w: usize| {
+                let column = rows.iter().map(|row| row[w]);
+                if op.signature().mask() == Some(w) { mask(column) } else { packed(dtype, column) }
+            };
+            (0..op.signature().write_count()).map(output).collect::<Vec<_>>()
+        };
+        // What else the ready-made op gives comes last.
+        let (mut writes, rebuilt) = (reference(ready_made), reference(&op));
+        writes.truncate(rebuilt.len());
+        let reads = values.iter().map(|column| packed(dtype, column.iter().copied())).collect();
+        let all = Self { ready_made, op, dtype, len, reads, writes };
+        for (w, got) in rebuilt.iter().enumerate() {
+            all.compare("the reference", &all.op, w, got)?;
+        }
+        Ok(all)
+    }
+
+    /// Every set of outputs that a pass writes, of both ops.
+    fn check(&self, runner: &Runner) -> Result<(), Failed> {
+        let signature = self.op.signature();
+        for pass in Pass::ALL {
+            for outputs in [signature.default_outputs(pass), signature.all_outputs(pass)] {
+                self.check_outputs(runner, &self.op, outputs)?;
+                self.check_outputs(runner, self.ready_made, outputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_outputs(&self, runner: &Runner, op: &Op, outputs: Outputs) -> Result<(), Failed> {
+        let len = self.len;
+        let views = self.reads.iter().map(|words| {
+            Some(match self.dtype {
+                DType::F32 => View::from(&bytemuck::cast_slice::<_, f32>(words)[..len]),
+                DType::F16 => View::from(&bytemuck::cast_slice::<_, f16>(words)[..len]),
+                DType::Bf16 => View::from(&bytemuck::cast_slice::<_, bf16>(words)[..len]),
+            })
+        });
+        // The bits of what is not written are wrong.
+        let mut got: Vec<Vec<u32>> =
+            self.writes.iter().map(|words| words.iter().map(|word| !word).collect()).collect();
+        let writes = got.iter_mut().enumerate().map(|(w, words)| {
+            Some(match self.dtype {
+                _ if !outputs.contains(w) => return None,
+                _ if op.signature().outputs()[w].kind == OutputKind::Mask => Output::from(&mut words[..]),
+                DType::F32 => Output::from(&mut bytemuck::cast_slice_mut::<_, f32>(words)[..len]),
+                DType::F16 => Output::from(&mut bytemuck::cast_slice_mut::<_, f16>(words)[..len]),
+                DType::Bf16 => Output::from(&mut bytemuck::cast_slice_mut::<_, bf16>(words)[..len]),
+            })
+        });
+        runner.run(Args::<View, Output>::new(op, views.collect(), writes.collect()))?;
+        outputs.iter().try_for_each(|w| self.compare(runner.name(), op, w, &got[w]))
+    }
+
+    fn compare(&self, what: &str, op: &Op, w: usize, got: &[u32]) -> Result<(), Failed> {
+        let right = &self.writes[w];
+        let wrong = got.iter().zip(right).filter(|(got, right)| got != right).count();
+        let Some(i) = (0..right.len()).find(|i| got[*i] != right[*i]) else { return Ok(()) };
+        let output = &op.signature().outputs()[w].name;
+        Err(format!(
+            "{what}: {output} of {} {} in {} arithmetic: word {i} is {:08x}, not {:08x} ({wrong} words are wrong)",
+            op.name(),
+            self.dtype.name(),
+            op.arithmetic().name(),
+            got[i],
+            right[i],
+        )
+        .into())
+    }
+}
+
+/// The words of a column, an even number of elements.
+fn packed(dtype: DType, values: impl Iterator<Item = f32>) -> Vec<u32> {
+    let stored: Vec<u32> = values.map(|v| dtype.round(v)).collect();
+    match dtype {
+        DType::F32 => stored,
+        _ => stored.chunks_exact(2).map(|pair| pair[0] | pair[1] << 16).collect(),
+    }
+}
+
+/// The words of a mask.
+fn mask(values: impl Iterator<Item = f32>) -> Vec<u32> {
+    let bits: Vec<u32> = values.map(|v| u32::from(v != 0.0)).collect();
+    bits.chunks(32).map(|bits| (0..).zip(bits).fold(0, |word, (i, bit)| word | bit << i)).collect()
 }
 
 fn rebuilt() -> Result<(), Failed> {
+    const LEN: usize = 1 << 20;
+    let cpu = Runner::cpu();
     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
-        each_rebuilt(arithmetic, |op, dtype| check(&Runner::cpu(), op, dtype, 1 << 20))?;
-    }
-    // The CPU path has the bits of the built-in reference; and so has the op's own reference, if it has those of the
-    // CPU path.
-    for op in [spiky()?, modulo()?] {
-        DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 20))?;
+        Rebuilt::each(arithmetic, LEN, |rebuilt| {
+            rebuilt.check(&cpu)?;
+            check(&cpu, &rebuilt.op, rebuilt.dtype, LEN as u64)
+        })?;
     }
     Ok(())
 }
 
 fn rebuilt_on(adapter: &wgpu::Adapter) -> Result<(), Failed> {
+    const LEN: usize = 1 << 18;
     let runner = Runner::on_adapter(adapter)?;
-    each_rebuilt(Arithmetic::Exact, |op, dtype| check(&runner, op, dtype, 1 << 18))
+    Rebuilt::each(Arithmetic::Exact, LEN, |rebuilt| {
+        rebuilt.check(&runner)?;
+        check(&runner, &rebuilt.op, rebuilt.dtype, LEN as u64)
+    })?;
+    // Remainders, and what is cut off them, are computed with integers in native arithmetic too; gradients are as near as
+    // native arithmetic is.
+    Rebuilt::each(Arithmetic::Native, LEN, |rebuilt| {
+        rebuilt.check_outputs(&runner, &rebuilt.op, Outputs::Z)?;
+        check(&runner, &rebuilt.op, rebuilt.dtype, LEN as u64)
+    })
 }
 
 /// A device that binds no more than eight buffers computes outputs of many operands in parts.
@@ -190,8 +294,12 @@ fn programs() -> Result<(), Failed> {
         Op::new("sign", ["x"], |[x]| x.round_to_storage().lt(0.0).select(-1.0, 1.0))?,
     ];
     // A remainder that may be added to others is not the one of a storage type.
-    let is_wide = |op: &Op| op.signature().lets.iter().any(|(_, text)| text.contains("f32_floor_mod_wide("));
-    assert_eq!([is_wide(&ops[13]), is_wide(&modulo()?)], [true, false], "{}", ops[13].name());
+    let is_wide = |op: &Op| {
+        let functions =
+            shader::functions(op.signature(), op.signature().all_outputs(Pass::Fused), DType::F16)?;
+        Ok::<_, Error>(functions.contains("= f32_floor_mod_wide("))
+    };
+    assert_eq!([is_wide(&ops[13])?, is_wide(&modulo()?)?], [true, false], "{}", ops[13].name());
     for op in ops {
         DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 16))?;
         let report = elemgrad::check::self_test(&Runner::cpu(), &op)?;
@@ -292,13 +400,9 @@ fn names() -> Result<(), Failed> {
     {
         let op = Op::new("op", [name, "other"], |[x, y]| x.floor_mod(y) * x + 1.0)?;
         for pass in Pass::ALL {
-            let kernel = elemgrad::plan::Kernel::contiguous(
-                op.signature(),
-                op.signature().all_outputs(pass),
-                DType::F16,
-                elemgrad::plan::Access::Vec4,
-            );
-            elemgrad::shader::check(name, &elemgrad::shader::compose(&op, &kernel).source)?;
+            let outputs = op.signature().all_outputs(pass);
+            let shader = Shader::new(op.signature(), outputs, DType::F16, Access::Vec4)?;
+            shader::check(name, &shader.source)?;
         }
     }
     Ok(())
@@ -309,8 +413,8 @@ fn limits() -> Result<(), Failed> {
     let chain = |links: usize| {
         Op::new("chain", ["x"], |[x]| (0..links).fold(x, |sum, i| (sum * x + i as f32).sqrt()))
     };
-    let error = chain(MAX_NODES).err();
-    assert!(matches!(error, Some(Error::TooLarge { most: MAX_NODES, .. })), "{error:?}");
+    let error = chain(Op::MAX_NODES).err();
+    assert!(matches!(error, Some(Error::TooLarge { most: Op::MAX_NODES, .. })), "{error:?}");
     let op = chain(300)?;
     assert_eq!(Runner::cpu().forward(&op, &[&[1.0_f32]])?.len(), 1);
     let none = Op::from_expression("none", "1.0");

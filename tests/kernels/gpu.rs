@@ -199,7 +199,7 @@ impl Gpu {
 
 /// Rows of every op in every storage type.
 fn tables(len: usize, seed: u64) -> Vec<Table> {
-    ops::all().iter().flat_map(|op| DType::ALL.map(|dtype| drawn(*op, dtype, len, seed))).collect()
+    ops::all().iter().flat_map(|op| DType::ALL.map(|dtype| drawn(op, dtype, len, seed))).collect()
 }
 
 fn all_outputs(op: &Op) -> Outputs {
@@ -778,55 +778,31 @@ fn between_other_passes(adapter: &wgpu::Adapter) -> Result<(), String> {
 // Functions that ops are made of.
 
 /// An op that shows functions of `shaders` as they are, with their twins on bits.
-struct Functions {
-    signature: Signature,
-    twin: fn(reads: &[u32], writes: &mut [u32]),
-}
-
-impl Op for Functions {
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn reference(&self, _: DType, reads: &[f32], writes: &mut [f32]) {
-        (self.twin)(bits(reads), bytemuck::cast_slice_mut(writes));
-    }
+fn functions(signature: SignatureBuilder, twin: fn(reads: &[u32], writes: &mut [u32])) -> Op {
+    let signature = signature.build().expect("a right signature");
+    Op::raw(signature, move |_, reads, writes| twin(bits(reads), bytemuck::cast_slice_mut(writes)))
+        .expect("WGSL of few bytes")
 }
 
 /// All writes of these inputs; the upstream gradient, which is not used, is zeros.
-fn check_functions(
-    gpu: &Gpu,
-    op: &'static Functions,
-    source: &str,
-    inputs: &[Vec<u32>],
-) -> Result<(), String> {
+fn check_functions(gpu: &Gpu, op: &'static Op, source: &str, inputs: &[Vec<u32>]) -> Result<(), String> {
     let mut reads = inputs.to_vec();
     reads.push(vec![0; inputs[0].len()]);
     let table = Table { op, dtype: DType::F32, source: source.into(), reads, writes: Vec::new() };
     gpu.check(&Call::apart(&table, table.len(), all_outputs(op), |_| 0))
 }
 
-static SUM: LazyLock<Functions> = LazyLock::new(|| Functions {
-    signature: Signature {
-        name: "sum".into(),
-        inputs: vec!["x".into(), "y".into()],
-        functions: vec![
-            include_str!("../../shaders/numeric/f32.wgsl").into(),
-            include_str!("../../shaders/numeric/add.wgsl").into(),
-        ],
-        lets: vec![],
-        outputs: vec![
-            SignatureBuilder::z("f32_add(x, y)", ""),
-            SignatureBuilder::gradient("x", "f32_add(y, x)", ""),
-            SignatureBuilder::gradient("y", "f32_add(x, y ^ 0x80000000u)", ""),
-        ],
-    },
-    twin: |reads, writes| {
+static SUM: LazyLock<Op> = LazyLock::new(|| {
+    let signature = Signature::builder("sum", ["x", "y"])
+        .z("f32_add(x, y)", "")
+        .gradient("x", "f32_add(y, x)", "")
+        .gradient("y", "f32_add(x, y ^ 0x80000000u)", "");
+    functions(signature, |reads, writes| {
         let [x, y] = [0, 1].map(|i| f32::from_bits(reads[i]));
         for (write, sum) in writes.iter_mut().zip([x + y, y + x, x - y]) {
             *write = if sum.is_nan() { 0x7fc0_0000 } else { sum.to_bits() };
         }
-    },
+    })
 });
 
 fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
@@ -874,24 +850,17 @@ fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
 }
 
 /// The functions of a storage type under other names: a kernel on f32 has its own.
-fn storage(source: &str, twin: fn(&[u32], &mut [u32])) -> Functions {
+fn storage(source: &str, twin: fn(&[u32], &mut [u32])) -> Op {
     let renamed = source
         .replace("storage_", "other_")
         .replace("STORAGE_", "OTHER_")
         .replace("BELOW_HALF", "OTHER_BELOW_HALF");
-    Functions {
-        signature: Signature {
-            name: "storage".into(),
-            inputs: vec!["x".into()],
-            functions: vec![include_str!("../../shaders/numeric/f32.wgsl").into(), renamed.into()],
-            lets: vec![],
-            outputs: vec![
-                SignatureBuilder::z("other_round(x)", ""),
-                SignatureBuilder::gradient("x", "other_widen(x)", ""),
-            ],
-        },
-        twin,
-    }
+    let signature = Signature::builder("storage", ["x"]).function(renamed).z("other_round(x)", "").gradient(
+        "x",
+        "other_widen(x)",
+        "",
+    );
+    functions(signature, twin)
 }
 
 macro_rules! storage {
@@ -905,7 +874,7 @@ macro_rules! storage {
     };
 }
 
-static STORAGE: [(DType, LazyLock<Functions>); 3] = [
+static STORAGE: [(DType, LazyLock<Op>); 3] = [
     (DType::F32, storage!(DType::F32, "f32.wgsl")),
     (DType::F16, storage!(DType::F16, "f16.wgsl")),
     (DType::Bf16, storage!(DType::Bf16, "bf16.wgsl")),
@@ -940,45 +909,35 @@ fn storage_types(adapter: &wgpu::Adapter) -> Result<(), String> {
 // The suite can see.
 
 /// `mod` by the formula that everyone writes first.
-struct Naive(Signature);
-
-static NAIVE: LazyLock<Naive> = LazyLock::new(|| {
-    let mut signature = ops::modulo().signature().clone();
-    signature.functions = vec![
-        "
+static NAIVE: LazyLock<Op> = LazyLock::new(|| {
+    let function = "
         struct NaiveMod { z: u32, q: u32 }
         fn naive_mod(x: u32, y: u32) -> NaiveMod {
             let q = floor(bitcast<f32>(x) / bitcast<f32>(y));
             return NaiveMod(bitcast<u32>(bitcast<f32>(x) - bitcast<f32>(y) * q), bitcast<u32>(q));
         }
-        fn mod_dy(m: NaiveMod, dz: u32) -> u32 {
+        fn naive_dy(m: NaiveMod, dz: u32) -> u32 {
             return bitcast<u32>(bitcast<f32>(dz) * -bitcast<f32>(m.q));
         }
-        fn mod_q(m: NaiveMod) -> u32 {
-            return m.q;
-        }
-    "
-        .into(),
-    ];
-    signature.lets = vec![("m".into(), "naive_mod(x, y)".into())];
-    Naive(signature)
+    ";
+    let signature = Signature::builder("mod", ["x", "y"])
+        .function(function)
+        .bind("m", "naive_mod(x, y)")
+        .z("m.z", "x - y * floor(x / y)")
+        .gradient("x", "dz", "dz")
+        .gradient("y", "naive_dy(m, dz)", "dz * -floor(x / y)")
+        .value("q", "m.q", "floor(x / y)")
+        .build()
+        .expect("a right signature");
+    Op::raw(signature, |dtype, reads, writes| ops::modulo().reference(dtype, reads, writes))
+        .expect("WGSL of few bytes")
 });
-
-impl Op for Naive {
-    fn signature(&self) -> &Signature {
-        &self.0
-    }
-
-    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
-        Mod.reference(storage, reads, writes);
-    }
-}
 
 fn naive_formula_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let [_, vectors] = vectors(DType::F32);
     for table in [vectors, drawn(ops::modulo(), DType::F32, 1 << 14, 22)] {
-        let table = Table { op: &*NAIVE, ..table };
+        let table = Table { op: &NAIVE, ..table };
         for outputs in [Outputs::Z, Outputs::gradient(1), Outputs::Z | Outputs::gradient(1)] {
             match gpu.check(&Call::apart(&table, table.len(), outputs, |_| 0)) {
                 Err(message) if message.contains(" words are wrong)") => {}

@@ -28,7 +28,8 @@ const ON_ADAPTERS: [(&str, OnAdapter); 5] = [
     ("self_test", self_test::on_adapter),
 ];
 
-const ON_THE_CPU: [(&str, OnTheCpu); 3] = [
+const ON_THE_CPU: [(&str, OnTheCpu); 4] = [
+    ("blocks", blocks::on_the_cpu),
     ("custom", custom::on_the_cpu),
     ("random_ops", random_ops::on_the_cpu),
     ("self_test", self_test::on_the_cpu),

@@ -3,16 +3,15 @@
 
 use std::{fmt::Write as _, ops::ControlFlow};
 
-use crate::common::Draw;
+use crate::common::{Draw, edited};
 use elemgrad::{
-    Arithmetic, Condition, DType, Error, Expr, Op, Pass, Primitive, Runner,
-    check::{Enclosure, GradientOptions, Inputs, VerifyReport, data, gradient_check, verify},
-    expr::Primitive::{
-        Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max, Min, Mul,
-        Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc, TruncMod,
+    Arithmetic, Condition, DType, Error, Expr, Op, Pass,
+    Primitive::{
+        self, Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max, Min,
+        Mul, Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc, TruncMod,
     },
-    ops,
-    signature::Signature,
+    Runner,
+    check::{Enclosure, GradientOptions, Inputs, VerifyReport, data, gradient_check, verify},
     wgpu,
 };
 use libtest_mimic::Trial;
@@ -85,7 +84,7 @@ fn check_all(runner: &Runner, arithmetic: Arithmetic) -> Result<(), String> {
     if left_out * 5 <= checked { Ok(()) } else { Err(format!("{left_out} of {checked} were left out")) }
 }
 
-fn check(runner: &Runner, op: &Op, dtype: DType, seed: u64, passes: &[Pass]) -> Result<Report, String> {
+fn check(runner: &Runner, op: &Op, dtype: DType, seed: u64, passes: &[Pass]) -> Result<VerifyReport, String> {
     let inputs = Inputs::Sample { count: ELEMENTS, seed };
     verify(runner, op, dtype, &inputs, passes, &mut |_| ControlFlow::Continue(())).map_err(text)
 }
@@ -139,51 +138,19 @@ fn gradients_are_those_of_differences() -> Result<(), String> {
     if left_out * 4 <= checked { Ok(()) } else { Err(format!("{left_out} left out, {checked} checked")) }
 }
 
-/// An op whose signature is not its own.
-struct Redefined(Op, Signature);
-
-impl Op for Redefined {
-    fn signature(&self) -> &Signature {
-        &self.1
-    }
-
-    fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
-        self.0.reference(storage, reads, writes);
-    }
-
-    fn cpu(&self, storage: DType, block: Block) {
-        self.0.cpu(storage, block);
-    }
-
-    fn is_exact(&self) -> bool {
-        self.0.is_exact()
-    }
-
-    fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
-        self.0.enclose(storage, reads, writes);
-    }
-}
-
 /// A product that is off by 8 ULP, alone and on its way into other building blocks.
 fn wrong_multiplication_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
+    const OFF: &str = "fn off_mul(a: u32, b: u32) -> u32 { return native_mul(a, b) + 8u; }";
     let runner = Runner::on_adapter(adapter).map_err(text)?;
     let alone = Op::new("product", ["x", "y"], |[x, y]| x * y);
     let inside = Op::new("inside", ["x", "y"], |[x, y]| ((x * y + 1.0) * x).max(y) / 3.0);
-    for op in [alone, inside] {
-        let op = op.map_err(text)?;
-        let right = op.signature().clone();
-        let off = |source: &str| {
-            source.replace("(bitcast<f32>(a) * bitcast<f32>(b))", "(bitcast<f32>(a) * bitcast<f32>(b)) + 8u")
-        };
-        let functions: Vec<_> = right.functions.iter().map(|source| off(source).into()).collect();
-        if functions == right.functions {
-            return Err("there is nothing to make wrong".into());
-        }
-        for (functions, is_wrong) in [(right.functions.clone(), false), (functions, true)] {
-            let op = Redefined(op.clone(), Signature { functions, ..right.clone() });
+    for right in [alone, inside] {
+        let right = right.map_err(text)?;
+        let off = edited(&right, |source| source.replace("native_mul(", "off_mul("), &[OFF])?;
+        for (op, is_wrong) in [(right, false), (off, true)] {
             let report = check(&runner, &op, DType::F32, 1, &Pass::ALL)?;
             if is_wrong != (report.mismatches * 2 > report.checked) || !is_wrong && report.mismatches > 0 {
-                return Err(format!("{}: {} of {} mismatch", op.1.name, report.mismatches, report.checked));
+                return Err(format!("{}: {} of {} mismatch", op.name(), report.mismatches, report.checked));
             }
         }
     }
@@ -195,7 +162,7 @@ fn all_building_blocks_occur() -> Result<(), String> {
     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
         let recipes = recipes(arithmetic);
         for primitive in Primitive::ALL {
-            let is_it = |step: &Step| matches!(step, Step::Apply(applied, _) if *applied == primitive);
+            let is_it = |step: &Step| matches!(step, Step::Apply(applied, _) if applied == primitive);
             let count = recipes.iter().filter(|recipe| recipe.steps.iter().any(is_it)).count();
             let wanted = arithmetic == Arithmetic::Native || primitive.has_exact_form();
             if wanted != (count > 0) {
@@ -208,15 +175,10 @@ fn all_building_blocks_occur() -> Result<(), String> {
 
 /// An op and its text are one.
 fn both_front_ends_agree() -> Result<(), String> {
-    let outputs = |op: &Op| {
-        let outputs = op.signature().outputs().iter();
-        outputs.map(|o| (o.name.clone(), o.expression.clone(), o.formula.clone())).collect::<Vec<_>>()
-    };
     for recipe in [Arithmetic::Native, Arithmetic::Exact].into_iter().flat_map(recipes) {
         let op = recipe.build(Arithmetic::Native).map_err(text)?;
         let same = recipe.build_from_text(Arithmetic::Native).map_err(text)?;
-        let (a, b) = (op.signature(), same.signature());
-        if (&a.inputs, &a.lets, outputs(&op)) != (&b.inputs, &b.lets, outputs(&same)) {
+        if op.signature() != same.signature() {
             return Err(format!("not the same:\n{}", recipe.wgsl()));
         }
     }
@@ -447,6 +409,19 @@ const LARGEST_INPUT: f64 = 16.0;
 /// Where products and sums stop growing: f16 has room for it.
 const LARGEST: f64 = 1e4;
 
+/// What a step gives.
+#[derive(Clone, Copy, PartialEq)]
+enum Type {
+    Number,
+    Truth,
+}
+
+impl Type {
+    fn of(primitive: Primitive) -> Self {
+        if matches!(primitive, Lt | Le | Eq | Not | And | Or) { Self::Truth } else { Self::Number }
+    }
+}
+
 /// Steps under way, with how large each can be for moderate inputs: domains are kept to, so that little is left out.
 struct Cook {
     draw: Draw,
@@ -478,7 +453,7 @@ impl Cook {
     /// front end may make another.
     fn any(&mut self, ty: Type) -> Option<usize> {
         let of_type = |step: &Step| match step {
-            Step::Apply(primitive, _) => primitive.gives() == ty,
+            Step::Apply(primitive, _) => Type::of(*primitive) == ty,
             Step::Input(_) => ty == Type::Number,
             Step::Number(_) => false,
         };
@@ -599,7 +574,7 @@ impl Cook {
             self.steps.iter().any(|s| matches!(s, Step::Apply(_, operands) if operands.contains(&i)))
         };
         let is_number = |step: &Step| match step {
-            Step::Apply(primitive, _) => primitive.gives() == Type::Number,
+            Step::Apply(primitive, _) => Type::of(*primitive) == Type::Number,
             Step::Input(_) => true,
             Step::Number(_) => false,
         };
