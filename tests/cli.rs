@@ -874,7 +874,7 @@ fn shader_prints_what_the_library_compiles() {
 
 fn shader(op: &str, args: &[&str], dtype: &str, functions: &str) {
     let source = succeeds(args);
-    elemgrad::shader::check(op, &source).unwrap();
+    elemgrad::shader::Shader::check(op, &source).unwrap();
     assert!(source.starts_with("// elemgrad") && source.contains(functions));
     let report = json(&[args, &["--json"]].concat());
     let fields = [
@@ -1188,12 +1188,12 @@ fn shader_prints_ops_of_ones_own() {
         let functions = succeeds(&[&["shader", "--wgsl", &tooth, "--functions"], &told[..]].concat());
         assert_eq!(functions.contains("native_mul"), arithmetic == Arithmetic::Native);
         let source = succeeds(&[&["shader", "--wgsl", &tooth, "--pass", "fused"], &told[..]].concat());
-        elemgrad::shader::check("tooth", &source).unwrap();
+        elemgrad::shader::Shader::check("tooth", &source).unwrap();
         assert!(source.starts_with("// elemgrad") && source.contains(&functions));
         let op = Op::from_wgsl("tooth", TOOTH).unwrap().with_arithmetic(arithmetic).unwrap();
         let signature = elemgrad::Op::signature(&op);
         let outputs = signature.default_outputs(elemgrad::Pass::Fused);
-        let right = elemgrad::shader::functions(signature, outputs, elemgrad::DType::F32);
+        let right = elemgrad::shader::Shader::functions(signature, outputs, elemgrad::DType::F32);
         assert_eq!(Ok(functions), right);
     }
     let native = ["shader", "--expr", "x * y", "--pass", "forward"];

@@ -1,7 +1,7 @@
 //! Test and bench data: every element follows from its number and a seed, so that any one of them can be made again,
 //! alone and on any thread.
 
-use crate::{cpu::for_blocks, dtype::DType};
+use crate::{cpu::for_blocks, dtype::DType, op::Op};
 
 /// Kinds of operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +25,12 @@ impl Data {
             Data::Extreme => "extreme",
             Data::Mix => "mix",
         }
+    }
+
+    /// What an op is compared on: [`Mix`](Data::Mix), or [`Moderate`](Data::Moderate) for an op on a GPU that is not exact.
+    /// Of what such an op makes of NaN, of infinity and of what overflows, nothing is said.
+    pub fn of(op: &Op, on_gpu: bool) -> Self {
+        if op.is_exact() || !on_gpu { Data::Mix } else { Data::Moderate }
     }
 
     /// Fills the operands of elements `first..`: some inputs and, last, the upstream gradient.

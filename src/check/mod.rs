@@ -30,6 +30,6 @@ pub use measure::{Measurement, Prepared, measure};
 pub use probe::{Probes, probe};
 #[cfg(not(target_arch = "wasm32"))]
 pub use self_test::{SelfTest, SelfTestCase, self_test};
-pub use verify::{Inputs, Mismatch, VerifyReport, data, verify};
+pub use verify::{Inputs, Mismatch, VerifyReport, verify};
 
 pub use crate::signature::enclosure::{Enclosure, Reason};

@@ -5,7 +5,7 @@ use std::fmt::{Display, Formatter};
 use super::{
     column::Column,
     data::Data,
-    verify::{FOR_EACH_LEFT_OUT, Mismatch, data},
+    verify::{FOR_EACH_LEFT_OUT, Mismatch},
 };
 use crate::{
     call::{
@@ -339,7 +339,7 @@ impl<'a> Call<'a> {
         let reach = |layout: &Layout| layout.extent().map_or(0, |(_, last)| last as usize + 1);
         // What a device may make of NaN, infinities and subnormals is not said of an op that is not exact.
         let bounded = runner.gpu().is_some() && !op.is_exact();
-        let contents = if bounded { data(op, true) } else { setting.data };
+        let contents = if bounded { Data::of(op, true) } else { setting.data };
         let reads = drawn(contents, dtype, 1, &setting.reads.iter().map(reach).collect::<Vec<_>>());
         let lens: Vec<_> = (0..signature.write_count()).map(|w| setting.output_len(signature, w)).collect();
         let mut before = drawn(contents, dtype, 2, &lens);

@@ -32,7 +32,7 @@ pub(super) const FOR_EACH_LEFT_OUT: u64 = 5;
 pub enum Inputs {
     /// Every input: all f32 for an op of one input; of the types of 2 bytes also all pairs for an op of two.
     Exhaustive,
-    /// [`data`] for the op.
+    /// [`Data::of`] the op.
     Sample {
         /// How many elements.
         count: u64,
@@ -117,12 +117,6 @@ impl Inputs {
             }
         }
     }
-}
-
-/// What an op is compared on: [`Data::Mix`], or [`Data::Moderate`] on a GPU where the op is not exact, since nothing is said
-/// of what it makes of NaN, of infinity and of what overflows.
-pub fn data(op: &Op, on_gpu: bool) -> Data {
-    if op.is_exact() || !on_gpu { Data::Mix } else { Data::Moderate }
 }
 
 /// How many bits all inputs have.
@@ -242,7 +236,7 @@ pub fn verify(
         op: signature.name().to_owned(),
         dtype,
         device: runner.name().into(),
-        data: data(op, runner.gpu().is_some()),
+        data: Data::of(op, runner.gpu().is_some()),
         checked: 0,
         mismatches: 0,
         left_out: 0,
@@ -352,7 +346,7 @@ impl<'a> Chunk<'a> {
     fn fill(&mut self, inputs: &Inputs, first: u64, len: usize) {
         let (op, dtype, len) = (self.op, self.dtype, len * self.copies);
         self.values.iter_mut().for_each(|values| values.resize(len, 0.0));
-        inputs.fill(data(op, self.on_gpu), dtype, first, self.copies, &mut self.values);
+        inputs.fill(Data::of(op, self.on_gpu), dtype, first, self.copies, &mut self.values);
         for (read, values) in self.reads.iter_mut().zip(&self.values) {
             read.set(values);
         }

@@ -46,7 +46,7 @@ pub fn is_software(info: &wgpu::AdapterInfo) -> bool {
 /// Whether `text` occurs in the adapter's [`name`], driver or driver info, whatever its case.
 ///
 /// Mesa's software Vulkan calls itself llvmpipe and everyone else calls it lavapipe; both words find it.
-pub fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
+pub(crate) fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
     let text = text.to_lowercase();
     let fields = [&info.name, &info.driver, &info.driver_info, &name(info)].map(|field| field.to_lowercase());
     !text.is_empty()
@@ -55,7 +55,7 @@ pub fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
 }
 
 /// What a device is called: the adapter's name and its back end, which tells one GPU's Vulkan from its GL.
-pub fn name(info: &wgpu::AdapterInfo) -> String {
+pub(crate) fn name(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({})", info.name, info.backend)
 }
 
@@ -66,14 +66,8 @@ pub fn describe(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({kind}, {}, {})", info.name, info.backend, driver.trim())
 }
 
-/// Whether `auto` may take the adapter: it computes, and it is hardware or named by `WGPU_ADAPTER_NAME`.
-///
-/// wgpu's back end that does nothing is never taken.
-pub fn auto_takes(adapter: &wgpu::Adapter) -> bool {
-    passed_over(&adapter.get_info(), adapter.get_downlevel_capabilities().flags).is_none()
-}
-
-/// Why `auto` passes over an adapter.
+/// Why `auto` passes over an adapter. It takes hardware that computes, and what `WGPU_ADAPTER_NAME` names. wgpu's back end
+/// that does nothing is never taken.
 pub(crate) fn passed_over(info: &wgpu::AdapterInfo, can: wgpu::DownlevelFlags) -> Option<&'static str> {
     if info.backend == wgpu::Backend::Noop {
         return Some("it computes nothing");

@@ -17,7 +17,7 @@ use crate::{
         args::{Args, IntoArgs},
     },
     plan::{Access, Kernel, Limits},
-    shader,
+    shader::{self, Shader},
     signature::{Signature, outputs::Outputs},
 };
 
@@ -205,7 +205,7 @@ impl Kernels {
         shader::check_size(signature)?;
         let shader = shader::compose(signature, &key.1);
         #[cfg(not(target_arch = "wasm32"))]
-        shader::check(signature.name(), &shader.source)?;
+        Shader::check(signature.name(), &shader.source)?;
         let pipeline = Pipeline::create(&self.device, signature.name(), &shader, self.saved.as_ref()).await?;
         Ok(self.cache().insert(key, pipeline))
     }

@@ -27,5 +27,5 @@ pub(crate) mod stream;
 pub(crate) mod timing;
 
 pub use bind::{Bound, Operand};
-pub use device::{adapters, auto_takes, describe, is_software, matches, name};
+pub use device::{adapters, describe, is_software};
 pub use kernels::Kernels;

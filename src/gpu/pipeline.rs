@@ -1,8 +1,5 @@
 use super::scope::caught;
-use crate::{
-    error::Error,
-    shader::{self, Shader},
-};
+use crate::{error::Error, shader::Shader};
 
 /// A compiled kernel.
 #[derive(Debug)]
@@ -54,7 +51,7 @@ impl Pipeline {
                 label: Some(label),
                 layout: Some(&pipeline_layout),
                 module: &module,
-                entry_point: Some(shader::ENTRY_POINT),
+                entry_point: Some(Shader::ENTRY_POINT),
                 // Workgroup memory is written before it is read.
                 compilation_options: wgpu::PipelineCompilationOptions {
                     zero_initialize_workgroup_memory: false,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Access, ENTRY_POINT, is_copied, is_vector, memory};
+use super::{Access, Shader, is_copied, is_vector, memory};
 use crate::{
     dtype::DType,
     plan::{ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, Map, WORKGROUP_SIZE},
@@ -19,10 +19,11 @@ pub(super) fn main(d: &Signature, kernel: &Kernel) -> String {
         Form::Runs(_) => runs(d, kernel),
     };
     format!(
-        "{}\n@compute @workgroup_size({WORKGROUP_SIZE})\nfn {ENTRY_POINT}(@builtin(workgroup_id) workgroup: vec3<u32>, \
+        "{}\n@compute @workgroup_size({WORKGROUP_SIZE})\nfn {}(@builtin(workgroup_id) workgroup: vec3<u32>, \
          @builtin(local_invocation_index) lane: u32) {{\n    \
          let group = workgroup.y * params.groups_per_row + workgroup.x;\n{body}}}\n",
-        helpers(kernel)
+        helpers(kernel),
+        Shader::ENTRY_POINT
     )
 }
 

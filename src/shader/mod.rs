@@ -19,9 +19,6 @@ mod tests;
 
 pub use crate::plan::Access;
 
-/// The entry point of every kernel.
-pub const ENTRY_POINT: &str = "main";
-
 /// A complete WGSL module and what a host needs to dispatch it.
 #[derive(Clone, Debug)]
 pub struct Shader {
@@ -45,6 +42,8 @@ pub struct Binding {
 }
 
 impl Shader {
+    /// The entry point of every kernel.
+    pub const ENTRY_POINT: &str = "main";
     /// The workgroup size of every kernel, in its first dimension.
     pub const WORKGROUP_SIZE: u32 = WORKGROUP_SIZE;
     /// The elements that a workgroup computes.
@@ -73,18 +72,41 @@ impl Shader {
         signature.check(outputs)?;
         Ok(compose(signature, &Kernel::contiguous(signature, outputs, dtype, access)))
     }
-}
 
-/// The op's functions and the function `element` that computes `outputs` with them, without bindings, for pasting into
-/// another shader. There a number is the bits of its f32 in a `u32`, whatever the storage type.
-///
-/// # Errors
-/// As [`Shader::new`].
-pub fn functions(signature: &Signature, outputs: Outputs, dtype: DType) -> Result<String, Error> {
-    signature.check(outputs)?;
-    let kernel = Kernel::contiguous(signature, outputs, dtype, Access::Word);
-    let element = element(signature, &kernel);
-    Ok(library(signature, &kernel, &element) + &element)
+    /// The op's functions and the function `element` that computes `outputs` with them, without bindings, for pasting into
+    /// another shader. There a number is the bits of its f32 in a `u32`, whatever the storage type.
+    ///
+    /// # Errors
+    /// As [`new`](Shader::new).
+    pub fn functions(signature: &Signature, outputs: Outputs, dtype: DType) -> Result<String, Error> {
+        signature.check(outputs)?;
+        let kernel = Kernel::contiguous(signature, outputs, dtype, Access::Word);
+        let element = element(signature, &kernel);
+        Ok(library(signature, &kernel, &element) + &element)
+    }
+
+    /// How to dispatch an elementwise kernel, in words.
+    pub fn dispatch_rule() -> String {
+        format!(
+            "len > 0; groups = ceil((len + parity) / {ELEMENTS_PER_WORKGROUP}); rows = ceil(groups / max_compute_workgroups_per_dimension); \
+             groups_per_row = ceil(groups / rows); dispatch_workgroups(groups_per_row, rows, 1)"
+        )
+    }
+
+    /// Parses and validates a module as wgpu will.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] with the compiler's message.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn check(op: &str, source: &str) -> Result<(), Error> {
+        use wgpu::naga;
+        let failed = |message: String| Error::Shader { op: op.into(), message };
+        let module = naga::front::wgsl::parse_str(source).map_err(|e| failed(e.emit_to_string(source)))?;
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
+            .validate(&module)
+            .map_err(|e| failed(e.emit_to_string(source)))?;
+        Ok(())
+    }
 }
 
 /// The module of a kernel of an op.
@@ -170,14 +192,6 @@ fn bindings(kernel: &Kernel) -> Vec<Binding> {
     std::iter::once(uniform).chain(storage).collect()
 }
 
-/// How to dispatch an elementwise kernel, in words.
-pub fn dispatch_rule() -> String {
-    format!(
-        "len > 0; groups = ceil((len + parity) / {ELEMENTS_PER_WORKGROUP}); rows = ceil(groups / max_compute_workgroups_per_dimension); \
-         groups_per_row = ceil(groups / rows); dispatch_workgroups(groups_per_row, rows, 1)"
-    )
-}
-
 fn header(d: &Signature, kernel: &Kernel, bindings: &[Binding], params: &[String]) -> String {
     let what = match kernel.source {
         Source::Op { outputs, .. } => d.pass_of(outputs).name(),
@@ -210,7 +224,7 @@ fn header(d: &Signature, kernel: &Kernel, bindings: &[Binding], params: &[String
         let _ = writeln!(
             text,
             "// Workgroup size {WORKGROUP_SIZE}, {ELEMENTS_PER_WORKGROUP} elements a workgroup, at most {MAX_DISPATCH} elements a dispatch:\n//   {}",
-            dispatch_rule()
+            Shader::dispatch_rule()
         );
     }
     text + "\n"
@@ -320,19 +334,4 @@ pub(crate) fn check_size(signature: &Signature) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::Shader { op: signature.name().to_owned(), message })
-}
-
-/// Parses and validates a module as wgpu will.
-///
-/// # Errors
-/// [`Error::Shader`] with the compiler's message.
-#[cfg(not(target_arch = "wasm32"))]
-pub fn check(op: &str, source: &str) -> Result<(), Error> {
-    use wgpu::naga;
-    let failed = |message: String| Error::Shader { op: op.into(), message };
-    let module = naga::front::wgsl::parse_str(source).map_err(|e| failed(e.emit_to_string(source)))?;
-    naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
-        .validate(&module)
-        .map_err(|e| failed(e.emit_to_string(source)))?;
-    Ok(())
 }

@@ -14,7 +14,7 @@ use std::{
 use common::output_sets;
 use wgpu::naga::{self, Expression, ScalarKind, TypeInner};
 
-use super::{Access, Shader, check, check_size, compose, library};
+use super::{Access, Shader, check_size, compose, library};
 use crate::{
     blocks::Primitive,
     dtype::DType,
@@ -258,12 +258,12 @@ fn naga_accepts_every_kernel() -> Result<(), Error> {
     let kernels = kernels();
     assert!(kernels.len() > 1000, "{} kernels", kernels.len());
     for kernel in &kernels {
-        check(kernel.op.name(), &kernel.shader.source)?;
+        Shader::check(kernel.op.name(), &kernel.shader.source)?;
     }
     for (op, kernel) in custom() {
-        check(op.name(), &compose(op.signature(), &kernel).source)?;
+        Shader::check(op.name(), &compose(op.signature(), &kernel).source)?;
     }
-    assert!(check("mod", &kernels[0].shader.source.replacen("let ", "lot ", 1)).is_err());
+    assert!(Shader::check("mod", &kernels[0].shader.source.replacen("let ", "lot ", 1)).is_err());
     Ok(())
 }
 
@@ -358,7 +358,7 @@ fn a_formula_of_many_lines_stays_a_comment() -> Result<(), Error> {
     let signature = Signature::builder("lines", ["x"]).z("x", formula).gradient("x", "dz", "dz").build()?;
     let shader = Shader::new(&signature, Outputs::Z, DType::F32, Access::Word)?;
     assert!(shader.source.contains("//   z = a b c  d e f g h i\n"), "{}", shader.source);
-    check("lines", &shader.source)
+    Shader::check("lines", &shader.source)
 }
 
 #[test]
@@ -555,5 +555,5 @@ fn an_op_of_the_most_nodes_compiles() -> Result<(), Error> {
     let source = compose(op.signature(), &kernel).source;
     assert!(source.len() > MAX_TEXT);
     check_size(op.signature())?;
-    check("large", &source)
+    Shader::check("large", &source)
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use elemgrad::{DType, Error, Op, Pass, Runner, shader, signature::Signature};
+use elemgrad::{DType, Error, Op, Pass, Runner, shader::Shader, signature::Signature};
 
 /// Values of all kinds: ordinary ones, ties, ends and special ones.
 const VALUES: [f32; 20] = [
@@ -66,7 +66,7 @@ fn assert_same(wgsl: &Op, rust: &Op) {
     let (a, b) = (wgsl.signature(), rust.signature());
     assert_eq!(a.inputs(), b.inputs());
     let all = a.all_outputs(Pass::Fused);
-    let text = |signature: &Signature| shader::functions(signature, all, DType::F32);
+    let text = |signature: &Signature| Shader::functions(signature, all, DType::F32);
     assert_eq!(text(a), text(b));
     let outputs = |op: &Op| {
         let outputs = op.signature().outputs().iter();

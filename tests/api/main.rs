@@ -8,4 +8,5 @@ mod errors;
 mod front;
 mod fuzz_front;
 mod gradients;
+mod house;
 mod reference;

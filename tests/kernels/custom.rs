@@ -8,7 +8,7 @@ use elemgrad::{
     check::{Data, Inputs, verify},
     half::{bf16, f16},
     ops,
-    shader::{self, Access, Shader},
+    shader::{Access, Shader},
     signature::OutputKind,
     wgpu,
 };
@@ -296,7 +296,7 @@ fn programs() -> Result<(), Failed> {
     // A remainder that may be added to others is not the one of a storage type.
     let is_wide = |op: &Op| {
         let functions =
-            shader::functions(op.signature(), op.signature().all_outputs(Pass::Fused), DType::F16)?;
+            Shader::functions(op.signature(), op.signature().all_outputs(Pass::Fused), DType::F16)?;
         Ok::<_, Error>(functions.contains("= f32_floor_mod_wide("))
     };
     assert_eq!([is_wide(&ops[13])?, is_wide(&modulo()?)?], [true, false], "{}", ops[13].name());
@@ -402,7 +402,7 @@ fn names() -> Result<(), Failed> {
         for pass in Pass::ALL {
             let outputs = op.signature().all_outputs(pass);
             let shader = Shader::new(op.signature(), outputs, DType::F16, Access::Vec4)?;
-            shader::check(name, &shader.source)?;
+            Shader::check(name, &shader.source)?;
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use elemgrad::{
         Mul, Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc, TruncMod,
     },
     Runner,
-    check::{Enclosure, GradientOptions, Inputs, VerifyReport, data, gradient_check, verify},
+    check::{Data, Enclosure, GradientOptions, Inputs, VerifyReport, gradient_check, verify},
     wgpu,
 };
 use libtest_mimic::Trial;
@@ -100,7 +100,7 @@ fn references_are_in_their_enclosures() -> Result<(), String> {
         let op = recipe.build(Arithmetic::Native).map_err(text)?;
         let (signature, dtype) = (op.signature(), dtype(number));
         let mut columns = vec![vec![0.0; 500]; signature.upstream() + 1];
-        data(&op, true).fill(dtype, number, 0, &mut columns);
+        Data::of(&op, true).fill(dtype, number, 0, &mut columns);
         for i in 0..500 {
             let reads: Vec<f32> = columns.iter().map(|column| column[i]).collect();
             let mut values = vec![0.0; signature.write_count()];
@@ -126,7 +126,7 @@ fn gradients_are_those_of_differences() -> Result<(), String> {
     for (number, recipe) in (0..).zip([Arithmetic::Native, Arithmetic::Exact].into_iter().flat_map(recipes)) {
         let op = recipe.build(Arithmetic::Native).map_err(text)?;
         let mut columns = vec![vec![0.0; 100]; op.signature().upstream() + 1];
-        data(&op, true).fill(DType::F32, number, 0, &mut columns);
+        Data::of(&op, true).fill(DType::F32, number, 0, &mut columns);
         let inputs = &columns[..op.signature().upstream()];
         let report = gradient_check(&op, inputs, &GradientOptions::default()).map_err(text)?;
         if let Some(comparison) = report.first.first() {

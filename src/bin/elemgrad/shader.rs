@@ -1,9 +1,6 @@
 //! `elemgrad shader`: the WGSL of a kernel, or of an op's functions alone.
 
-use elemgrad::{
-    Choice, Pass, Runner,
-    shader::{self, ENTRY_POINT, Shader},
-};
+use elemgrad::{Choice, Pass, Runner, shader::Shader};
 use serde_json::json;
 
 use crate::{cli, failure::Failure, print};
@@ -18,7 +15,7 @@ pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure
     let pass = args.pass.unwrap_or(Pass::Fused);
     let outputs = signature.default_outputs(pass);
     if args.functions {
-        return print::out(&shader::functions(signature, outputs, args.dtype)?);
+        return print::out(&Shader::functions(signature, outputs, args.dtype)?);
     }
     let shader = Shader::new(signature, outputs, args.dtype, args.access)?;
     if !args.json {
@@ -33,11 +30,11 @@ pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure
     print::json(&json!({
         "dtype": args.dtype.name(),
         "source": shader.source,
-        "entry_point": ENTRY_POINT,
+        "entry_point": Shader::ENTRY_POINT,
         "bindings": bindings,
         "params": shader.params,
         "workgroup_size": [Shader::WORKGROUP_SIZE, 1, 1],
         "elements_per_workgroup": Shader::ELEMENTS_PER_WORKGROUP,
-        "dispatch": shader::dispatch_rule(),
+        "dispatch": Shader::dispatch_rule(),
     }))
 }
