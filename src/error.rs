@@ -36,7 +36,7 @@ pub enum Error {
     },
     /// An op in exact arithmetic has a building block without an exact form.
     #[error(
-        "{op}: {block} has no exact form: exact arithmetic needs an op without it, native arithmetic has it"
+        "{op}: {block} has no exact form: use native arithmetic, or make the op without it"
     )]
     Inexact {
         /// The op.
@@ -154,7 +154,7 @@ pub enum Error {
         layout: Box<Layout>,
     },
     /// An output that is no gradient was to be added to what is there.
-    #[error("{op}: {argument} is no gradient: only gradients can be accumulated")]
+    #[error("{op}: {argument} is not a gradient: only gradients can be accumulated")]
     Accumulate {
         /// The op.
         op: String,
@@ -173,9 +173,9 @@ pub enum Error {
         /// What the call needs.
         need: &'static str,
     },
-    /// An operand lies so that the device's bindings would cut the call into very many small dispatches.
+    /// An operand is too large for one binding, and its strides would force very many tiny dispatches.
     #[error(
-        "{op}: {argument} lies so that dispatches within the device's largest binding of {limit} bytes would be too small: copy it into contiguous memory first"
+        "{op}: {argument} is too large for one binding of {limit} bytes, and its strides would force tiny dispatches: make it contiguous first"
     )]
     NeedsCopy {
         /// The op.
@@ -245,7 +245,7 @@ pub enum Error {
     /// 16-bit outputs at even and at odd elements, or one at an odd element and a mask, each in place of what the other
     /// needs: they are two dispatches, of which neither can be first.
     #[error(
-        "{op}: {argument} and {other} start within and at words and are both written in place: move one of them by an element"
+        "{op}: {argument} and {other} start in different halves of a word, and both are written in place: move one by one element"
     )]
     InPlace {
         /// The op.

@@ -76,7 +76,15 @@ pub use shape::{Layout, broadcast};
 pub use signature::outputs::{Outputs, Pass};
 pub use wgpu;
 
-/// The README's code, compiled and run with the doc tests.
+/// The code of the documents, compiled and run with the doc tests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+    #[doc = include_str!("../docs/how-it-works.md")]
+    struct HowItWorks;
+    #[doc = include_str!("../docs/measured.md")]
+    struct Measured;
+}

@@ -33,12 +33,12 @@ pub(crate) mod open;
 /// windows while the device works on another.
 ///
 /// ```
-/// use elemgrad::{Runner, modulo};
+/// use elemgrad::{Runner, ops::{self, modulo}};
 ///
 /// # fn main() -> Result<(), elemgrad::Error> {
 /// let runner = Runner::auto();
 /// let (x, y) = ([0.3, 0.7, 1.2, 1.7], [0.2, 0.5, 1.0, 2.9]);
-/// assert_eq!(runner.forward(&modulo::Mod, &[&x, &y])?, [0.10000001, 0.19999999, 0.20000005, 1.7]);
+/// assert_eq!(runner.forward(ops::modulo(), &[&x, &y])?, [0.10000001, 0.19999999, 0.20000005, 1.7]);
 ///
 /// let mut dy = [0.0; 4];
 /// runner.run(modulo::Backward { x: &x, y: &y, dz: &[1.0; 4], dx: None, dy: Some(&mut dy) })?;

@@ -5,10 +5,10 @@ use crate::dtype::DType;
 /// What a device may give for an output of one element.
 ///
 /// ```
-/// use elemgrad::{CustomOp, DType, Op, op::Enclosure};
+/// use elemgrad::{DType, Op, check::Enclosure};
 ///
 /// # fn main() -> Result<(), elemgrad::Error> {
-/// let op = CustomOp::new("root", ["x"], |[x]| x.sqrt())?;
+/// let op = Op::new("root", ["x"], |[x]| x.sqrt())?;
 /// let mut outputs = [Enclosure::Exact(0.0); 2];
 /// op.enclose(DType::F32, &[2.0, 1.0], &mut outputs);
 /// assert!(outputs[0].allows(2_f32.sqrt()) && !outputs[0].allows(1.414));

@@ -444,7 +444,7 @@ fn outputs_that_cannot_be_accumulated() {
     let noop = Noop::new();
     let [x, z, other] = [0; 3].map(|_| noop.buffer(8));
     let kind = |e: &Error| matches!(e, Error::Accumulate { .. });
-    let says = "is no gradient: only gradients can be accumulated";
+    let says = "is not a gradient: only gradients can be accumulated";
     let added = || Operand::from(&z).accumulate();
     assert_error(&noop.error(spiky::Forward { x: &x, z: added() }), kind, &format!("spiky: z {says}"));
     let saving = spiky::ForwardSaving { x: &x, z: &other, mask: Operand::new(&z, 0, 1).accumulate() };
@@ -466,7 +466,7 @@ fn outputs_in_place_at_even_and_at_odd_elements() {
     for dtype in [DType::F16, DType::Bf16] {
         for (x, dz, first, second) in [(0, 1, "dx", "z"), (3, 2, "z", "dx")] {
             let message = format!(
-                "spiky: {first} and {second} start within and at words and are both written in place: move one of them by an element"
+                "spiky: {first} and {second} start in different halves of a word, and both are written in place: move one by one element"
             );
             assert_error(
                 &noop.error(typed(dtype, swapped(x, dz))),
@@ -495,7 +495,7 @@ fn layouts_that_need_a_copy() {
     assert_error(
         &noop.error(call(rows.transposed())),
         |e| matches!(e, Error::NeedsCopy { .. }),
-        "spiky: x lies so that dispatches within the device's largest binding of 65536 bytes would be too small: copy it into contiguous memory first",
+        "spiky: x is too large for one binding of 65536 bytes, and its strides would force tiny dispatches: make it contiguous first",
     );
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Run both ops over large buffers, check every bit and show the speed; what the command does unless told otherwise
+    /// Run both ops over large buffers, check every bit and show the speed. This is also what `elemgrad` alone does
     Demo(Demo),
     /// List adapters and probe what they do with floating point
     Info(Info),
@@ -66,16 +66,16 @@ pub(crate) struct OpArgs {
     /// A built-in op
     #[arg(value_name = "OP", value_parser = op_parser(), group = "source")]
     pub(crate) built_in: Option<BuiltIn>,
-    /// An op of yours: WGSL whose `fn forward(x: f32, ...) -> f32` says what z is; - reads standard input
+    /// An op of yours: WGSL whose `fn forward(x: f32, ...) -> f32` gives z; - reads standard input
     ///
     /// The parameters are the inputs. Gradients are derived; `fn d_x(x: f32, ..., z: f32, dz: f32) -> f32` is the one that
     /// you write for x.
     #[arg(long, value_name = "FILE.wgsl", groups = ["source", "custom"])]
     pub(crate) wgsl: Option<PathBuf>,
-    /// An op of yours as one WGSL expression, such as `floor_mod(x, 1.0) * y`: the names in it are the inputs
+    /// An op of yours as one WGSL expression, such as `floor_mod(x, 1.0) * y`. The names in it are the inputs
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, groups = ["source", "custom"])]
     pub(crate) expr: Option<String>,
-    /// How devices compute an op of yours: native (with their own floats; unless told) or exact (the same bits everywhere)
+    /// How devices compute an op of yours: native (their own floats, the default) or exact (the same bits everywhere)
     #[arg(long, value_name = "ARITHMETIC", value_parser = one_of(&ARITHMETICS, Arithmetic::name),
         requires = "custom", conflicts_with = "built_in")]
     pub(crate) arithmetic: Option<Arithmetic>,
@@ -152,7 +152,7 @@ const MAX_ELEMENTS: u64 = elemgrad::shader::Shader::MAX_ELEMENTS;
 
 #[derive(Args)]
 pub(crate) struct Demo {
-    /// Elements of each call, 67108864 unless told
+    /// Elements of each call. The default is 67108864
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=MAX_ELEMENTS))]
     pub(crate) elements: Option<u64>,
 }
@@ -168,22 +168,22 @@ pub(crate) struct Info {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) op: OpArgs,
-    /// All inputs where they are 32 bits together at most: of ops of one input, and of two in f16 and bf16
+    /// Check every input. This is for ops of one input, and for ops of two in f16 and bf16
     #[arg(long)]
     pub(crate) exhaustive: bool,
-    /// How many elements to sample; 2^24 for ops of one input and 10^7 for others unless told
+    /// How many elements to sample. The default is 2^24 for ops of one input and 10^7 for others
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub(crate) pairs: Option<u64>,
-    /// Where the sample starts: the same seed gives the same elements
+    /// The seed of the sample: the same seed gives the same elements
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
     /// The storage type
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&DType::ALL, DType::name))]
     pub(crate) dtype: DType,
-    /// A pass to check, given once for each; all passes unless told
+    /// A pass to check, given once for each. The default is all passes
     #[arg(long = "pass", value_name = "PASS", value_parser = one_of(&Pass::ALL, Pass::name))]
     pub(crate) passes: Vec<Pass>,
-    /// One element alone, by the bits of its operands, as a mismatch prints them: 8 digits in f32, else 4
+    /// Check one element, by the bits of its operands, as a mismatch prints them: 8 digits in f32, else 4
     #[arg(long, value_name = "x=HEX,...", value_delimiter = ',', value_parser = parse_bits, requires = "source",
         conflicts_with_all = ["exhaustive", "pairs", "seed"])]
     pub(crate) bits: Vec<(String, u32)>,
@@ -212,23 +212,23 @@ fn parse_bits(text: &str) -> Result<(String, u32), String> {
 pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) op: OpArgs,
-    /// A pass, given once for each; all passes unless told
+    /// A pass, given once for each. The default is all passes
     #[arg(long = "pass", value_name = "PASS", value_parser = some_of(&Pass::ALL, Pass::name))]
     pub(crate) passes: Vec<Several<Pass>>,
-    /// What passes do besides, given once for each; none unless told. mask: forward of spiky, and of other ops whose
+    /// What passes do in addition, given once for each. The default is none. mask: forward of spiky, and of other ops whose
     /// gradients one condition gates, saves its mask, backward reads it. values: mod's forward also writes q. accumulate:
     /// gradients are added to what is there
     #[arg(long = "extra", value_name = "EXTRA", value_parser = some_of(&Extra::ALL, extra_name))]
     pub(crate) extras: Vec<Several<Extra>>,
-    /// A storage type, given once for each; f32 unless told
+    /// A storage type, given once for each. The default is f32
     #[arg(long = "dtype", value_name = "TYPE", value_parser = some_of(&DType::ALL, DType::name))]
     pub(crate) dtypes: Vec<Several<DType>>,
-    /// How y, and what else follows it, lies to x, given once for each; contiguous (one shape) unless told. Of ops of more
+    /// The shapes of the inputs after x, given once for each. The default is contiguous (one shape). For ops of more
     /// than one input: scalar (one y for all), row (x is [rows, 1024], y [1024]), column (y is [rows, 1]), channel (x is
     /// [batch, 64, 1024], y [1, 64, 1])
     #[arg(long = "layout", value_name = "LAYOUT", value_parser = some_of(&Shapes::ALL, Shapes::name))]
     pub(crate) layouts: Vec<Several<Shapes>>,
-    /// What inputs hold, given once for each; ordinary (ratios x/y below 2^20) and extreme (above) unless told
+    /// What inputs hold, given once for each. The default is ordinary (ratios x/y below 2^20) and extreme (above)
     #[arg(long = "data", value_name = "DATA", value_parser = some_of(&DATA, Data::name))]
     pub(crate) data: Vec<Several<Data>>,
     /// Elements of each call, at most
@@ -260,7 +260,7 @@ pub(crate) struct Run {
     /// complete
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// The storage type, that of the files unless told: for bf16, whose files hold '<u2', and for --cast
+    /// The storage type. The default is that of the files. It is for bf16, whose files hold '<u2', and for --cast
     #[arg(long, value_name = "TYPE", value_parser = one_of(&DType::ALL, DType::name))]
     pub(crate) dtype: Option<DType>,
     /// Round f64 inputs to f32, or f64 and f32 inputs to what --dtype says: once, to nearest, ties to even
@@ -286,7 +286,7 @@ pub(crate) struct Shader {
     /// The storage type
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&DType::ALL, DType::name))]
     pub(crate) dtype: DType,
-    /// The op's functions alone, without bindings, for a kernel of your own; those of the fused pass unless told
+    /// The op's functions alone, without bindings, for a kernel of your own. The default pass is fused
     #[arg(long, conflicts_with_all = ["access", "json"])]
     pub(crate) functions: bool,
     /// How the kernel accesses memory: word takes any length, vec4 multiples of 4
@@ -302,10 +302,10 @@ pub(crate) struct Shader {
 pub(crate) struct Plot {
     #[command(flatten)]
     pub(crate) op: OpArgs,
-    /// The range of an input, given once for each; -3:3 unless told, of built-in ops one that shows them
+    /// The range of an input, given once for each. The default is -3:3, and for ready-made ops one that shows them
     #[arg(long = "range", value_name = "x=-2:2", value_parser = parse_range)]
     pub(crate) ranges: Vec<(String, RangeInclusive<f32>)>,
-    /// The value of an input where another one varies, given once for each; 1 unless told
+    /// The value of an input while another one varies, given once for each. The default is 1
     #[arg(long = "at", value_name = "y=0.5", value_parser = parse_value)]
     pub(crate) at: Vec<(String, f32)>,
     /// The SVG file to write
