@@ -129,6 +129,14 @@ pub fn output_sets(op: &Op) -> Vec<Outputs> {
 /// Lengths around every boundary of a kernel: vec4, workgroup, elements of a workgroup, some workgroups.
 pub const LENGTHS: [usize; 16] = [0, 1, 2, 3, 4, 5, 7, 255, 256, 257, 1023, 1024, 1025, 4095, 4096, 4097];
 
+/// Whether `ELEMGRAD_TESTS=full` asks for all that the tests can do.
+///
+/// Software adapters compile kernels for seconds. Without it each suite has every kind of check on an adapter, on fewer
+/// calls, ops and ways of sharing buffers.
+pub fn is_full() -> bool {
+    std::env::var("ELEMGRAD_TESTS").is_ok_and(|value| value == "full")
+}
+
 /// Compares one output: the length, then every element, on bits.
 ///
 /// # Errors
