@@ -35,9 +35,7 @@ pub enum Error {
         message: String,
     },
     /// An op in exact arithmetic has a building block without an exact form.
-    #[error(
-        "{op}: {block} has no exact form: use native arithmetic, or make the op without it"
-    )]
+    #[error("{op}: {block} has no exact form: use native arithmetic, or make the op without it")]
     Inexact {
         /// The op.
         op: String,
