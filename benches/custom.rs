@@ -29,8 +29,8 @@ fn main() -> Result<ExitCode, Error> {
     println!("{:50} {:>12} {:>12} {:>8}", "op, of building blocks", "built-in, ms", "custom, ms", "ratio");
     for (_, runner) in devices() {
         for (built_in, custom) in pairs()? {
-            for dtype in DType::ALL {
-                for pass in Pass::ALL {
+            for &dtype in DType::ALL {
+                for &pass in Pass::ALL {
                     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
                         let custom = custom.clone().with_arithmetic(arithmetic)?;
                         if runner.gpu().is_none() && arithmetic == Arithmetic::Exact {

@@ -54,8 +54,8 @@ fn ops(criterion: &mut Criterion) {
 /// Every combination that the ops have; of storage type, layout and options at most one is not the usual.
 fn cases() -> Vec<Case<'static>> {
     let mut cases = Vec::new();
-    for op in ops::all() {
-        for pass in Pass::ALL {
+    for &op in ops::all() {
+        for &pass in Pass::ALL {
             let usual = Case {
                 op,
                 pass,
@@ -65,11 +65,11 @@ fn cases() -> Vec<Case<'static>> {
                 data: Data::Ordinary,
                 elements: 0,
             };
-            cases.extend(DType::ALL.map(|dtype| Case { dtype, ..usual }));
-            let extras = Extra::ALL.into_iter().skip(1).filter(|e| e.fits(op.signature(), pass));
+            cases.extend(DType::ALL.iter().map(|&dtype| Case { dtype, ..usual }));
+            let extras = Extra::ALL.iter().copied().skip(1).filter(|e| e.fits(op.signature(), pass));
             cases.extend(extras.map(|extra| Case { extra, ..usual }));
             if op.signature().inputs().len() > 1 {
-                cases.extend(Shapes::ALL.into_iter().skip(1).map(|shapes| Case { shapes, ..usual }));
+                cases.extend(Shapes::ALL.iter().copied().skip(1).map(|shapes| Case { shapes, ..usual }));
             }
         }
     }

@@ -32,7 +32,10 @@ pub enum DType {
 
 impl DType {
     /// All types.
-    pub const ALL: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
+    pub const ALL: &'static [DType] = &Self::EACH;
+
+    /// [`DType::ALL`], as an array.
+    pub(crate) const EACH: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
     /// Its name: `f32`, `f16`, `bf16`.
     pub const fn name(self) -> &'static str {
@@ -169,7 +172,7 @@ impl FromStr for DType {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        let found = Self::ALL.into_iter().find(|dtype| dtype.name() == name);
+        let found = Self::EACH.into_iter().find(|dtype| dtype.name() == name);
         found.ok_or_else(|| Error::NoDType { wanted: name.into() })
     }
 }

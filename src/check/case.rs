@@ -35,7 +35,8 @@ pub enum Shapes {
 
 impl Shapes {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Contiguous, Self::Scalar, Self::Row, Self::Column, Self::Channel];
+    pub const ALL: &'static [Self] =
+        &[Self::Contiguous, Self::Scalar, Self::Row, Self::Column, Self::Channel];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -79,7 +80,7 @@ pub enum Extra {
 
 impl Extra {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::None, Self::Mask, Self::Values, Self::Accumulate];
+    pub const ALL: &'static [Self] = &[Self::None, Self::Mask, Self::Values, Self::Accumulate];
 
     /// Its name; empty for none.
     pub fn name(self) -> &'static str {
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_case_has_no_more_elements_than_it_says() {
-        for shapes in Shapes::ALL {
+        for &shapes in Shapes::ALL {
             for elements in [1, 10, 1023, 1024, 5000, 65_536, 1 << 20] {
                 let [first, others] = shapes.of(elements);
                 let len: u64 = first.iter().product();

@@ -124,7 +124,7 @@ impl Display for SelfTest {
         DType::ALL.iter().try_for_each(|dtype| write!(f, " {:>12}", dtype.name()))?;
         for case in of(DType::F32) {
             write!(f, "\n{:width$}", label(case))?;
-            for dtype in DType::ALL {
+            for &dtype in DType::ALL {
                 let same = of(dtype).find(|other| label(other) == label(case));
                 write!(f, " {:>12}", same.map_or_else(String::new, SelfTestCase::result))?;
             }
@@ -163,11 +163,11 @@ impl Display for SelfTest {
 pub fn self_test(runner: &Runner, op: &Op) -> Result<SelfTest, Error> {
     let signature = op.signature();
     let mut cases = Vec::new();
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         for way in ways(signature) {
             cases.extend(way.cases(runner, op, dtype)?);
         }
-        for pass in Pass::ALL {
+        for &pass in Pass::ALL {
             cases.push(in_place(runner, op, dtype, pass)?);
         }
     }
@@ -288,7 +288,7 @@ impl Way {
     /// A case for each pass that there is of the kind.
     fn cases(&self, runner: &Runner, op: &Op, dtype: DType) -> Result<Vec<SelfTestCase>, Error> {
         let passes: &[Pass] = match (self.adds, self.from_mask) {
-            (false, false) => &Pass::ALL,
+            (false, false) => Pass::ALL,
             (true, _) => &[Pass::Backward, Pass::Fused],
             (false, true) => &[Pass::Backward],
         };

@@ -46,9 +46,9 @@ fn verify_sees_what_is_not_written() -> Result<(), Error> {
         let op = idle(writes);
         let inputs = Inputs::Sample { count: 1000, seed: 6 };
         let go_on = &mut |_| ControlFlow::Continue(());
-        Ok::<_, Error>(verify(&Runner::cpu(), &op, dtype, &inputs, &Pass::ALL, go_on)?.mismatches)
+        Ok::<_, Error>(verify(&Runner::cpu(), &op, dtype, &inputs, Pass::ALL, go_on)?.mismatches)
     };
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         assert_eq!(mismatches(dtype, |_, _| true)?, 0);
         // What the passes write apart is not written by the one that does both.
         assert_eq!(mismatches(dtype, |_, outputs| !(outputs.contains(0) && outputs.contains(1)))?, 1000);
@@ -70,7 +70,7 @@ fn verify_can_fail() -> Result<(), Error> {
         assert_eq!(report.first.is_empty(), report.mismatches == 0, "mismatches are shown");
         Ok::<_, Error>(report.mismatches)
     };
-    for pass in Pass::ALL {
+    for &pass in Pass::ALL {
         assert_eq!(mismatches(wrong(|_, _| {}), pass)?, 0);
         let one_bit = wrong(|reads, writes| {
             if is_picked(reads) {

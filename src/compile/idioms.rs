@@ -41,7 +41,7 @@ pub(crate) struct Limits([Option<f32>; DType::ALL.len()]);
 impl Limits {
     /// `rounded(value) < constant`, or `<=`, as `value <= limit`.
     pub(crate) fn of(comparison: Primitive, constant: f32) -> Self {
-        Self(DType::ALL.map(|storage| most(comparison, storage, constant)))
+        Self(DType::EACH.map(|storage| most(comparison, storage, constant)))
     }
 
     pub(crate) fn get(self, storage: DType) -> Option<f32> {

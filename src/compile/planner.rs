@@ -381,11 +381,11 @@ mod tests {
     /// What both back ends are fast at is seen by both, whichever outputs are wanted.
     #[test]
     fn idioms_are_seen_by_both_back_ends() {
-        for op in ops::all() {
+        for &op in ops::all() {
             let function = op.function().expect("an expression");
             let results: Vec<Id> = function.results().collect();
-            for storage in DType::ALL {
-                for pass in Pass::ALL {
+            for &storage in DType::ALL {
+                for &pass in Pass::ALL {
                     let outputs = op.signature().default_outputs(pass);
                     let program = program(&function.graph, &results, storage, outputs);
                     assert!(!matches!(program, Program::Steps(_)), "{} {pass:?} {storage:?}", op.name());

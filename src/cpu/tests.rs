@@ -84,8 +84,8 @@ fn wrong(level: Level, op: &Op, dtype: DType, reads: &[Column], wanted: Outputs,
 #[test]
 fn every_level_gives_the_same_bits() {
     for level in Level::all() {
-        for op in ops::all() {
-            for dtype in DType::ALL {
+        for &op in ops::all() {
+            for &dtype in DType::ALL {
                 let reads = operands(op, dtype);
                 let sets = 1..1_u32 << op.signature().write_count();
                 for set in sets {
@@ -108,7 +108,7 @@ fn every_level_gives_the_same_bits() {
 fn stretches_past_the_caches_give_the_same_bits() {
     const LEN: usize = 2 * STRETCH + 777;
     let spiky = ops::spiky();
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         let mut values = vec![vec![0.0; LEN + 5]; 2];
         Data::Ordinary.fill(dtype, 9, 0, &mut values);
         let [x, dz] = [0, 1].map(|i| Column::of(Some(dtype), &values[i][5..]));

@@ -220,7 +220,7 @@ mod tests {
         let (device, _) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
         let kernels = Kernels::new(&device).with_capacity(3);
         let double = Op::new("double", ["x"], |[x]| x * 2.0)?;
-        for dtype in DType::ALL {
+        for &dtype in DType::ALL {
             kernels.compile(&double, Outputs::Z, dtype)?;
         }
         assert_eq!(kernels.len(), 3, "of six kernels");

@@ -10,6 +10,8 @@
 //! # }
 //! ```
 
+use std::sync::LazyLock;
+
 use crate::op::Op;
 
 /// An argument struct of a ready-made op: a field for each operand, by name.
@@ -56,11 +58,12 @@ pub use modulo::op as modulo;
 pub use spiky::op as spiky;
 
 /// All of them: what the command, the benches and the tests go through.
-pub fn all() -> [&'static Op; 2] {
-    [spiky(), modulo()]
+pub fn all() -> &'static [&'static Op] {
+    static ALL: LazyLock<[&Op; 2]> = LazyLock::new(|| [spiky(), modulo()]);
+    &*ALL
 }
 
 /// The ready-made op of that name (`mod`, not `modulo`).
 pub fn find(name: &str) -> Option<&'static Op> {
-    all().into_iter().find(|op| op.name() == name)
+    all().iter().copied().find(|op| op.name() == name)
 }

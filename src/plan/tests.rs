@@ -13,7 +13,7 @@ use std::{
 use common::{
     Draw,
     calls::{Call as Drawn, Place as Spot, draw_call},
-    drawn,
+    drawn, in_every_type,
 };
 
 use super::{
@@ -424,8 +424,7 @@ fn verify(drawn: &Drawn, limits: &Limits) -> Result<Plan, Error> {
 
 #[test]
 fn every_plan_does_what_the_call_says() {
-    let tables: Vec<_> =
-        ops::all().iter().flat_map(|op| DType::ALL.map(|dtype| drawn(*op, dtype, 6000, 1))).collect();
+    let tables: Vec<_> = in_every_type().map(|(op, dtype)| drawn(op, dtype, 6000, 1)).collect();
     let mut draw = Draw::new(2);
     let [mut planned, mut refused, mut cut] = [0; 3];
     for turn in 0..3000 {
@@ -476,7 +475,7 @@ fn sums_of_many_terms_take_several_levels() {
 #[test]
 fn calls_of_many_elements_are_cut() {
     let (small, large) = (limits(128 << 20, 256, 65535, 8), limits(1 << 33, 256, 65535, 8));
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         for (len, limits, dispatches) in [
             (1 << 28, &large, 1),
             ((1 << 28) + 1, &large, 2),
@@ -534,7 +533,7 @@ fn windows(plan: &Plan, dtype: DType) -> Vec<(u64, u64)> {
 fn windows_of_strided_reads_begin_at_whole_words() {
     // Rows of an odd number of elements, with a gap between them.
     let rows = |count| Layout::strided(&[count, 3_100_001], &[3_100_002, 1], 0);
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         let plan = forward(dtype, &rows(60), false).expect("a plan");
         let mut end = 0;
         for (start, len) in windows(&plan, dtype) {

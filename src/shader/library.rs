@@ -46,7 +46,7 @@ impl Library {
     }
 
     fn of(dtype: DType) -> &'static Self {
-        static ALL: LazyLock<[Library; DType::ALL.len()]> = LazyLock::new(|| DType::ALL.map(Library::new));
+        static ALL: LazyLock<[Library; DType::ALL.len()]> = LazyLock::new(|| DType::EACH.map(Library::new));
         &ALL[dtype as usize]
     }
 }
@@ -130,7 +130,7 @@ mod tests {
     /// Every file is cut into all that it declares, and nothing is declared twice.
     #[test]
     fn files_are_their_items() {
-        for dtype in DType::ALL {
+        for &dtype in DType::ALL {
             let mut names = HashSet::new();
             for source in SHARED.iter().copied().chain([dtype.row().wgsl]) {
                 let declared = source

@@ -19,7 +19,7 @@ pub enum Pass {
 
 impl Pass {
     /// All passes.
-    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::Backward, Pass::Fused];
+    pub const ALL: &'static [Pass] = &[Pass::Forward, Pass::Backward, Pass::Fused];
 
     /// Its name: `forward`, `backward`, `fused`.
     pub fn name(self) -> &'static str {

@@ -239,7 +239,7 @@ fn empty_layouts_at_any_offset() {
     let noop = Noop::new();
     let [x, z] = [noop.buffer(8), noop.buffer(8)];
     for offset in [9, i64::MAX as u64, u64::MAX] {
-        for dtype in DType::ALL {
+        for &dtype in DType::ALL {
             let empty = Layout::strided(&[0, 3], &[i64::MIN, 7], offset);
             let (x, z) = (Operand::new(&x, 2, 6).layout(empty), Operand::new(&z, 0, 0).shape(&[0, 3]));
             assert!(noop.kernels.bind(typed(dtype, spiky::Forward { x, z })).is_ok(), "{offset}");

@@ -329,7 +329,7 @@ fn a_failure_says_everything() -> Result<(), Error> {
 fn the_gradients_of_the_built_in_ops_are_derived() -> Result<(), String> {
     let spiky = Op::new("spiky", ["x"], |[x]| x.spiky()).map_err(|e| e.to_string())?;
     let modulo = Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y)).map_err(|e| e.to_string())?;
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         for (table, op) in vectors(dtype).iter().zip([&spiky, &modulo]) {
             let reads = table.rows();
             for (w, got) in crate::common::reference(op, dtype, &reads).iter().enumerate().take(reads.len()) {

@@ -22,7 +22,7 @@ fn check(runner: &Runner, table: &Table, len: usize, outputs: Outputs) -> Result
 /// Everything else is compared with the scalar reference.
 #[test]
 fn the_reference_agrees_with_every_vector() -> Result<(), String> {
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         for Table { op, source, reads, writes, .. } in &vectors(dtype) {
             let reads: Vec<&[u32]> =
                 reads.iter().take(op.signature().upstream() + 1).map(Vec::as_slice).collect();
@@ -98,8 +98,8 @@ fn the_original_prints_these_numbers() -> Result<(), Error> {
 
 #[test]
 fn the_cpu_path_agrees_with_the_reference_on_drawn_rows() -> Result<(), String> {
-    for op in ops::all() {
-        for dtype in DType::ALL {
+    for &op in ops::all() {
+        for &dtype in DType::ALL {
             let table = drawn(op, dtype, 1 << 19, 1);
             check(&Runner::cpu(), &table, table.len(), op.signature().all_outputs(Pass::Fused))?;
         }
@@ -243,7 +243,7 @@ fn the_cpu_path_agrees_with_the_reference_at_every_pair_of_exponents() -> Result
 #[test]
 fn the_cpu_path_is_right_around_its_blocks() -> Result<(), String> {
     const BLOCK: usize = 16 * 1024;
-    for op in ops::all() {
+    for &op in ops::all() {
         let table = drawn(op, DType::Bf16, 3 * BLOCK + 1, 3);
         for len in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK - 1, 3 * BLOCK + 1] {
             check(&Runner::cpu(), &table, len, op.signature().all_outputs(Pass::Fused))?;
@@ -346,11 +346,11 @@ fn aliases_alone_are_verified() -> Result<(), Error> {
     let op = xor()?;
     for inputs in [Inputs::Sample { count: 1000, seed: 7 }, Inputs::Given(vec![vec![1.5]; 3])] {
         let report =
-            verify(&Runner::cpu(), &op, DType::F32, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
+            verify(&Runner::cpu(), &op, DType::F32, &inputs, Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
         assert_eq!((report.checked, report.mismatches), (inputs.count(op.signature(), DType::F32), 0));
     }
     let none =
-        verify(&Runner::cpu(), &op, DType::F32, &Inputs::Given(vec![vec![]; 3]), &Pass::ALL, &mut |_| {
+        verify(&Runner::cpu(), &op, DType::F32, &Inputs::Given(vec![vec![]; 3]), Pass::ALL, &mut |_| {
             ControlFlow::Continue(())
         });
     assert!(none.is_err(), "no elements are no success");

@@ -67,6 +67,11 @@ pub fn columns<const N: usize>(csv: &str) -> [Vec<u32>; N] {
     columns
 }
 
+/// Every ready-made op in every storage type.
+pub fn in_every_type() -> impl Iterator<Item = (&'static Op, DType)> {
+    ops::all().iter().flat_map(|op| DType::ALL.iter().map(|dtype| (*op, *dtype)))
+}
+
 /// `len` rows of the library's mix of everything, answered by the op's scalar reference.
 pub fn drawn(op: &'static Op, dtype: DType, len: usize, seed: u64) -> Table {
     drawn_from(Data::Mix, op, dtype, len, seed)
@@ -76,8 +81,7 @@ pub fn drawn(op: &'static Op, dtype: DType, len: usize, seed: u64) -> Table {
 pub fn tables_for_calls(len: usize, seed: u64) -> Vec<Table> {
     let kinds = [Data::Mix, Data::Ordinary].into_iter();
     kinds
-        .flat_map(|data| ops::all().map(|op| DType::ALL.map(|dtype| drawn_from(data, op, dtype, len, seed))))
-        .flatten()
+        .flat_map(|data| in_every_type().map(move |(op, dtype)| drawn_from(data, op, dtype, len, seed)))
         .collect()
 }
 

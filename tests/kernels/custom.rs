@@ -52,7 +52,7 @@ fn modulo() -> Result<Op, Error> {
 
 fn check(runner: &Runner, op: &Op, dtype: DType, count: u64) -> Result<(), Failed> {
     let inputs = Inputs::Sample { count, seed: 40 };
-    let report = verify(runner, op, dtype, &inputs, &Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
+    let report = verify(runner, op, dtype, &inputs, Pass::ALL, &mut |_| ControlFlow::Continue(()))?;
     if report.mismatches == 0 && report.checked == count {
         return Ok(());
     }
@@ -82,7 +82,7 @@ impl Rebuilt {
             let op = op.with_arithmetic(arithmetic)?;
             let names = |op: &Op| op.signature().outputs().iter().map(|o| o.name.clone()).collect::<Vec<_>>();
             assert!(names(ready_made).starts_with(&names(&op)), "the same outputs");
-            for dtype in DType::ALL {
+            for &dtype in DType::ALL {
                 check(&Self::new(ready_made, op.clone(), dtype, len)?)?;
             }
         }
@@ -119,7 +119,7 @@ impl Rebuilt {
     /// Every set of outputs that a pass writes, of both ops.
     fn check(&self, runner: &Runner) -> Result<(), Failed> {
         let signature = self.op.signature();
-        for pass in Pass::ALL {
+        for &pass in Pass::ALL {
             for outputs in [signature.default_outputs(pass), signature.all_outputs(pass)] {
                 self.check_outputs(runner, &self.op, outputs)?;
                 self.check_outputs(runner, self.ready_made, outputs)?;
@@ -299,7 +299,7 @@ fn programs() -> Result<(), Failed> {
     };
     assert_eq!([is_wide(&ops[13])?, is_wide(&modulo()?)?], [true, false], "{}", ops[13].name());
     for op in ops {
-        DType::ALL.into_iter().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 16))?;
+        DType::ALL.iter().copied().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 16))?;
         let report = elemgrad::check::self_test(&Runner::cpu(), &op)?;
         assert!(report.passed(), "{report}");
     }
@@ -397,7 +397,7 @@ fn names() -> Result<(), Failed> {
         ["element", "params", "main", "len", "base", "i", "index", "group", "v", "v1", "m", "buffer_x", "x_"]
     {
         let op = Op::new("op", [name, "other"], |[x, y]| x.floor_mod(y) * x + 1.0)?;
-        for pass in Pass::ALL {
+        for &pass in Pass::ALL {
             let outputs = op.signature().all_outputs(pass);
             let shader = Shader::new(op.signature(), outputs, DType::F16, Access::Vec4)?;
             Shader::check(name, &shader.source)?;

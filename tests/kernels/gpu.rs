@@ -17,7 +17,7 @@ use std::{
 use crate::common::{
     Draw, LENGTHS, Table, bits,
     calls::{Call, Place, draw_call, shuffle},
-    compare, drawn, drawn_from, floats, is_full, output_sets, tables_for_calls, vectors,
+    compare, drawn, drawn_from, floats, in_every_type, is_full, output_sets, tables_for_calls, vectors,
 };
 use elemgrad::{
     Args, Choice, DType, Error, IntoArgs, Layout, Op, Output, Outputs, Pass, Runner, View,
@@ -199,7 +199,7 @@ impl Gpu {
 
 /// Rows of every op in every storage type.
 fn tables(len: usize, seed: u64) -> Vec<Table> {
-    ops::all().iter().flat_map(|op| DType::ALL.map(|dtype| drawn(op, dtype, len, seed))).collect()
+    in_every_type().map(|(op, dtype)| drawn(op, dtype, len, seed)).collect()
 }
 
 fn all_outputs(op: &Op) -> Outputs {
@@ -262,7 +262,7 @@ fn offsets(adapter: &wgpu::Adapter) -> Result<(), String> {
 fn masks(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let dx = Outputs::gradient(0);
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         let table = drawn(ops::spiky(), dtype, 5000, 31);
         for len in LENGTHS.into_iter().chain([31, 32, 33, 63, 64, 65, 1055, 1056, 1057]) {
             for start in [0, 1, 3] {
@@ -505,7 +505,7 @@ fn long_sums(gpu: &Gpu) -> Result<(), String> {
 fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let mut draw = Draw::new(15);
-    for (op, dtype) in ops::all().into_iter().flat_map(|op| DType::ALL.map(|dtype| (op, dtype))) {
+    for (op, dtype) in in_every_type() {
         let table = drawn(op, dtype, 3000, 15);
         let sets = output_sets(op);
         let (signature, per_word) = (op.signature(), 4 / dtype.size() as usize);
@@ -545,7 +545,7 @@ fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
 /// Inputs may overlap each other in any way, in a buffer that the same call writes too.
 fn overlapping_inputs(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
-    for dtype in DType::ALL {
+    for &dtype in DType::ALL {
         let table = drawn(ops::modulo(), dtype, 2000, 16);
         for (y, dz) in [(0, 0), (0, 1), (1, 2), (4, 8), (64, 1999), (1936, 1000), (2000, 1)] {
             for start in [0, 3] {
@@ -979,7 +979,7 @@ fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
     // A small binding makes small windows: many of them, more than are in flight at once.
     let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * 8192);
     let small = Runner::on_device(&gpu.device, &gpu.queue);
-    for op in ops::all() {
+    for &op in ops::all() {
         let table = drawn(op, DType::F32, 200_000, 23);
         for len in LENGTHS.into_iter().chain([8191, 8192, 8193, 24_576, 24_577, 40_960, 200_000]) {
             check_slices(&own, &table, len)?;
@@ -1056,7 +1056,7 @@ fn two_threads(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let runner = Runner::on_device(&gpu.device, &gpu.queue);
     let work = |seed: u64| {
-        for op in ops::all() {
+        for &op in ops::all() {
             let table = drawn(op, DType::F32, 3000, seed);
             for outputs in output_sets(op) {
                 gpu.check(&Call::apart(&table, table.len(), outputs, |i| i * seed as usize))?;
@@ -1272,7 +1272,7 @@ pub(crate) fn fall_back() -> Result<(), String> {
             kernels.device().destroy();
             // What checks a device must not take the CPU's word for it.
             let sample = Inputs::Sample { count: 1000, seed: 1 };
-            let report = verify(&runner, ops::modulo(), DType::F32, &sample, &Pass::ALL, &mut |_| {
+            let report = verify(&runner, ops::modulo(), DType::F32, &sample, Pass::ALL, &mut |_| {
                 ControlFlow::Continue(())
             });
             assert!(matches!(report, Err(Error::DeviceLost { .. })), "verify says {report:?}");

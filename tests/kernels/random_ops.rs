@@ -77,7 +77,7 @@ fn check_all(runner: &Runner, arithmetic: Arithmetic, recipes: &[Recipe]) -> Res
         let op = if from_text { recipe.build_from_text(arithmetic) } else { recipe.build(arithmetic) };
         let op = op.map_err(text)?;
         // Of half of them, two of each front end in turn, the fused pass alone: kernels take their time to compile.
-        let passes = if number % 4 < 2 { &Pass::ALL[..] } else { &[Pass::Fused] };
+        let passes = if number % 4 < 2 { Pass::ALL } else { &[Pass::Fused] };
         let report = check(runner, &op, dtype(number), number, passes)
             .map_err(|error| format!("{error}, of\n{}", recipe.wgsl()))?;
         if let Some(mismatch) = report.first.first() {
@@ -153,7 +153,7 @@ fn wrong_multiplication_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
         let right = right.map_err(text)?;
         let off = edited(&right, |source| source.replace("native_mul(", "off_mul("), &[OFF])?;
         for (op, is_wrong) in [(right, false), (off, true)] {
-            let report = check(&runner, &op, DType::F32, 1, &Pass::ALL)?;
+            let report = check(&runner, &op, DType::F32, 1, Pass::ALL)?;
             if is_wrong != (report.mismatches * 2 > report.checked) || !is_wrong && report.mismatches > 0 {
                 return Err(format!("{}: {} of {} mismatch", op.name(), report.mismatches, report.checked));
             }

@@ -72,7 +72,7 @@ fn cases<'a>(args: &cli::Bench, ops: &'a [Given]) -> Vec<Case<'a>> {
             elements: args.elements,
         })
         .collect();
-    with(&mut cases, &Several::told(&args.passes, &Pass::ALL), |case, pass| case.pass = pass);
+    with(&mut cases, &Several::told(&args.passes, Pass::ALL), |case, pass| case.pass = pass);
     with(&mut cases, &Several::told(&args.extras, &[Extra::None]), |case, extra| case.extra = extra);
     with(&mut cases, &Several::told(&args.dtypes, &[DType::F32]), |case, dtype| case.dtype = dtype);
     with(&mut cases, &Several::told(&args.layouts, &[Shapes::Contiguous]), |case, shapes| {

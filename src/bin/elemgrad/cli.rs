@@ -56,7 +56,7 @@ pub(crate) enum Command {
 pub(crate) struct BuiltIn(pub(crate) &'static Op);
 
 fn op_parser() -> impl TypedValueParser<Value = BuiltIn> {
-    let names = ops::all().map(|op| op.name());
+    let names = ops::all().iter().map(|op| op.name());
     PossibleValuesParser::new(names).try_map(|name| ops::find(&name).map(BuiltIn).ok_or("no such op"))
 }
 
@@ -178,10 +178,10 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
     /// The storage type
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&DType::ALL, DType::name))]
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(DType::ALL, DType::name))]
     pub(crate) dtype: DType,
     /// A pass to check, given once for each. The default is all passes
-    #[arg(long = "pass", value_name = "PASS", value_parser = one_of(&Pass::ALL, Pass::name))]
+    #[arg(long = "pass", value_name = "PASS", value_parser = one_of(Pass::ALL, Pass::name))]
     pub(crate) passes: Vec<Pass>,
     /// Check one element, by the bits of its operands, as a mismatch prints them: 8 digits in f32, else 4
     #[arg(long, value_name = "x=HEX,...", value_delimiter = ',', value_parser = parse_bits, requires = "source",
@@ -213,20 +213,20 @@ pub(crate) struct Bench {
     #[command(flatten)]
     pub(crate) op: OpArgs,
     /// A pass, given once for each. The default is all passes
-    #[arg(long = "pass", value_name = "PASS", value_parser = some_of(&Pass::ALL, Pass::name))]
+    #[arg(long = "pass", value_name = "PASS", value_parser = some_of(Pass::ALL, Pass::name))]
     pub(crate) passes: Vec<Several<Pass>>,
     /// What passes do in addition, given once for each. The default is none. mask: forward of spiky, and of other ops whose
     /// gradients one condition gates, saves its mask, backward reads it. values: mod's forward also writes q. accumulate:
     /// gradients are added to what is there
-    #[arg(long = "extra", value_name = "EXTRA", value_parser = some_of(&Extra::ALL, extra_name))]
+    #[arg(long = "extra", value_name = "EXTRA", value_parser = some_of(Extra::ALL, extra_name))]
     pub(crate) extras: Vec<Several<Extra>>,
     /// A storage type, given once for each. The default is f32
-    #[arg(long = "dtype", value_name = "TYPE", value_parser = some_of(&DType::ALL, DType::name))]
+    #[arg(long = "dtype", value_name = "TYPE", value_parser = some_of(DType::ALL, DType::name))]
     pub(crate) dtypes: Vec<Several<DType>>,
     /// The shapes of the inputs after x, given once for each. The default is contiguous (one shape). For ops of more
     /// than one input: scalar (one y for all), row (x is [rows, 1024], y [1024]), column (y is [rows, 1]), channel (x is
     /// [batch, 64, 1024], y [1, 64, 1])
-    #[arg(long = "layout", value_name = "LAYOUT", value_parser = some_of(&Shapes::ALL, Shapes::name))]
+    #[arg(long = "layout", value_name = "LAYOUT", value_parser = some_of(Shapes::ALL, Shapes::name))]
     pub(crate) layouts: Vec<Several<Shapes>>,
     /// What inputs hold, given once for each. The default is ordinary (ratios x/y below 2^20) and extreme (above)
     #[arg(long = "data", value_name = "DATA", value_parser = some_of(&DATA, Data::name))]
@@ -261,7 +261,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// The storage type. The default is that of the files. It is for bf16, whose files hold '<u2', and for --cast
-    #[arg(long, value_name = "TYPE", value_parser = one_of(&DType::ALL, DType::name))]
+    #[arg(long, value_name = "TYPE", value_parser = one_of(DType::ALL, DType::name))]
     pub(crate) dtype: Option<DType>,
     /// Round f64 inputs to f32, or f64 and f32 inputs to what --dtype says: once, to nearest, ties to even
     #[arg(long)]
@@ -281,10 +281,10 @@ pub(crate) struct Shader {
     #[command(flatten)]
     pub(crate) op: OpArgs,
     /// What the kernel computes
-    #[arg(long, required_unless_present = "functions", value_parser = one_of(&Pass::ALL, Pass::name))]
+    #[arg(long, required_unless_present = "functions", value_parser = one_of(Pass::ALL, Pass::name))]
     pub(crate) pass: Option<Pass>,
     /// The storage type
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&DType::ALL, DType::name))]
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(DType::ALL, DType::name))]
     pub(crate) dtype: DType,
     /// The op's functions alone, without bindings, for a kernel of your own. The default pass is fused
     #[arg(long, conflicts_with_all = ["access", "json"])]

@@ -358,7 +358,7 @@ mod tests {
     /// Between neighbouring values of a type, at their middle and a little beside it, beyond any f32's last place.
     #[test]
     fn doubles_are_rounded_once() {
-        for dtype in DType::ALL {
+        for &dtype in DType::ALL {
             let (one, infinity) = (dtype.round(1.0), dtype.round(f32::INFINITY));
             for low in (0..64).chain(one - 8..one + 8).chain(infinity - 8..infinity - 1) {
                 let (a, b) = (f64::from(dtype.widen(low)), f64::from(dtype.widen(low + 1)));

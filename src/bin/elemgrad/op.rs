@@ -41,7 +41,9 @@ impl OpArgs {
 
     /// The op, or all built-in ones where none is given.
     pub(crate) fn all(&self) -> Result<Vec<Given>, Failure> {
-        Ok(self.given()?.map_or_else(|| ops::all().map(Given::built_in).into(), |given| vec![given]))
+        Ok(self
+            .given()?
+            .map_or_else(|| ops::all().iter().copied().map(Given::built_in).collect(), |given| vec![given]))
     }
 
     fn given(&self) -> Result<Option<Given>, Failure> {

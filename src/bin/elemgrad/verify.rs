@@ -20,7 +20,7 @@ pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure
     let checks = checks(args, &ops)?;
     let runner = Runner::open(device)?;
     let told = |pass: &Pass| args.passes.is_empty() || args.passes.contains(pass);
-    let passes: Vec<_> = Pass::ALL.into_iter().filter(told).collect();
+    let passes: Vec<_> = Pass::ALL.iter().copied().filter(told).collect();
     let mut reports = Vec::new();
     for (given, inputs) in &checks {
         let report = check(&runner, given.op(), args.dtype, inputs, &passes)?;
