@@ -54,7 +54,10 @@ mod shape;
 pub mod signature;
 mod wgsl;
 
-/// Tests share code with those in `tests`, which see the crate from outside.
+// Tests share code with those in `tests`, which see the crate from outside.
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 #[cfg(test)]
 extern crate self as elemgrad;
 

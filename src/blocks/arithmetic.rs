@@ -107,7 +107,7 @@ pub(super) const MIN: Row = Row {
     name: "min",
     f32: |_, [a, b, _]| canonical(minimum(a, b)),
     f64: |[a, b, _]| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) },
-    slope: |graph, applied, place| extreme(graph, applied, place == 0),
+    slope: |graph, applied, place| Some(extreme(graph, applied, place == 0)),
     bound: Bound::Floats(|a, b| Ok(a.least(b))),
     doc: Doc { formula: "the smaller of `x` and `y`; NaN if one is; -0 is below +0", ..EXTREME.doc },
     ..EXTREME
@@ -125,7 +125,7 @@ const EXTREME: Row = Row {
     f64: |[a, b, _]| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) },
     wide: Wide { rounds: false, rates: |_, _| [1.0, 1.0, 0.0], decides: Some(|[a, b, _]| order(a, b)) },
     constants: Constants::Same,
-    slope: |graph, applied, place| extreme(graph, applied, place == 1),
+    slope: |graph, applied, place| Some(extreme(graph, applied, place == 1)),
     bound: Bound::Floats(|a, b| Ok(a.negated().least(b.negated()).negated())),
     wgsl: Wgsl::Both,
     doc: Doc {
@@ -141,12 +141,12 @@ fn extreme(
     graph: &mut dyn Builder,
     Applied { operands: [a, b, _], g, .. }: Applied,
     if_first_is_less: bool,
-) -> Option<Passed> {
+) -> Passed {
     let order = if if_first_is_less { [a, b] } else { [b, a] };
     let active = Some(graph.apply(Primitive::Le, &order));
     let (tie, half) = (graph.apply(Primitive::Eq, &[a, b]), graph.number(0.5));
     let half = graph.times(g, half);
-    Some(Passed { value: graph.apply(Primitive::Select, &[tie, half, g]), active })
+    Passed { value: graph.apply(Primitive::Select, &[tie, half, g]), active }
 }
 
 /// What the four roundings have in common.

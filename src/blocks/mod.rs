@@ -123,12 +123,14 @@ impl Primitive {
 /// The table of all blocks, as the documentation has it.
 #[cfg(test)]
 pub(crate) fn table() -> String {
+    use std::fmt::Write as _;
+
     let mut text = String::from(
         "| block | gives | passes, for the upstream gradient `g` | native bound | where |\n|---|---|---|---|---|\n",
     );
     for primitive in Primitive::ALL {
         let Row { name, doc: Doc { formula, slope, bound, domain }, .. } = primitive.row();
-        text += &format!("| `{name}` | {formula} | {slope} | {bound} | {domain} |\n");
+        writeln!(text, "| `{name}` | {formula} | {slope} | {bound} | {domain} |").expect("it is a string");
     }
     text
 }

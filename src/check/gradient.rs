@@ -1,5 +1,7 @@
 //! Gradients against central differences, in f64.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use super::verify::SHOWN;
@@ -90,7 +92,7 @@ impl GradientComparison {
     /// Whether they are further apart than is allowed.
     pub fn fails(&self) -> bool {
         // A tolerance that is NaN allows nothing.
-        !(self.error() <= self.tolerance)
+        !matches!(self.error().partial_cmp(&self.tolerance), Some(Ordering::Less | Ordering::Equal))
     }
 
     /// The error in units of the one that is allowed.

@@ -222,7 +222,7 @@ fn ways(signature: &Signature) -> Vec<Way> {
     if signature.gated_by_mask(signature.all_outputs(Pass::Backward)) {
         ways.push(Way { from_mask: true, ..way("from the mask", contiguous) });
     }
-    if let [first, others @ ..] = &signature.inputs()[..]
+    if let [first, others @ ..] = signature.inputs()
         && !others.is_empty()
     {
         for (i, input) in signature.inputs().iter().enumerate() {

@@ -64,7 +64,7 @@ fn program(graph: &Graph, results: &[Id], storage: DType, outputs: Outputs) -> P
     let copies = (0..).zip(&wanted).filter(|(w, id)| !planner.sets(**id, *w));
     let copies = copies.map(|(w, id)| (planner.place(*id), w)).collect();
     let Planner { reads, constants, registers, steps, .. } = planner;
-    Program::Steps(Steps { reads, writes, copies, constants, registers, steps })
+    Program::Steps(Steps { reads, writes, copies, constants, registers, in_order: steps })
 }
 
 /// Cuts of one read by its own fraction: of itself, of another read, and whether it is not cut off.

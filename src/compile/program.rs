@@ -90,7 +90,7 @@ pub(super) struct Steps {
     /// The first registers.
     pub(super) constants: Vec<f32>,
     pub(super) registers: usize,
-    pub(super) steps: Vec<Step>,
+    pub(super) in_order: Vec<Step>,
 }
 
 /// What computes some outputs of an op in a storage type, by the numbers of the op's reads and writes.
@@ -147,7 +147,7 @@ struct Machine<'p> {
 impl<const R: usize, const W: usize> Lanes<R, W> for Machine<'_> {
     #[inline(always)]
     fn lanes<V: Vectors>(&mut self, vectors: V, reads: [&Wide; R], writes: &mut [Aligned<Wide>; W]) {
-        for step in &self.program.steps {
+        for step in &self.program.in_order {
             let second = {
                 let (out, lanes) = step.lanes(&reads, &mut self.registers, writes);
                 work(step.work, vectors, self.storage, lanes, out)

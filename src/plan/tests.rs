@@ -1,16 +1,13 @@
 //! Plans are carried out on paper: what each lane of each dispatch reads and writes, as the shaders index it. Values are
 //! hashes of what they are made of, so that a wrong operand, element, order or tree gives a wrong value.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use common::{
+use crate::common::{
     Draw,
     calls::{Call as Drawn, Place as Spot, draw_call},
     drawn, in_every_type,

@@ -323,7 +323,7 @@ const MAX_DEPTH: usize = 128;
 /// Whether an op's WGSL can be given to a compiler.
 pub(crate) fn check_size(signature: &Signature) -> Result<(), Error> {
     let texts = || signature.functions().iter().map(|text| &**text).chain(signature.expressions());
-    let (bytes, deepest) = (texts().map(|t| t.len()).sum::<usize>(), texts().map(|t| depth(t)).max());
+    let (bytes, deepest) = (texts().map(str::len).sum::<usize>(), texts().map(depth).max());
     let message = match deepest {
         _ if bytes > MAX_BYTES => {
             format!("the op's WGSL has {bytes} bytes, of which {MAX_BYTES} are compiled")

@@ -2,16 +2,13 @@
 //!
 //! With `ELEMGRAD_DUMP_SHADERS=DIR` the kernels go to `DIR`, for another compiler: see `tests/tint/check.mjs`.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     path::Path,
 };
 
-use common::output_sets;
+use crate::common::output_sets;
 use wgpu::naga::{self, Expression, ScalarKind, TypeInner};
 
 use super::{Access, Shader, check_size, compose, library};

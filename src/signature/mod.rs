@@ -258,10 +258,7 @@ impl Signature {
         };
         let reads = outputs.iter().map(of).fold(Reads::default(), Reads::union);
         let has_gradients = || outputs.iter().any(|w| self.gradient_of(w).is_some());
-        match reads.is_empty() {
-            false => reads,
-            true => Reads::of(if has_gradients() { self.upstream() } else { 0 }),
-        }
+        if reads.is_empty() { Reads::of(if has_gradients() { self.upstream() } else { 0 }) } else { reads }
     }
 
     /// The lets that a set of outputs needs, name and expression. With `from_mask` there are none.

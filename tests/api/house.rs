@@ -165,7 +165,9 @@ fn no_files_import_each_other_in_a_circle() {
     loop {
         let before = arrows.len();
         let here: BTreeSet<PathBuf> = arrows.keys().cloned().collect();
-        arrows.values_mut().for_each(|to| to.retain(|to| here.contains(to)));
+        for to in arrows.values_mut() {
+            to.retain(|to| here.contains(to));
+        }
         let imported: BTreeSet<PathBuf> = arrows.values().flatten().cloned().collect();
         arrows.retain(|file, to| !to.is_empty() && imported.contains(file));
         if arrows.len() == before {
