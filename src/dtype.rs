@@ -20,6 +20,7 @@ use crate::error::Error;
 /// # Ok::<(), elemgrad::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DType {
     /// IEEE's binary32.
     #[default]

@@ -25,6 +25,7 @@ use crate::{
 /// # Ok::<(), elemgrad::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Traffic {
     /// Bytes read: each operand's own, however often it is broadcast; what is added to is read too.
     pub read: u64,

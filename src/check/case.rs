@@ -19,6 +19,7 @@ const CHANNELS: u64 = 64;
 
 /// How the inputs after the first lie to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Shapes {
     /// All inputs have the same shape.
     #[default]
@@ -66,6 +67,7 @@ impl Shapes {
 
 /// What a pass does besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Extra {
     /// Nothing.
     #[default]

@@ -5,6 +5,7 @@ use crate::{cpu::for_blocks, dtype::DType, op::Op};
 
 /// Kinds of operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Data {
     /// Log-uniform magnitudes, ratios below 2^20, random signs: what programs compute with.
     Ordinary,

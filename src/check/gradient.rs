@@ -31,6 +31,7 @@ impl Default for GradientOptions {
 /// What a gradient check found. It counts gradients of elements: an op of two inputs has two at each.
 #[derive(Clone, Debug)]
 #[must_use]
+#[non_exhaustive]
 pub struct GradientReport {
     /// The op's name.
     pub op: String,
@@ -48,6 +49,7 @@ pub struct GradientReport {
 
 /// How many gradients were not compared, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeftOut {
     /// The op jumps, or has an edge: a comparison, floor or choice of an operand goes another way next to the point.
     pub jumps: u64,
@@ -68,6 +70,7 @@ impl LeftOut {
 
 /// A gradient beside what it should be.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GradientComparison {
     /// The input with respect to which it is.
     pub input: String,

@@ -27,6 +27,8 @@ use crate::{
 const ROUNDS: usize = 9;
 /// One measurement.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
+#[must_use = "it says whether the outputs were right"]
 pub struct Measurement {
     /// The device's name.
     pub device: String,
@@ -48,6 +50,11 @@ pub struct Measurement {
 }
 
 impl Measurement {
+    /// Whether outputs were compared, and none is wrong.
+    pub fn passed(&self) -> bool {
+        self.mismatches == Some(0)
+    }
+
     /// Reads and writes counted.
     pub fn bytes_per_second(&self) -> f64 {
         (self.traffic.read + self.traffic.written) as f64 / self.seconds

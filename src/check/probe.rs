@@ -15,6 +15,8 @@ use crate::{
 /// What the probes found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is the answer to a question of its own")]
+#[non_exhaustive]
+#[must_use]
 pub struct Probes {
     /// Subnormal operands or results become zero.
     pub flushes_subnormals: bool,

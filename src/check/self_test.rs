@@ -37,6 +37,7 @@ const NO_ALIAS: &str = "on the host no output can be an input: in place is for b
 /// What a self-test found: a case for each way to call the op, pass and storage type.
 #[derive(Clone, Debug)]
 #[must_use]
+#[non_exhaustive]
 pub struct SelfTest {
     /// The op's name.
     pub op: String,
@@ -48,6 +49,7 @@ pub struct SelfTest {
 
 /// One way to call an op.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SelfTestCase {
     /// The storage type.
     pub dtype: DType,

@@ -29,6 +29,7 @@ pub(super) const FOR_EACH_LEFT_OUT: u64 = 5;
 
 /// What to compare on.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Inputs {
     /// Every input: all f32 for an op of one input; of the types of 2 bytes also all pairs for an op of two.
     Exhaustive,
@@ -126,6 +127,7 @@ fn exhaustive_bits(signature: &Signature, dtype: DType) -> u64 {
 
 /// One output that is not the reference's.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Mismatch {
     /// The storage type.
     pub dtype: DType,
@@ -168,6 +170,7 @@ impl std::fmt::Display for Mismatch {
 /// What a comparison found.
 #[derive(Clone, Debug)]
 #[must_use]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// The op's name.
     pub op: String,

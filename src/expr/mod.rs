@@ -21,6 +21,7 @@ use graph::{Failure, Function, Graph};
 
 /// How a device computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Arithmetic {
     /// With its own floats, fast and nearly right: within bounds that are stated for each building block. The mods
     /// are exact.

@@ -8,6 +8,7 @@ use crate::dtype::DType;
 /// Calls of the built-in ops are written with structs of named fields ([`spiky::Fused`](crate::ops::spiky::Fused) and its
 /// siblings), which turn into this. `I` and `O` are [`View`](crate::View) and [`Output`](crate::Output) on the host, and
 /// [`Operand`](crate::gpu::Operand) on a GPU.
+#[non_exhaustive]
 pub struct Args<'o, I, O> {
     /// The op.
     pub op: &'o Op,

@@ -29,6 +29,7 @@ pub(crate) const WORD: u64 = 4;
 
 /// How a kernel accesses memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Access {
     /// Four neighbours an invocation, in one vector: lengths, bases and rows are multiples of 4 elements.
     Vec4,

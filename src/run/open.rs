@@ -10,6 +10,7 @@ use crate::{
 
 /// Which device to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Choice {
     /// A hardware GPU if there is one, else the CPU. The CPU finishes what a lost GPU leaves, and computes what a GPU
     /// cannot.

@@ -21,6 +21,7 @@ pub use crate::plan::Access;
 
 /// A complete WGSL module and what a host needs to dispatch it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Shader {
     /// The WGSL.
     pub source: String,
@@ -32,6 +33,7 @@ pub struct Shader {
 
 /// One binding of a kernel.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Binding {
     /// The variable's name.
     pub name: String,

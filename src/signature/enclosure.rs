@@ -18,6 +18,7 @@ use crate::dtype::DType;
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Enclosure {
     /// These bits.
     Exact(f32),
@@ -29,6 +30,7 @@ pub enum Enclosure {
 
 /// Why nothing is said of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Reason {
     /// A comparison or a rounding to an integer could go either way.
     Jump,

@@ -8,6 +8,7 @@ pub(crate) const MAX_OUTPUTS: usize = 16;
 
 /// One of the three passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Pass {
     /// `z`.
     Forward,

@@ -177,6 +177,54 @@ fn no_files_import_each_other_in_a_circle() {
     assert!(arrows.is_empty(), "in circles: {arrows:#?}");
 }
 
+/// The lines of a file, each with the attributes above it.
+fn with_attributes(text: &str) -> impl Iterator<Item = (&str, String)> {
+    let mut attributes = String::new();
+    text.lines().filter_map(move |line| {
+        let line = line.trim();
+        if line.starts_with("#[") || line.starts_with("///") {
+            attributes += line;
+            return None;
+        }
+        Some((line, std::mem::take(&mut attributes)))
+    })
+}
+
+/// A variant more breaks nobody's code.
+#[test]
+fn public_enums_can_grow() {
+    let mut enums = 0;
+    for file in files() {
+        let text = code(&file);
+        for (line, attributes) in with_attributes(&text).filter(|(line, _)| line.starts_with("pub enum ")) {
+            assert!(attributes.contains("#[non_exhaustive]"), "{}: {line}", file.display());
+            enums += 1;
+        }
+    }
+    assert!(enums >= 14, "enums are read: {enums}");
+}
+
+/// Nobody asks for a report and forgets to look at it, nor has to know what in it means that all is well.
+#[test]
+fn reports_are_used_and_say_whether_they_passed() {
+    let reports = [
+        ("verify", "VerifyReport"),
+        ("gradient", "GradientReport"),
+        ("self_test", "SelfTest"),
+        ("measure", "Measurement"),
+    ];
+    for (file, report) in reports {
+        let text = code(Path::new(&format!("check/{file}.rs")));
+        let declared = format!("pub struct {report} {{");
+        let attributes = with_attributes(&text).find(|(line, _)| *line == declared);
+        let (_, attributes) = attributes.unwrap_or_else(|| panic!("{file}.rs has no {report}"));
+        assert!(attributes.contains("#[must_use"), "{report} may go unused");
+        assert!(attributes.contains("#[non_exhaustive]"), "{report} cannot grow");
+        let (_, methods) = text.split_once(&format!("\nimpl {report} {{")).expect("it has methods");
+        assert!(methods.contains("pub fn passed(&self) -> bool"), "{report} does not say whether it passed");
+    }
+}
+
 /// The names that a file of a public module makes public.
 fn public(file: &str) -> BTreeSet<String> {
     let text = code(Path::new(file));

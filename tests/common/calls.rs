@@ -2,11 +2,10 @@
 
 use elemgrad::{
     Args, DType, Layout, Op, Output, Outputs, Runner, View,
-    half::{bf16, f16},
     signature::{OutputKind, Signature},
 };
 
-use super::{Draw, Table};
+use super::{Draw, Table, output_of, view_of};
 
 /// Where an operand lies: a buffer, its first element in it, and how its elements lie from there. A mask counts words.
 #[derive(Clone, Debug, PartialEq)]
@@ -312,12 +311,10 @@ impl<'a> Call<'a> {
         let view = |(i, place): (usize, &'_ Option<Place>)| {
             let place = place.as_ref()?;
             let (image, range) = (&before[place.buffer], place.start..place.start + place.len());
-            let view = match dtype {
-                _ if i > signature.upstream() => return Some(View::from(&image[range])),
-                DType::F32 => View::from(&bytemuck::cast_slice::<_, f32>(image)[range]),
-                DType::F16 => View::from(&bytemuck::cast_slice::<_, f16>(image)[range]),
-                DType::Bf16 => View::from(&bytemuck::cast_slice::<_, bf16>(image)[range]),
-            };
+            if i > signature.upstream() {
+                return Some(View::from(&image[range]));
+            }
+            let view = view_of(dtype, image, range);
             let unsaid = if i < signature.upstream() {
                 Layout::contiguous(&[place.len() as u64])
             } else {
@@ -335,11 +332,10 @@ impl<'a> Call<'a> {
         let writes = columns.iter_mut().zip(&self.writes).enumerate().map(|(w, (image, place))| {
             let (image, place) = (image.as_mut()?, place.as_ref()?);
             let range = place.start..place.start + place.len();
-            let output = match dtype {
-                _ if signature.mask() == Some(w) => Output::from(&mut image[range]),
-                DType::F32 => Output::from(&mut bytemuck::cast_slice_mut::<_, f32>(image)[range]),
-                DType::F16 => Output::from(&mut bytemuck::cast_slice_mut::<_, f16>(image)[range]),
-                DType::Bf16 => Output::from(&mut bytemuck::cast_slice_mut::<_, bf16>(image)[range]),
+            let output = if signature.mask() == Some(w) {
+                Output::from(&mut image[range])
+            } else {
+                output_of(dtype, image, range)
             };
             Some(if self.added.contains(w) { output.accumulate() } else { output })
         });

@@ -5,7 +5,15 @@
 pub mod adapters;
 pub mod calls;
 
-use elemgrad::{DType, Op, Outputs, check::Data, ops, signature::OutputKind};
+use std::ops::Range;
+
+use elemgrad::{
+    DType, Op, Output, Outputs, View,
+    check::Data,
+    half::{bf16, f16},
+    ops,
+    signature::OutputKind,
+};
 
 /// Inputs of an op and the outputs that they must give, operand by operand, as bits.
 ///
@@ -32,13 +40,12 @@ impl Table {
 
 /// The exact answers of `tests/data`, a table for each op.
 pub fn vectors(dtype: DType) -> [Table; 2] {
-    let (spiky, modulo) = match dtype {
-        DType::F32 => (include_str!("../data/spiky_f32.csv"), include_str!("../data/mod_f32.csv")),
-        DType::F16 => (include_str!("../data/spiky_f16.csv"), include_str!("../data/mod_f16.csv")),
-        DType::Bf16 => (include_str!("../data/spiky_bf16.csv"), include_str!("../data/mod_bf16.csv")),
+    let text = |op: &str| {
+        let path = format!("{}/tests/data/{op}_{}.csv", env!("CARGO_MANIFEST_DIR"), dtype.name());
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
     };
     let source = |op: &str| format!("{op}_{}.csv", dtype.name());
-    let [x, z, mask] = columns(spiky);
+    let [x, z, mask] = columns(&text("spiky"));
     // The file has no upstream gradient; any bits must be copied, a NaN's payload too.
     let mut draw = Draw::new(7);
     let dz = draw.take(x.len(), |draw| draw.bits() >> (32 - 8 * dtype.size()));
@@ -47,7 +54,7 @@ pub fn vectors(dtype: DType) -> [Table; 2] {
     let (reads, writes) = (vec![x, dz, words], vec![z, dx, mask]);
     let spiky = Table { op: ops::spiky(), dtype, source: source("spiky"), reads, writes };
 
-    let [x, y, dz, z, q, dy] = columns(modulo);
+    let [x, y, dz, z, q, dy] = columns(&text("mod"));
     let q = q.into_iter().map(|q| dtype.round(f32::from_bits(q))).collect();
     let (reads, writes) = (vec![x, y, dz.clone()], vec![z, dz, dy, q]);
     [spiky, Table { op: ops::modulo(), dtype, source: source("mod"), reads, writes }]
@@ -94,6 +101,28 @@ pub fn drawn_from(data: Data, op: &'static Op, dtype: DType, len: usize, seed: u
     let writes = reference(op, dtype, &reads.iter().map(Vec::as_slice).collect::<Vec<_>>());
     reads.extend(op.signature().mask().map(|_| Draw::new(seed).take(len.div_ceil(32), Draw::bits)));
     Table { op, dtype, source: format!("{data:?}, seed {seed}"), reads, writes }
+}
+
+/// Elements of a storage type that words hold, as a call reads them.
+pub fn view_of(dtype: DType, words: &[u32], range: Range<usize>) -> View<'_> {
+    match dtype {
+        DType::F32 => View::from(&bytemuck::cast_slice::<_, f32>(words)[range]),
+        DType::F16 => View::from(&bytemuck::cast_slice::<_, f16>(words)[range]),
+        DType::Bf16 => View::from(&bytemuck::cast_slice::<_, bf16>(words)[range]),
+        #[allow(unreachable_patterns, reason = "outside the crate there may be more")]
+        other => panic!("no slices of {other:?}"),
+    }
+}
+
+/// The same, as a call writes them.
+pub fn output_of(dtype: DType, words: &mut [u32], range: Range<usize>) -> Output<'_> {
+    match dtype {
+        DType::F32 => Output::from(&mut bytemuck::cast_slice_mut::<_, f32>(words)[range]),
+        DType::F16 => Output::from(&mut bytemuck::cast_slice_mut::<_, f16>(words)[range]),
+        DType::Bf16 => Output::from(&mut bytemuck::cast_slice_mut::<_, bf16>(words)[range]),
+        #[allow(unreachable_patterns, reason = "outside the crate there may be more")]
+        other => panic!("no slices of {other:?}"),
+    }
 }
 
 /// All outputs of the scalar reference, on bits.

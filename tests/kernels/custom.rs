@@ -3,10 +3,10 @@
 
 use std::ops::ControlFlow;
 
+use crate::common::{output_of, view_of};
 use elemgrad::{
     Args, Arithmetic, DType, Error, Op, Output, Outputs, Pass, Runner, View,
     check::{Data, Inputs, verify},
-    half::{bf16, f16},
     ops,
     shader::{Access, Shader},
     signature::OutputKind,
@@ -130,23 +130,15 @@ impl Rebuilt {
 
     fn check_outputs(&self, runner: &Runner, op: &Op, outputs: Outputs) -> Result<(), Failed> {
         let len = self.len;
-        let views = self.reads.iter().map(|words| {
-            Some(match self.dtype {
-                DType::F32 => View::from(&bytemuck::cast_slice::<_, f32>(words)[..len]),
-                DType::F16 => View::from(&bytemuck::cast_slice::<_, f16>(words)[..len]),
-                DType::Bf16 => View::from(&bytemuck::cast_slice::<_, bf16>(words)[..len]),
-            })
-        });
+        let views = self.reads.iter().map(|words| Some(view_of(self.dtype, words, 0..len)));
         // The bits of what is not written are wrong.
         let mut got: Vec<Vec<u32>> =
             self.writes.iter().map(|words| words.iter().map(|word| !word).collect()).collect();
         let writes = got.iter_mut().enumerate().map(|(w, words)| {
-            Some(match self.dtype {
+            Some(match op.signature().outputs()[w].kind {
                 _ if !outputs.contains(w) => return None,
-                _ if op.signature().outputs()[w].kind == OutputKind::Mask => Output::from(&mut words[..]),
-                DType::F32 => Output::from(&mut bytemuck::cast_slice_mut::<_, f32>(words)[..len]),
-                DType::F16 => Output::from(&mut bytemuck::cast_slice_mut::<_, f16>(words)[..len]),
-                DType::Bf16 => Output::from(&mut bytemuck::cast_slice_mut::<_, bf16>(words)[..len]),
+                OutputKind::Mask => Output::from(&mut words[..]),
+                _ => output_of(self.dtype, words, 0..len),
             })
         });
         runner.run(Args::<View, Output>::new(op, views.collect(), writes.collect()))?;

@@ -176,8 +176,9 @@ impl Gpu {
             };
             Some(if call.added.contains(w) { operand.accumulate() } else { operand })
         });
-        let args: Args<Operand, Operand> = Args::new(call.op(), reads.collect(), writes.collect());
-        self.kernels.bind(Args { dtype: Some(call.dtype()), ..args })
+        let mut args = Args::new(call.op(), reads.collect(), writes.collect());
+        args.dtype = Some(call.dtype());
+        self.kernels.bind(args)
     }
 
     /// Binds and records the call, and compares every word of every buffer.

@@ -123,7 +123,8 @@ impl From<DType> for Stored {
         match dtype {
             DType::F32 => Self::F32,
             DType::F16 => Self::F16,
-            DType::Bf16 => Self::U16,
+            // NumPy has no bf16: files hold its bits.
+            _ => Self::U16,
         }
     }
 }

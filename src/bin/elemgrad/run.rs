@@ -56,6 +56,9 @@ pub(crate) fn execute(args: &cli::Run, device: &Choice) -> Result<(), Failure> {
         DType::F32 => job.run::<f32>(&runner, &mut inputs, &mut outputs)?,
         DType::F16 => job.run::<f16>(&runner, &mut inputs, &mut outputs)?,
         DType::Bf16 => job.run::<bf16>(&runner, &mut inputs, &mut outputs)?,
+        other => {
+            return Err(Failure::Usage(format!("run: {} has no files: use f32, f16 or bf16", other.name())));
+        }
     }
     inputs.iter_mut().try_for_each(|input| input.reader.finish()).map_err(Failure::on_the_way)?;
     if runner.fell_back() {
@@ -342,7 +345,9 @@ impl<'a> Job<'a> {
             };
         }
         let reads = reads.into_iter().map(Some).collect();
-        Ok(runner.run(Args { dtype: Some(E::DTYPE), ..Args::new(self.op, reads, writes) })?)
+        let mut args = Args::new(self.op, reads, writes);
+        args.dtype = Some(E::DTYPE);
+        Ok(runner.run(args)?)
     }
 }
 

@@ -139,7 +139,7 @@ fn summary(report: &VerifyReport, inputs: &Inputs, passes: &[Pass]) -> String {
     let which = match inputs {
         Inputs::Exhaustive => "all there are".to_owned(),
         Inputs::Sample { seed, .. } => format!("{}, seed {seed}", report.data.name()),
-        Inputs::Given(_) => "given".to_owned(),
+        _ => "given".to_owned(),
     };
     let (checked, mismatches) = (print::count(report.checked), print::count(report.mismatches));
     format!(
