@@ -190,7 +190,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// How many elements of the outputs of one call are not the reference's, to the bit, or, on a GPU for an op that is not
-    /// [exact](Op::is_exact), not where they must lie. It is to be the first call, since gradients may be added to what is
+    /// [exact](crate::Op::is_exact), not where they must lie. It is to be the first call, since gradients may be added to what is
     /// there. None where nothing is compared: broadcasts and extras of such an op on a GPU, which
     /// [`self_test`](super::self_test) compares.
     ///

@@ -230,6 +230,16 @@ impl Op {
         }))
     }
 
+    /// The same op with formulas that are written for people, one for each output. By default they print the expression.
+    pub(crate) fn with_formulas(self, formulas: &[&'static str]) -> Result<Self, Error> {
+        Ok(Self(Arc::new(Inner {
+            signature: self.signature().with_formulas(formulas)?,
+            behaviour: self.0.behaviour.clone(),
+            #[cfg(test)]
+            cpu_path: None,
+        })))
+    }
+
     /// The same op with another CPU path, for tests of what must see that.
     #[cfg(test)]
     pub(crate) fn with_cpu_path(self, path: impl Fn(DType, Block) + Send + Sync + 'static) -> Self {

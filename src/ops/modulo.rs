@@ -21,6 +21,7 @@
 use std::sync::LazyLock;
 
 use crate::{
+    error::Error,
     expr::Arithmetic,
     numeric::division::{floor_mod, rate, remainder},
     op::{
@@ -32,12 +33,14 @@ use crate::{
 
 /// The op `mod`.
 pub fn op() -> &'static Op {
-    static OP: LazyLock<Op> = LazyLock::new(|| {
-        let op = Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y));
-        let op = op.and_then(|op| op.with_output("q", |[x, y], _| x.floor_quotient(y)));
-        op.and_then(|op| op.with_arithmetic(Arithmetic::Exact)).expect("an op of exact building blocks")
-    });
+    static OP: LazyLock<Op> = LazyLock::new(|| define().expect("an op of exact building blocks"));
     &OP
+}
+
+fn define() -> Result<Op, Error> {
+    let op = Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?;
+    let op = op.with_output("q", |[x, y], _| x.floor_quotient(y))?.with_arithmetic(Arithmetic::Exact)?;
+    op.with_formulas(&["x - y * floor(x / y)", "dz", "dz * -floor(x / y)", "floor(x / y)"])
 }
 
 /// The output `q`: `floor(x / y)`.

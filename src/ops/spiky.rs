@@ -14,6 +14,7 @@
 use std::sync::LazyLock;
 
 use crate::{
+    error::Error,
     expr::Arithmetic,
     numeric::division::remainder,
     op::{
@@ -25,11 +26,13 @@ use crate::{
 
 /// The op `spiky`.
 pub fn op() -> &'static Op {
-    static OP: LazyLock<Op> = LazyLock::new(|| {
-        let op = Op::new("spiky", ["x"], |[x]| x.spiky());
-        op.and_then(|op| op.with_arithmetic(Arithmetic::Exact)).expect("an op of exact building blocks")
-    });
+    static OP: LazyLock<Op> = LazyLock::new(|| define().expect("an op of exact building blocks"));
     &OP
+}
+
+fn define() -> Result<Op, Error> {
+    let op = Op::new("spiky", ["x"], |[x]| x.spiky())?.with_arithmetic(Arithmetic::Exact)?;
+    op.with_formulas(&["r where r = x mod 1 <= 0.5, else 0", "dz where r <= 0.5, else 0", "r <= 0.5"])
 }
 
 /// The output `mask`: `r <= 0.5`.

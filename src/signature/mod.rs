@@ -154,6 +154,16 @@ impl Signature {
         Self::new(parts)
     }
 
+    /// The same with other formulas, one for each output.
+    pub(crate) fn with_formulas(&self, formulas: &[&'static str]) -> Result<Self, Error> {
+        let mut parts = self.0.parts.clone();
+        assert_eq!(formulas.len(), parts.outputs.len(), "a formula for each output");
+        for (output, formula) in parts.outputs.iter_mut().zip(formulas) {
+            output.formula = (*formula).into();
+        }
+        Self::new(parts)
+    }
+
     /// The op's name.
     pub fn name(&self) -> &str {
         &self.0.parts.name
