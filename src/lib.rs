@@ -1,24 +1,26 @@
 //! Fused elementwise GPU kernels with gradients, exact to the bit, on wgpu and WGSL.
 //!
-//! An op is an expression, in Rust or in WGSL text: [`Op`]. It has a forward pass, a backward pass and a fused pass that
-//! does both and reads every input once. In [exact arithmetic](Arithmetic::Exact), its kernels give the same bits on every
-//! GPU, and so does the CPU. Two ops are ready made: [`ops::spiky`](fn@ops::spiky) and [`ops::modulo`](fn@ops::modulo)
-//! (`mod`).
+//! An op is an expression, in Rust or in WGSL text: [`Op`]. It has a forward pass, a backward pass and a fused pass.
+//! The fused pass does both and reads every input once. In [exact arithmetic](Arithmetic::Exact), the kernels of an
+//! op give the same bits on every GPU and on the CPU. Two ops are ready made: [`ops::spiky`](fn@ops::spiky) and
+//! [`ops::modulo`](fn@ops::modulo) (`mod`).
 //!
-//! There are three ways in:
+//! There are three ways to use the crate:
 //!
-//! 1. **Your pipeline** ([`gpu::Kernels`]): your device, your buffers, your compute pass. Bind the arguments once, where
-//!    everything wrong is a typed [`Error`]; record as often as you like, where nothing can fail.
-//! 2. **Your slices** ([`Runner`]): host data in, host data out, of any size, on a GPU if there is one, else on the CPU.
+//! 1. **Your pipeline** ([`gpu::Kernels`]): your device, your buffers, your compute pass. Bind the arguments once;
+//!    everything that can go wrong is a typed [`Error`] of that step. Record as often as you like; this cannot fail.
+//! 2. **Your slices** ([`Runner`]): host data in, host data out, of any size. It runs on a GPU if there is one, else
+//!    on the CPU.
 //! 3. **Your shell**: the command `elemgrad` (feature `cli`) on `.npy` files.
 //!
 //! Operands are f32, f16 or bf16 ([`DType`]). Inputs broadcast and have any strides ([`Layout`]). The gradient of a
-//! broadcast input is summed, by a tree that its shape fixes. Gradients can be added to what is there. An op whose gradient
-//! passes or does not (`spiky`) can save that as a mask.
+//! broadcast input is a sum, added by a tree that depends on the shape alone. You can add gradients to the values
+//! that a buffer already holds. An op that passes or blocks its gradient by a condition (`spiky`) can save that
+//! condition as a mask.
 //!
-//! [`check`] compares any device with the scalar reference, checks gradients, and times a call beside a copy. The features
-//! are wgpu's back ends (all on by default) and `cli`. The crate `log` hears which adapter is passed over and when the CPU
-//! takes over.
+//! [`check`] compares any device with the scalar reference, checks gradients, and times a call against a copy. The
+//! features are wgpu's back ends (all on by default) and `cli`. Through the crate `log`, the library reports which
+//! adapters it passes over and when the CPU takes over.
 //!
 //! ```
 //! use elemgrad::{Runner, ops::spiky};
@@ -54,7 +56,7 @@ mod shape;
 pub mod signature;
 mod wgsl;
 
-// Tests share code with those in `tests`, which see the crate from outside.
+// Unit tests share code with `tests`, which sees the crate from outside.
 #[cfg(test)]
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -79,7 +81,7 @@ pub use shape::{Layout, broadcast};
 pub use signature::outputs::{Outputs, Pass};
 pub use wgpu;
 
-/// The code of the documents, compiled and run with the doc tests.
+/// The code in the documents, compiled and run as doc tests.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../README.md")]

@@ -1,4 +1,5 @@
-//! A call's operands against each other and against the op's signature: shapes, lengths, layouts, what is missing.
+//! Checks a call's operands against each other and against the op's signature: shapes, lengths, layouts, missing
+//! operands.
 
 use smallvec::SmallVec;
 
@@ -14,42 +15,42 @@ use crate::{
 /// What a call gives for one operand.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
-    /// The elements of its range, for a mask the words; `None` for an output that gets as many as it needs.
+    /// The number of elements in its range, or of words for a mask. `None` for an output that is resized to fit.
     pub(crate) len: Option<u64>,
-    /// `None`: one axis for an input; whatever shape is needed for the others.
+    /// `None`: an input has one axis, other operands have the shape that is needed.
     pub(crate) layout: Option<Layout>,
-    /// Whether the layout is the shape of all elements of the range.
+    /// Whether the layout is the shape of all elements in the range.
     pub(crate) whole: bool,
-    /// Whether the output is added to what is there.
+    /// Whether the output is added to existing values.
     pub(crate) accumulate: bool,
 }
 
-/// One thing for each operand that is given; few ops have more than four.
+/// One item for each given operand. Few ops have more than four operands.
 pub(crate) type Operands<T> = SmallVec<[Option<T>; 4]>;
 
-/// A call whose shapes fit: everything but where the operands lie.
+/// A call with shapes that fit. It lacks only the memory of the operands.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) outputs: Outputs,
-    /// Whether the mask is read, not computed.
+    /// Whether the mask is read instead of computed.
     pub(crate) from_mask: bool,
     /// The shape of `z`, to which the inputs broadcast.
     pub(crate) shape: Axes<u64>,
     /// The reads that the outputs need.
     needed: Reads,
-    /// For each read that is given, where its elements lie over that shape.
+    /// For each given read, its layout over that shape.
     pub(crate) reads: Operands<Layout>,
-    /// The same over its own shape.
+    /// For each given read, its layout over its own shape.
     pub(crate) own: Operands<Layout>,
     pub(crate) writes: Operands<Write>,
 }
 
-/// One output of a call: contiguous.
+/// One output of a call. Outputs are contiguous.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
-    /// Elements, for a mask words.
+    /// The number of elements, or of words for a mask.
     pub(crate) len: u64,
-    /// Where it lies over the call's shape: 0 on the axes over which it is summed.
+    /// Its strides over the call's shape: 0 on the axes that are summed over.
     pub(crate) strides: Axes<i64>,
     /// For each axis of the call's shape, whether it is summed over.
     pub(crate) reduced: Axes<bool>,
@@ -57,25 +58,25 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    /// Whether it is a sum over any axis.
+    /// Whether the output is a sum over any axis.
     pub(crate) fn is_reduced(&self) -> bool {
         self.reduced.contains(&true)
     }
 }
 
 impl Call {
-    /// How many elements `z` has.
+    /// The number of elements of `z`.
     pub(crate) fn len(&self) -> u64 {
         count(&self.shape).unwrap_or(0)
     }
 
-    /// The operands of which the call makes use.
+    /// The operands that the call uses.
     pub(crate) fn reads_for(&self, signature: &Signature, outputs: Outputs) -> Reads {
         if outputs == self.outputs { self.needed } else { signature.reads(outputs, self.from_mask) }
     }
 }
 
-/// The words that hold a mask of so many elements.
+/// The number of words in a mask of `len` elements.
 pub(crate) fn mask_words(len: u64) -> u64 {
     len.div_ceil(32)
 }
@@ -91,7 +92,7 @@ pub(crate) fn check(
     let outputs = Outputs::present(writes.iter().map(Option::is_some));
     signature.check(outputs)?;
     let mask = checker.read(signature.upstream() + 1);
-    // A mask stands for the inputs where nothing else depends on them, neither a value nor a sum's shape.
+    // A mask replaces the inputs if nothing else depends on them, neither a value nor a sum's shape.
     let gated = outputs.iter().all(|w| signature.outputs()[w].gated);
     let from_mask = mask.is_some() && gated && checker.one_shape();
     let needed = signature.reads(outputs, from_mask);
@@ -118,9 +119,9 @@ pub(crate) fn check(
     Ok(Call { outputs, from_mask, shape, needed, reads: layouts, own, writes: targets })
 }
 
-/// What sets the length of an operand that has the shape of `z`.
+/// What determines the length of an operand that has the shape of `z`.
 const Z_LENGTH: &str = "the broadcast inputs";
-/// What sets the length of a mask.
+/// What determines the length of a mask.
 const MASK_LENGTH: &str = "words of 32 bits for the broadcast inputs";
 
 struct Checker<'a> {
@@ -142,7 +143,8 @@ impl Checker<'_> {
         self.signature.read_names().nth(i).unwrap_or_default().to_owned()
     }
 
-    /// As many operands as the op has, or fewer.
+    /// Checks the numbers of operands: there is a read for each input, and the op has no fewer operands than were
+    /// given.
     fn counts(&self) -> Result<(), Error> {
         let signature = self.signature;
         let (least, reads, writes) =
@@ -164,7 +166,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The shape to which all given inputs broadcast; without any input that of the upstream gradient.
+    /// The shape that all given inputs broadcast to. Without any input, the shape of the upstream gradient.
     fn shape(&self) -> Result<Axes<u64>, Error> {
         let upstream = self.signature.upstream();
         let mut all: Option<Axes<u64>> = None;
@@ -187,7 +189,7 @@ impl Checker<'_> {
         shapes.next().is_none_or(|first| shapes.all(|shape| shape == first))
     }
 
-    /// An input's shape does not broadcast with that of those before it.
+    /// The error for an input whose shape does not broadcast with the shape of the inputs before it.
     fn unlike(&self, i: usize, got: &[u64], need: &[u64]) -> Error {
         let before: Vec<_> = (0..i).filter(|i| self.read(*i).is_some()).map(|i| self.read_name(i)).collect();
         let (got, need, other) = (got.to_vec(), need.to_vec(), before.join(" and "));
@@ -228,7 +230,7 @@ impl Checker<'_> {
             return Err(Error::Shape { op: self.op(), argument: argument(), got, need, other: "z".into() });
         }
         if layout.is_empty() {
-            // Nothing is reached, from whatever offset.
+            // An empty call accesses no element, so any offset is valid.
             return Ok(Layout::contiguous(shape));
         }
         if layout.extent().is_none_or(|(_, high)| given.len.is_some_and(|len| high >= len)) {
@@ -239,7 +241,7 @@ impl Checker<'_> {
         let rank = shape.len();
         let strides: Axes<i64> = (0..rank)
             .map(|axis| match (axis + layout.shape().len()).checked_sub(rank) {
-                // An axis of one element goes nowhere; broadcast, it stays where it is.
+                // An axis of one element needs no stride, and a broadcast axis has stride 0.
                 Some(own) if layout.shape()[own] != 1 => layout.strides()[own],
                 _ => 0,
             })
@@ -247,7 +249,7 @@ impl Checker<'_> {
         Ok(Layout::strided(shape, &strides, layout.offset()))
     }
 
-    /// A stride for each axis.
+    /// Checks that there is a stride for each axis.
     fn strides(&self, argument: impl Fn() -> String, layout: &Layout) -> Result<(), Error> {
         let (got, need) = (layout.strides().len(), layout.shape().len());
         if got == need {
@@ -256,7 +258,7 @@ impl Checker<'_> {
         Err(Error::Strides { op: self.op(), argument: argument(), got, need })
     }
 
-    /// A layout that says what goes without saying.
+    /// Checks a layout that may only be the implied one.
     fn contiguous(
         &self,
         argument: impl Fn() -> String,
@@ -318,7 +320,7 @@ impl Checker<'_> {
     }
 }
 
-/// The shape of an operand: one axis where it has no layout.
+/// The shape of an operand: one axis if it has no layout.
 fn own_shape(given: &Given) -> Axes<u64> {
     given
         .layout

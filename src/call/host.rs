@@ -1,4 +1,4 @@
-//! Operands in host memory: what a caller gives, and what the engines see of it.
+//! Operands in host memory: what a caller passes, and what the engines get.
 
 use half::{bf16, f16};
 
@@ -13,7 +13,7 @@ use crate::{
 
 /// A slice that a call reads: f32, f16 or bf16 with one axis, or the words of a mask.
 ///
-/// References to slices, arrays and vectors turn into it. [`layout`](View::layout) gives it another layout.
+/// References to slices, arrays and vectors convert into it. [`layout`](View::layout) sets another layout.
 #[derive(Clone, Debug)]
 pub struct View<'a> {
     pub(crate) data: Slice<'a>,
@@ -27,13 +27,13 @@ impl<'a> View<'a> {
         Self { data, layout: None, whole: false }
     }
 
-    /// How the elements lie in the slice: a shape, and any strides.
+    /// Sets how the elements are arranged in the slice: a shape, and any strides.
     #[must_use]
     pub fn layout(self, layout: Layout) -> Self {
         Self { layout: Some(layout), whole: false, ..self }
     }
 
-    /// The shape of all elements, which are contiguous.
+    /// Sets the shape of all elements, which are contiguous.
     #[must_use]
     pub fn shape(self, shape: &[u64]) -> Self {
         Self { layout: Some(Layout::contiguous(shape)), whole: true, ..self }
@@ -79,9 +79,9 @@ impl<'a> From<&'a Vec<u32>> for View<'a> {
     }
 }
 
-/// Where an output goes: a slice of the right length, or a vector that gets it.
+/// The target of an output: a slice of the right length, or a vector, which is resized.
 ///
-/// Mutable references to slices, arrays and vectors turn into it.
+/// Mutable references to slices, arrays and vectors convert into it.
 #[derive(Debug)]
 pub struct Output<'a> {
     target: Target<'a>,
@@ -94,14 +94,14 @@ enum Target<'a> {
     Vec(&'a mut dyn Growing),
 }
 
-/// A vector that gets the length of an output.
+/// A vector that is resized to the length of an output.
 trait Growing: std::fmt::Debug + Send {
     /// `None` for a mask.
     fn dtype(&self) -> Option<DType>;
 
     fn len(&self) -> usize;
 
-    /// Whether there is memory for so many elements.
+    /// Reserves memory for `len` elements; whether that succeeded.
     fn reserve(&mut self, len: usize) -> bool;
 
     fn slice(&mut self, len: usize) -> SliceMut<'_>;
@@ -132,7 +132,7 @@ impl<T: Elements> Growing for Vec<T> {
     }
 }
 
-/// What a vector may hold: elements of a storage type, or the words of a mask.
+/// The element types of a vector: those of a storage type, or the words of a mask.
 trait Elements: bytemuck::Pod + std::fmt::Debug + Send {
     const DTYPE: Option<DType>;
 
@@ -144,10 +144,11 @@ impl<'a> Output<'a> {
         Self { target: Target::Slice(slice), accumulate: false }
     }
 
-    /// A gradient is added to what is there, which has the right length, instead of replacing it.
+    /// Adds a gradient to the existing values instead of replacing them. The target must have the right length.
     ///
-    /// Where a call fails on its way, some may be added and some not: a slice is then to be given up, and a vector is
-    /// emptied. A GPU that is lost is no such failure for a [`Runner`](crate::Runner) that falls back to the CPU.
+    /// If a call fails after it has started, part of the gradient may have been added. The contents of a slice are
+    /// then useless, and a vector is emptied. The loss of a GPU is not such a failure if the
+    /// [`Runner`](crate::Runner) falls back to the CPU.
     #[must_use]
     pub fn accumulate(self) -> Self {
         Self { accumulate: true, ..self }
@@ -169,7 +170,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Whether there is memory for so many elements, or words of a mask.
+    /// Reserves memory for `len` elements, or words of a mask; whether that succeeded.
     pub(crate) fn reserve(&mut self, len: u64) -> bool {
         match &mut self.target {
             Target::Slice(_) => true,
@@ -177,7 +178,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// The slice, which a vector gets.
+    /// The slice to write. A vector is resized first.
     pub(crate) fn slice(&mut self, len: usize) -> SliceMut<'_> {
         match &mut self.target {
             Target::Slice(slice) => slice.part(0, slice.len()),

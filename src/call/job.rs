@@ -1,4 +1,4 @@
-//! A call on host memory, whichever engine does it.
+//! A call on host memory, for any engine.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -12,7 +12,7 @@ use crate::{
     signature::{Signature, gate::Store, outputs::Outputs},
 };
 
-/// A call on host memory whose shapes fit.
+/// A call on host memory with shapes that fit.
 pub(crate) struct Job<'o, 'a> {
     pub(crate) signature: &'o Signature,
     /// The storage type.
@@ -22,7 +22,7 @@ pub(crate) struct Job<'o, 'a> {
 }
 
 impl Job<'_, '_> {
-    /// The read that stands for the mask, where it is read.
+    /// The mask, if it is read.
     pub(crate) fn mask(&self) -> Option<Slice<'_>> {
         let mask = self.signature.upstream() + 1;
         if self.call.from_mask { self.reads.get(mask).copied().flatten() } else { None }
@@ -39,8 +39,8 @@ impl Job<'_, '_> {
         Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| !w.is_reduced())))
     }
 
-    /// The reads that outputs need, as slices of the elements of `z` from one on, or of one number for all; `None` where a
-    /// read is anything else.
+    /// The reads that `outputs` need, from element `from` of `z` on. Each is a slice of elements, or one number for
+    /// all elements. `None` if any read is neither.
     pub(crate) fn plain(&self, outputs: Outputs, from: usize) -> Option<Operands<Slice<'_>>> {
         let (signature, len) = (self.signature, self.call.len() as usize);
         let needed = self.call.reads_for(signature, outputs);
@@ -57,20 +57,20 @@ impl Job<'_, '_> {
             .collect()
     }
 
-    /// The element that a read has for all of `z`.
+    /// The index of the one element that a read uses for all of `z`, if it does.
     fn one_for_all(&self, i: usize) -> Option<usize> {
         let layout = self.call.reads[i].as_ref()?;
         let stays = layout.shape().iter().zip(layout.strides()).all(|(d, s)| *d == 1 || *s == 0);
         stays.then_some(layout.offset() as usize)
     }
 
-    /// Whether a read has the elements of `z` one after the other, from its first on.
+    /// Whether a read holds the elements of `z` one after the other, starting at its first element.
     fn is_contiguous(&self, i: usize) -> bool {
         let layout = self.call.reads[i].as_ref();
         layout.is_some_and(|l| l.offset() == 0 && is_contiguous(l.shape(), l.strides()))
     }
 
-    /// The outputs that are added to what is there.
+    /// The outputs that are added to existing values.
     pub(crate) fn added(&self) -> Outputs {
         let writes = &self.call.writes;
         Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| w.accumulate)))
@@ -89,7 +89,7 @@ impl Job<'_, '_> {
         self.signature.mask() == Some(w)
     }
 
-    /// The bytes of the elements of `z` in `range`, as read `i` has them.
+    /// The bytes of read `i` for the elements of `z` in `range`.
     pub(crate) fn read_bytes(&self, i: usize, range: &Range<usize>) -> Cow<'_, [u8]> {
         let (Some(slice), Some(layout)) = (&self.reads[i], &self.call.reads[i]) else {
             return Cow::default();
@@ -113,7 +113,7 @@ fn gathered<T: bytemuck::Pod>(data: &[T], layout: &Layout, range: &Range<usize>)
     Cow::Owned(bytemuck::cast_slice(&out).to_vec())
 }
 
-/// `out.len()` elements from row-major index `start` on, each turned into what `out` holds.
+/// Copies `out.len()` elements, starting at row-major index `start`, and converts each to the type of `out`.
 pub(crate) fn copy_strided<T: Copy, U>(
     data: &[T],
     offset: i64,

@@ -1,5 +1,5 @@
-//! A call of an op, whatever engine does it: its operands, the checks of their shapes, what it moves. Calls know signatures,
-//! and not what an op computes.
+//! A call of an op, for any engine: its operands, the checks of their shapes, the bytes that it moves. Calls know
+//! signatures, but not what an op computes.
 
 pub(crate) mod check;
 pub(crate) mod host;

@@ -1,4 +1,4 @@
-//! What the engines see of operands in host memory.
+//! The engines' view of operands in host memory.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Slice<'a> {
     F32(&'a [f32]),
-    /// Of a type of 2 bytes.
+    /// Elements of a 2-byte type.
     Half(DType, &'a [u16]),
     Bits(&'a [u32]),
 }
@@ -41,7 +41,7 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// One element; of a mask, 1 or 0.
+    /// One element. For a mask, 1 or 0.
     pub(crate) fn get(&self, i: usize) -> f32 {
         match self {
             Slice::F32(s) => s[i],
@@ -50,7 +50,7 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// Some of the elements, for a mask words.
+    /// A range of the elements, or of the words of a mask.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         match self {
             Slice::F32(s) => Slice::F32(&s[range]),
@@ -59,7 +59,7 @@ impl<'a> Slice<'a> {
         }
     }
 
-    /// Some of the elements, of a mask from one on that begins a word.
+    /// A range of the elements. For a mask, the range must start at the start of a word.
     pub(crate) fn elements(&self, range: Range<usize>) -> Self {
         self.part(if matches!(self, Slice::Bits(_)) {
             range.start / 32..range.end.div_ceil(32)
@@ -68,12 +68,12 @@ impl<'a> Slice<'a> {
         })
     }
 
-    /// Whether it is one number for all of so many elements.
+    /// Whether it is one number for all of `len` elements.
     pub(crate) fn is_one_for_all(&self, len: usize) -> bool {
         len > 1 && self.len() == 1 && self.dtype().is_some()
     }
 
-    /// [`elements`](Slice::elements) of so many, for all of which it may be one number.
+    /// [`elements`](Slice::elements) of `len` elements. The slice may also be one number for all of them.
     pub(crate) fn elements_of(&self, len: usize, range: Range<usize>) -> Self {
         if self.is_one_for_all(len) { *self } else { self.elements(range) }
     }
@@ -91,7 +91,7 @@ impl<'a> Slice<'a> {
 #[derive(Debug)]
 pub(crate) enum SliceMut<'a> {
     F32(&'a mut [f32]),
-    /// Of a type of 2 bytes.
+    /// Elements of a 2-byte type.
     Half(DType, &'a mut [u16]),
     Bits(&'a mut [u32]),
 }
@@ -112,7 +112,7 @@ impl<'a> SliceMut<'a> {
         self.shared().dtype()
     }
 
-    /// As what can be read.
+    /// The slice for reading.
     pub(crate) fn shared(&self) -> Slice<'_> {
         match self {
             SliceMut::F32(s) => Slice::F32(s),
@@ -129,7 +129,7 @@ impl<'a> SliceMut<'a> {
         }
     }
 
-    /// Some of the elements, for a mask words.
+    /// A range of the elements, or of the words of a mask.
     pub(crate) fn part(&mut self, start: usize, end: usize) -> SliceMut<'_> {
         match self {
             SliceMut::F32(s) => SliceMut::F32(&mut s[start..end]),
@@ -138,21 +138,21 @@ impl<'a> SliceMut<'a> {
         }
     }
 
-    /// From an element on that, for a mask, begins a word.
+    /// The elements from `start` on. For a mask, `start` must be the start of a word.
     pub(crate) fn from(&mut self, start: usize) -> SliceMut<'_> {
         let (start, end) =
             if matches!(self, SliceMut::Bits(_)) { (start / 32, self.len()) } else { (start, self.len()) };
         self.part(start.min(end), end)
     }
 
-    /// The elements behind the first ones.
+    /// The elements after the first `len`.
     #[cfg(test)]
     pub(crate) fn behind(mut self, len: usize) -> Self {
         self.cut(len);
         self
     }
 
-    /// Cuts off the first elements: for a mask a multiple of 32, or all.
+    /// Cuts off the first `len` elements. For a mask, `len` is a multiple of 32, or the whole length.
     pub(crate) fn cut(&mut self, len: usize) -> SliceMut<'a> {
         fn next<'a, T>(slice: &mut &'a mut [T], len: usize) -> &'a mut [T] {
             slice.split_off_mut(..len).unwrap_or_default()
@@ -168,13 +168,13 @@ impl<'a> SliceMut<'a> {
         self.shared().bytes().len()
     }
 
-    /// Stores one element by a rule, given whether the mask is 1 there.
+    /// Stores one element by the rule `store`. `passes` says whether the mask is 1 there.
     pub(crate) fn store(&mut self, i: usize, store: Store, value: f32, passes: bool) {
         let old = if store.adds() { self.shared().get(i) } else { 0.0 };
         self.set(i, store.stored(old, value, passes));
     }
 
-    /// Stores one element; of a mask, its bit, in a word whose later bits become 0.
+    /// Stores one element. For a mask, sets its bit and clears the later bits of its word.
     pub(crate) fn set(&mut self, i: usize, value: f32) {
         match self {
             SliceMut::F32(s) => s[i] = value,

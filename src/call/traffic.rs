@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The bytes that a call moves, if every operand is moved once.
+/// The bytes that a call moves if every operand is moved once.
 ///
 /// ```
 /// use elemgrad::{DType, Outputs, ops::spiky};
@@ -27,11 +27,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Traffic {
-    /// Bytes read: each operand's own, however often it is broadcast; what is added to is read too.
+    /// Bytes read. A broadcast operand counts once. An output that is added to is read too.
     pub read: u64,
     /// Bytes written.
     pub written: u64,
-    /// Bytes of inputs that a forward pass leaves for the backward pass to read, or of the mask in their place.
+    /// Bytes of the inputs that a forward pass keeps for the backward pass, or of the mask that replaces them.
     pub kept: u64,
 }
 
@@ -77,7 +77,7 @@ impl Signature {
     /// The bytes that a call on contiguous inputs of these shapes moves.
     ///
     /// # Errors
-    /// As a call with these inputs: [`Error::Arity`], [`Error::Shape`], [`Error::NothingWanted`].
+    /// Those of a call with these inputs: [`Error::Arity`], [`Error::Shape`], [`Error::NothingWanted`].
     pub fn traffic(&self, outputs: Outputs, dtype: DType, shapes: &[&[u64]]) -> Result<Traffic, Error> {
         let given =
             |shape: &&[u64]| Some(Given { layout: Some(Layout::contiguous(shape)), ..Given::default() });
@@ -96,7 +96,7 @@ fn saturated(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
-/// The elements that an operand has of its own: broadcast axes count once.
+/// The number of elements that an operand itself has: broadcast axes count once.
 fn own_len(layout: &Layout) -> u64 {
     if layout.is_empty() {
         return 0;

@@ -1,4 +1,4 @@
-//! What is measured: an op, a pass, a storage type, a layout, options.
+//! A case to measure: an op, a pass, a storage type, a layout, options.
 
 use super::{copy::MAX_COPIED, data::Data};
 use crate::{
@@ -12,19 +12,19 @@ use crate::{
     },
 };
 
-/// Elements of a row, and of a channel.
+/// Elements in a row, and in a channel.
 const ROW: u64 = 1024;
-/// Channels.
+/// The number of channels.
 const CHANNELS: u64 = 64;
 
-/// How the inputs after the first lie to it.
+/// The shapes of the first input and of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Shapes {
-    /// All inputs have the same shape.
+    /// All inputs have one shape.
     #[default]
     Contiguous,
-    /// One element for all.
+    /// The other inputs have one element.
     Scalar,
     /// `[rows, 1024]` and `[1024]`.
     Row,
@@ -35,7 +35,7 @@ pub enum Shapes {
 }
 
 impl Shapes {
-    /// All of them.
+    /// All shapes.
     pub const ALL: &'static [Self] =
         &[Self::Contiguous, Self::Scalar, Self::Row, Self::Column, Self::Channel];
 
@@ -50,7 +50,7 @@ impl Shapes {
         }
     }
 
-    /// The shape of the first input, of at most so many elements, and of the others.
+    /// The shape of the first input, with at most `elements` elements, and the shape of the others.
     fn of(self, elements: u64) -> [Vec<u64>; 2] {
         let row = ROW.min(elements.max(1));
         let rows = (elements / row).max(1);
@@ -65,7 +65,7 @@ impl Shapes {
     }
 }
 
-/// What a pass does besides.
+/// What a pass does in addition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Extra {
@@ -76,15 +76,15 @@ pub enum Extra {
     Mask,
     /// Forward also writes the op's further numbers (`q` of `mod`).
     Values,
-    /// Gradients are added to what is there.
+    /// Gradients are added to existing values.
     Accumulate,
 }
 
 impl Extra {
-    /// All of them.
+    /// All extras.
     pub const ALL: &'static [Self] = &[Self::None, Self::Mask, Self::Values, Self::Accumulate];
 
-    /// Its name; empty for none.
+    /// Its name, empty for [`Extra::None`].
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "",
@@ -94,7 +94,7 @@ impl Extra {
         }
     }
 
-    /// Whether an op's pass has it.
+    /// Whether a pass of this op can do it.
     pub fn fits(self, signature: &Signature, pass: Pass) -> bool {
         match self {
             Self::None => true,
@@ -109,28 +109,28 @@ impl Extra {
     }
 }
 
-/// The numbers that an op gives besides `z`.
+/// The numbers that an op gives in addition to `z`.
 fn further(signature: &Signature) -> Outputs {
     let all = signature.all_outputs(Pass::Forward).iter();
     all.filter(|w| *w != 0 && signature.mask() != Some(*w)).fold(Outputs::NONE, |all, w| all | Outputs::of(w))
 }
 
-/// What is measured: an op × pass × storage type × layout × options.
+/// A case to measure: an op × pass × storage type × layout × options.
 #[derive(Clone, Copy)]
 pub struct Case<'o> {
     /// The op.
     pub op: &'o Op,
-    /// The pass, with the outputs that it writes unless told otherwise.
+    /// The pass, with its default outputs.
     pub pass: Pass,
-    /// What it does besides.
+    /// What the pass does in addition.
     pub extra: Extra,
     /// The storage type.
     pub dtype: DType,
-    /// How the inputs lie to each other.
+    /// The shapes of the inputs.
     pub shapes: Shapes,
-    /// What the operands hold.
+    /// The data in the operands.
     pub data: Data,
-    /// Elements of `z`, at most.
+    /// The most elements of `z`.
     pub elements: u64,
 }
 
@@ -148,7 +148,7 @@ impl Case<'_> {
         first
     }
 
-    /// Elements of `z`.
+    /// The number of elements of `z`.
     pub(super) fn len(&self) -> u64 {
         self.shape().iter().product()
     }
@@ -158,7 +158,7 @@ impl Case<'_> {
         self.extra == Extra::Mask && self.pass == Pass::Backward
     }
 
-    /// Whether output `w` is added to what is there.
+    /// Whether output `w` is added to existing values.
     pub(super) fn adds(&self, w: usize) -> bool {
         self.extra == Extra::Accumulate && self.op.signature().gradient_of(w).is_some()
     }
@@ -173,10 +173,10 @@ impl Case<'_> {
         }
     }
 
-    /// What a call reads and writes.
+    /// The bytes that a call reads and writes.
     ///
     /// # Errors
-    /// [`Error::TooMany`] for more elements than there can be.
+    /// [`Error::TooMany`] if there are more elements than a call can have.
     pub fn traffic(&self) -> Result<Traffic, Error> {
         let shapes = self.input_shapes();
         let shapes: Vec<&[u64]> = shapes.iter().map(Vec::as_slice).collect();
@@ -190,7 +190,8 @@ impl Case<'_> {
         Ok(traffic)
     }
 
-    /// The bytes that the copy beside it reads and writes: on a GPU as many operands, else one each.
+    /// The bytes that the copy for comparison reads and writes. On a GPU the copy has as many operands as the call,
+    /// else one each way.
     ///
     /// # Errors
     /// As [`traffic`](Self::traffic).
@@ -199,7 +200,7 @@ impl Case<'_> {
         Ok((reads + writes) as u64 * self.words() * 4)
     }
 
-    /// The operands, to whole ones, that a copy of the same mix reads and writes.
+    /// The numbers of operands that a copy of the same mix reads and writes, rounded to whole operands.
     pub(super) fn copied(&self) -> Result<[usize; 2], Error> {
         let (traffic, bytes) = (self.traffic()?, self.len() * self.dtype.size());
         let whole = |moved: u64| ((moved as f64 / bytes as f64).round() as usize).clamp(1, MAX_COPIED);
@@ -207,7 +208,7 @@ impl Case<'_> {
         Ok([whole(traffic.read).max(writes - 1), writes])
     }
 
-    /// Words of an operand of the copy.
+    /// The number of words in an operand of the copy.
     pub(super) fn words(&self) -> u64 {
         (self.len() * self.dtype.size()).div_ceil(4).next_multiple_of(4)
     }

@@ -1,4 +1,4 @@
-//! Owned operands, and the comparison of two of them on bits.
+//! Owned operands, and their comparison by bits.
 
 use rayon::prelude::*;
 
@@ -14,14 +14,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) enum Column {
     F32(Vec<f32>),
-    /// Of a type of 2 bytes.
+    /// Elements of a 2-byte type.
     Half(DType, Vec<u16>),
-    /// A bit for each of so many elements.
+    /// One bit for each of this many elements.
     Bits(usize, Vec<u32>),
 }
 
 impl Column {
-    /// Zeros; without a storage type a mask.
+    /// Zeros. Without a storage type, a mask.
     pub(crate) fn zeros(dtype: Option<DType>, len: usize) -> Self {
         match dtype {
             Some(DType::F32) => Self::F32(vec![0.0; len]),
@@ -30,18 +30,18 @@ impl Column {
         }
     }
 
-    /// Numbers, rounded; for a mask, whether they are not 0.
+    /// Rounds numbers to the storage type. For a mask, each bit says whether the number is not 0.
     pub(crate) fn of(dtype: Option<DType>, values: &[f32]) -> Self {
         let mut column = Self::zeros(dtype, 0);
         column.set(values);
         column
     }
 
-    /// [`of`](Column::of), in the memory that is there.
+    /// [`of`](Column::of), reusing the memory.
     pub(crate) fn set(&mut self, values: &[f32]) {
         match self {
             Column::F32(column) => values.par_iter().copied().collect_into_vec(column),
-            // A loop for each type, in which it is known.
+            // One loop for each type, so that the type is known inside the loop.
             Column::Half(DType::F16, column) => {
                 values.par_iter().map(|v| DType::F16.round(*v) as u16).collect_into_vec(column);
             }
@@ -57,8 +57,8 @@ impl Column {
         }
     }
 
-    /// As many elements as another has, of bit patterns that no output has unless it is written: what a device leaves alone
-    /// counts as wrong.
+    /// Fills the column, in the length of `expected`, with bit patterns that no output has unless it is written. An
+    /// element that a device does not write counts as wrong.
     pub(crate) fn unwrite(&mut self, expected: &Self) {
         match self {
             Column::F32(v) => refill(v, expected.len(), f32::from_bits(0xffed_cba9)),
@@ -102,7 +102,7 @@ impl Column {
         (0..self.len()).into_par_iter().map(|i| self.slice().get(i)).collect()
     }
 
-    /// How many elements there are.
+    /// The number of elements.
     pub(crate) fn len(&self) -> usize {
         match self {
             Column::F32(v) => v.len(),
@@ -111,7 +111,7 @@ impl Column {
         }
     }
 
-    /// The bits of an element, in the low half for a type of 2 bytes.
+    /// The bits of an element. A 2-byte type has them in the low half.
     pub(crate) fn bits(&self, i: usize) -> u32 {
         match self {
             Column::F32(v) => v[i].to_bits(),
@@ -120,8 +120,8 @@ impl Column {
         }
     }
 
-    /// The elements that differ in any bit, the unused bits of a mask's last word as its last element: all of them where
-    /// the lengths do.
+    /// The elements that differ in any bit, or all elements if the lengths differ. The unused bits of a mask's last
+    /// word count as part of its last element.
     pub(crate) fn differing(&self, actual: &Self) -> Vec<usize> {
         const BLOCK: usize = 1 << 14;
         let len = self.len();

@@ -1,4 +1,5 @@
-//! What a call is measured beside: plain copies of host memory, and a kernel of the same mix of reads and writes.
+//! The copies that a call is compared with: plain copies of host memory, and a kernel of the same mix of reads and
+//! writes.
 
 use rayon::prelude::*;
 
@@ -9,14 +10,14 @@ use crate::{
     signature::{Signature, SignatureBuilder},
 };
 
-/// Plain copies of host memory, of which the fastest counts.
+/// Plain copies of host memory. The fastest one counts.
 pub(super) struct PlainCopy {
     from: Vec<f32>,
     to: Vec<f32>,
 }
 
 impl PlainCopy {
-    /// By one thread, by all, and by all past the caches.
+    /// By one thread, by all threads, and by all threads past the caches.
     pub(super) const KINDS: usize = 3;
 
     pub(super) fn new(len: usize) -> Self {
@@ -36,11 +37,11 @@ impl PlainCopy {
     }
 }
 
-/// The most operands that a copy reads, and that it writes.
+/// The most operands that a copy reads, and the most that it writes.
 pub(super) const MAX_COPIED: usize = 4;
 
-/// An op of so many inputs, 1 to 4, that computes next to nothing: every output is the exclusive or of all inputs. It can
-/// write one output more.
+/// An op of 1 to 4 inputs that computes next to nothing: every output is the exclusive or of all inputs. It can write
+/// one output more than it has inputs.
 pub(super) fn copy(inputs: usize) -> Result<Op, Error> {
     let names = ["x", "y", "w", "v"];
     match inputs {

@@ -1,19 +1,20 @@
-//! Test and bench data: every element follows from its number and a seed, so that any one of them can be made again,
-//! alone and on any thread.
+//! Data for tests and benchmarks. Every element depends only on its number and a seed, so any element can be made
+//! again, alone and on any thread.
 
 use crate::{cpu::for_blocks, dtype::DType, op::Op};
 
-/// Kinds of operands.
+/// Kinds of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Data {
-    /// Log-uniform magnitudes, ratios below 2^20, random signs: what programs compute with.
+    /// Log-uniform magnitudes, ratios below 2^20, random signs: typical values in programs.
     Ordinary,
-    /// Log-uniform magnitudes from 2^-6 to 2^4, random signs: what exponentials and activations meet.
+    /// Log-uniform magnitudes from 2^-6 to 2^4, random signs: typical inputs of exponentials and activations.
     Moderate,
     /// Large first inputs, small others: ratios from 2^20 to 2^277.
     Extreme,
-    /// Random bits, ordinary, extreme, neighbours of multiples, subnormals and special values, an equal share of each.
+    /// Equal shares of random bits, ordinary values, extreme values, neighbours of multiples, subnormals and special
+    /// values.
     Mix,
 }
 
@@ -28,15 +29,15 @@ impl Data {
         }
     }
 
-    /// What an op is compared on: [`Mix`](Data::Mix), or [`Moderate`](Data::Moderate) for an op on a GPU that is not exact.
-    /// Of what such an op makes of NaN, of infinity and of what overflows, nothing is said.
+    /// The data for comparing an op: [`Mix`](Data::Mix), but [`Moderate`](Data::Moderate) for a non-exact op on a
+    /// GPU. Nothing is guaranteed about what such an op makes of NaN, infinity and overflow.
     pub fn of(op: &Op, on_gpu: bool) -> Self {
         if op.is_exact() || !on_gpu { Data::Mix } else { Data::Moderate }
     }
 
-    /// Fills the operands of elements `first..`: some inputs and, last, the upstream gradient.
+    /// Fills the operands from element `first` on: any inputs, then the upstream gradient last.
     ///
-    /// They are f32 that the storage type holds exactly.
+    /// The values are f32 numbers that the storage type holds exactly.
     pub fn fill(self, dtype: DType, seed: u64, first: u64, operands: &mut [Vec<f32>]) {
         let mut operands: Vec<_> = operands.iter_mut().map(|o| Some(&mut o[..])).collect();
         for_blocks(&[], &mut operands, |block| {
@@ -59,7 +60,7 @@ impl Data {
             Data::Moderate => 6,
             Data::Mix => random.below(6),
         };
-        // Exponents of the least and of the greatest number.
+        // The exponents of the least and the greatest number.
         let (least, greatest) = dtype.row().exponents;
         let rounded = |v: f32| dtype.widen(dtype.round(v));
         let mut y = 1.0;
@@ -99,8 +100,8 @@ impl Data {
     }
 }
 
-/// Which of four kinds an element has: they take turns, which a processor foresees as it does no drawn ones. Whose turn is
-/// first is drawn for every 64 elements, so that no input is tied to a kind.
+/// Which of the four kinds an element has. The kinds take turns, which a processor predicts better than random draws.
+/// The first kind is drawn for every 64 elements, so no input is tied to a kind.
 fn turn(seed: u64, element: u64) -> u64 {
     let first = (seed ^ (element >> 6)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62;
     (element + first) % 4
@@ -113,12 +114,12 @@ const SPECIALS: [u32; 24] = [
     0x40490fdb, 0x4b000000, 0x4b7fffff, 0x4b800001, 0x7f7fffff, 0x7f800000, 0x7fc00000, 0x7f800001,
 ];
 
-/// Steele, Lea and Flood's SplitMix64, started at an element's number.
+/// SplitMix64 by Steele, Lea and Flood, started at an element's number.
 struct Random(u64);
 
 impl Random {
     fn new(seed: u64, element: u64) -> Self {
-        // Elements are whole streams apart: mixing the number once keeps neighbours from sharing outputs.
+        // Elements are whole streams apart. Mixing the number once keeps neighbours from sharing outputs.
         Self(Self(seed ^ element.wrapping_mul(0xd1b5_4a32_d192_ed03)).next())
     }
 
@@ -137,7 +138,7 @@ impl Random {
         ((u64::from(self.bits()) * u64::from(n)) >> 32) as u32
     }
 
-    /// A random sign and significand, and an exponent in `low..high`; below -126 it is subnormal.
+    /// A random sign and significand, and an exponent in `low..high`. Below exponent -126 the number is subnormal.
     fn magnitude(&mut self, low: i32, high: i32) -> f32 {
         let (sign, fraction) = (self.bits() & 0x8000_0000, self.bits() & 0x007f_ffff);
         let exponent = low + self.below((high - low) as u32) as i32;
@@ -149,7 +150,7 @@ impl Random {
         f32::from_bits(sign | bits)
     }
 
-    /// At most two steps from a multiple of `y`.
+    /// A number at most two steps from a multiple of `y`.
     fn near_multiple(&mut self, dtype: DType, y: f32) -> f32 {
         let range = [6, 11, 24][self.below(3) as usize];
         let multiple = f64::from(y) * f64::from(self.bits() >> (32 - range));
@@ -158,7 +159,7 @@ impl Random {
         dtype.widen(near | (self.bits() >> (32 - 8 * dtype.size()) & sign))
     }
 
-    /// Any bits of the storage type.
+    /// Random bits of the storage type.
     fn any_bits(&mut self, dtype: DType) -> u32 {
         self.bits() >> (32 - 8 * dtype.size())
     }
@@ -189,7 +190,7 @@ mod tests {
         }) == [true; 4]
     }
 
-    /// An exhaustive check of two inputs counts the second one up where the first has gone through all its bits.
+    /// An exhaustive check of two inputs increments the second one after the first has gone through all its bits.
     #[test]
     fn every_input_meets_every_kind_of_upstream_gradient() {
         for input in 0..1 << 16 {

@@ -1,4 +1,4 @@
-//! Gradients against central differences, in f64.
+//! Compares gradients with central differences, in f64.
 
 use std::cmp::Ordering;
 
@@ -12,13 +12,13 @@ use crate::{
     op::Op,
 };
 
-/// What a gradient check looks at, and how closely.
+/// What a gradient check covers, and how strict it is.
 #[derive(Clone, Copy, Debug)]
 pub struct GradientOptions {
-    /// Whether gradients that are [written](Op::is_written) are checked too, and those that come through one of
-    /// another op: one that stands in for another on purpose fails.
+    /// Whether to check gradients that are [written](Op::is_written) by hand too, and gradients that pass through a
+    /// written gradient of another op. A gradient that deliberately stands in for another one fails.
     pub written: bool,
-    /// By how much of itself a difference quotient may be off beside the error that it is known to have.
+    /// The relative error that a difference quotient may have in addition to its known error.
     pub slack: f64,
 }
 
@@ -28,22 +28,23 @@ impl Default for GradientOptions {
     }
 }
 
-/// What a gradient check found. It counts gradients of elements: an op of two inputs has two at each.
+/// The result of a gradient check. It counts each gradient of each element: an op of two inputs has two for each
+/// element.
 #[derive(Clone, Debug)]
 #[must_use]
 #[non_exhaustive]
 pub struct GradientReport {
     /// The op's name.
     pub op: String,
-    /// Gradients that were compared.
+    /// The number of gradients compared.
     pub checked: u64,
-    /// Gradients that were not.
+    /// The number of gradients not compared.
     pub left_out: LeftOut,
-    /// Gradients that are wrong, among those compared.
+    /// The number of compared gradients that are wrong.
     pub failures: u64,
-    /// The first of those.
+    /// The first wrong gradients.
     pub first: Vec<GradientComparison>,
-    /// The comparison that came nearest to failing, or failed by most.
+    /// The comparison that came nearest to failing, or failed by the most.
     pub worst: Option<GradientComparison>,
 }
 
@@ -51,28 +52,29 @@ pub struct GradientReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOut {
-    /// The op jumps, or has an edge: a comparison, floor or choice of an operand goes another way next to the point.
+    /// The op jumps or has a kink: a comparison, a floor or a choice of an operand changes next to the point.
     pub jumps: u64,
     /// The output is NaN or infinite at the point or next to it.
     pub not_finite: u64,
-    /// The difference quotients, or the gradient's own rounding errors, leave open what is right.
+    /// The difference quotients, or the gradient's own rounding errors, are too inaccurate to decide.
     pub unclear: u64,
-    /// The gradient is written, or comes through one that is, and [such](GradientOptions::written) are not checked.
+    /// The gradient is written by hand, or passes through a written one, and [these](GradientOptions::written) are
+    /// not checked.
     pub written: u64,
 }
 
 impl LeftOut {
-    /// All of them.
+    /// The sum of all counts.
     pub fn total(self) -> u64 {
         self.jumps + self.not_finite + self.unclear + self.written
     }
 }
 
-/// A gradient beside what it should be.
+/// A gradient and its expected value.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GradientComparison {
-    /// The input with respect to which it is.
+    /// The input that the gradient belongs to.
     pub input: String,
     /// The element's number.
     pub element: usize,
@@ -82,23 +84,23 @@ pub struct GradientComparison {
     pub gradient: f64,
     /// The difference quotient, times the upstream gradient.
     pub difference: f64,
-    /// The error that is allowed.
+    /// The allowed error.
     pub tolerance: f64,
 }
 
 impl GradientComparison {
-    /// How far they are apart; infinite for a gradient that is NaN.
+    /// The distance between the two; infinite if the gradient is infinite or NaN.
     pub fn error(&self) -> f64 {
         if self.gradient.is_finite() { (self.gradient - self.difference).abs() } else { f64::INFINITY }
     }
 
-    /// Whether they are further apart than is allowed.
+    /// Whether the distance exceeds the allowed error.
     pub fn fails(&self) -> bool {
-        // A tolerance that is NaN allows nothing.
+        // A NaN tolerance allows nothing.
         !matches!(self.error().partial_cmp(&self.tolerance), Some(Ordering::Less | Ordering::Equal))
     }
 
-    /// The error in units of the one that is allowed.
+    /// The error divided by the allowed error.
     fn ratio(&self) -> f64 {
         self.error() / self.tolerance.max(f64::MIN_POSITIVE)
     }
@@ -116,18 +118,19 @@ impl std::fmt::Display for GradientComparison {
     }
 }
 
-/// The upstream gradients: a gradient is linear in its own.
+/// The upstream gradients. A gradient is linear in its upstream gradient.
 const UPSTREAMS: [f64; 2] = [1.0, -2.5];
 
-/// Compares the gradients of an op with central differences of its output at the elements of its inputs, all in f64, so
-/// that what f32 rounds away hides nothing.
+/// Compares the gradients of an op with central differences of its output, at the elements of its inputs. Everything
+/// is computed in f64, so rounding to f32 hides nothing.
 ///
-/// A difference quotient is taken with steps that shrink until its extrapolations agree, where no comparison, floor or
-/// choice of an operand that counts goes another way at any of the points in use; they tell the error too. Gradients at
-/// points where the op jumps, is not finite, or where the quotient says too little are left out, and counted. Of
-/// `select`, the branch that is not taken does not count, be it NaN. Rounding to the storage type is the identity.
+/// The steps of a difference quotient shrink until its extrapolations agree. The extrapolations also give its error.
+/// Steps are used only if no comparison, floor or choice of an operand that counts has another outcome at any of
+/// their points. The check leaves out, and counts, gradients at points where the op jumps or is not finite, or where
+/// the quotient is too inaccurate. In a `select`, the branch that is not taken does not count, even if it is NaN.
+/// Rounding to the storage type is the identity.
 ///
-/// What is allowed is four times the quotient's error, the rounding error of the gradient in f64, and
+/// The allowed error is the sum of four times the quotient's error, the rounding error of the gradient in f64, and
 /// [`slack`](GradientOptions::slack).
 ///
 /// ```
@@ -148,8 +151,8 @@ const UPSTREAMS: [f64; 2] = [1.0, -2.5];
 /// ```
 ///
 /// # Errors
-/// [`Error::Arity`] for another number of inputs than the op has and for no elements, [`Error::Length`] for inputs of
-/// different lengths, [`Error::NotExpression`] for an op of WGSL written by hand.
+/// [`Error::Arity`] if the number of inputs is not the op's or there are no elements, [`Error::Length`] if inputs
+/// differ in length, [`Error::NotExpression`] for an op of hand-written WGSL.
 pub fn gradient_check(
     op: &Op,
     inputs: &[impl AsRef<[f32]>],
@@ -174,7 +177,7 @@ pub fn gradient_check(
     Ok(report)
 }
 
-/// As many inputs as the op has, of one length, which is not 0.
+/// Checks that there are as many inputs as the op has, all of one length that is not 0.
 fn check(op: &Op, inputs: &[&[f32]]) -> Result<usize, Error> {
     let signature = op.signature();
     let name = || signature.name().to_owned();
@@ -208,7 +211,8 @@ enum Why {
 }
 
 impl GradientReport {
-    /// Whether no gradient that was compared is wrong, and any was, or all are written and not to be checked.
+    /// Whether no compared gradient is wrong, and either at least one was compared, or all are written by hand and
+    /// were not to be checked.
     pub fn passed(&self) -> bool {
         self.failures == 0 && (self.checked > 0 || self.left_out.written == self.left_out.total())
     }
@@ -235,7 +239,7 @@ impl GradientReport {
     }
 }
 
-/// A line of counts, and one for each of the first wrong gradients.
+/// A line of counts, then one line for each of the first wrong gradients.
 impl std::fmt::Display for GradientReport {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let Self { op, checked, failures, left_out, .. } = self;
@@ -246,13 +250,13 @@ impl std::fmt::Display for GradientReport {
     }
 }
 
-/// A check under way.
+/// A running check.
 struct Check<'a> {
     op: &'a Op,
     inputs: Vec<&'a [f32]>,
     slack: f64,
     z: Evaluator<'a>,
-    /// The gradient of each input, where it is checked.
+    /// The gradient of each input, if it is checked.
     gradients: Vec<Option<Evaluator<'a>>>,
 }
 
@@ -276,7 +280,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// The output, and what was decided, with another value for an input; `None` where it is not finite.
+    /// The output and the decisions taken, with another value for one input; `None` if the output is not finite.
     fn point(&self, reads: &[f64], input: usize, value: f64) -> Option<(Wide, Decisions)> {
         let mut reads = reads.to_vec();
         reads[input] = value;
@@ -284,7 +288,8 @@ impl<'a> Check<'a> {
         (z[0].value.is_finite() && z[0].error.is_finite()).then_some((z[0], decisions))
     }
 
-    /// The comparison for the first upstream gradient with which it fails, or for the one with which it is worse.
+    /// The comparison with the first upstream gradient that fails, or else with the one that gives the larger error
+    /// ratio.
     fn compare(
         &self,
         element: usize,
@@ -319,24 +324,25 @@ impl<'a> Check<'a> {
     }
 }
 
-/// A value is clear that is known to this part of itself.
+/// A value is clear if its relative error is at most this.
 const CLEAR: f64 = 1e-3;
-/// An error that does not matter, for an upstream gradient of about 1.
+/// A negligible error, for an upstream gradient of about 1.
 const NOTHING: f64 = 1e-6;
 
-/// What a step is to the next one. No simple fraction, nor is the first step: the points of a function that repeats
-/// itself are not to fall on its period.
+/// The ratio of a step to the next one. Neither the ratio nor the first step is a simple fraction, so the points do
+/// not fall on the period of a periodic function.
 const RATIO: f64 = 1.618;
 
-/// The derivative at `x` by central differences with shrinking steps, each pair of them extrapolated (Richardson).
+/// The derivative at `x` by central differences with shrinking steps. Each pair of steps is extrapolated
+/// (Richardson).
 ///
-/// The value is one on which three extrapolations in a row agree, and its error is their disagreement and what rounding
-/// may have done to them.
+/// The result is a value on which three extrapolations in a row agree. Its error is their disagreement plus what
+/// rounding may have added.
 fn difference(x: f64, at: impl Fn(f64) -> Option<(Wide, Decisions)>) -> Result<Wide, Why> {
     let (_, here) = at(x).ok_or(Why::NotFinite)?;
     let mut why = Why::NotFinite;
     let mut best: Option<Wide> = None;
-    // Since the last step to a point that cannot be used.
+    // Collected since the last step that reached an unusable point.
     let (mut quotients, mut extrapolated) = (Vec::<f64>::new(), Vec::<f64>::new());
     for step in steps(x) {
         let (low, high) = (x - step, x + step);
@@ -353,7 +359,7 @@ fn difference(x: f64, at: impl Fn(f64) -> Option<(Wide, Decisions)>) -> Result<W
                 continue;
             }
         };
-        // What the step is once the points are rounded.
+        // The actual step between the rounded points.
         let width = high - low;
         let quotient = (z_high.value - z_low.value) / width;
         if let Some(wider) = quotients.last() {
@@ -364,7 +370,7 @@ fn difference(x: f64, at: impl Fn(f64) -> Option<(Wide, Decisions)>) -> Result<W
             let rounding = 3.0 * (z_high.error + z_low.error) / width;
             let spread = (value - first).abs().max((value - second).abs());
             let error = spread + rounding;
-            // Steps that are too wide for the function give small quotients that differ by as much as they are.
+            // Steps that are too wide for the function give small quotients that differ by as much as their own size.
             let is_zero = spread <= 10.0 * rounding && error <= NOTHING;
             why = Why::Unclear;
             if (is_zero || error <= CLEAR * value.abs()) && best.is_none_or(|best| error < best.error) {
@@ -378,7 +384,7 @@ fn difference(x: f64, at: impl Fn(f64) -> Option<(Wide, Decisions)>) -> Result<W
     best.ok_or(why)
 }
 
-/// Steps from the size of `x`, at least of 1, down to a hundred-billionth of `x`.
+/// Steps from about the size of `x`, or of 1 if that is larger, down to a hundred-billionth of `x`.
 fn steps(x: f64) -> impl Iterator<Item = f64> {
     let least = if x == 0.0 { 1e-12 } else { x.abs() * 1e-11 };
     let first = 0.2173 * x.abs().max(1.0);

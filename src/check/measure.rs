@@ -1,4 +1,4 @@
-//! Speed: a call's bytes per second beside a copy in the same run.
+//! Speed: a call's bytes per second, compared with a copy in the same run.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::{
     shape::Layout,
 };
 
-/// Timed rounds; the figures are medians.
+/// The number of timed rounds. The figures are medians.
 const ROUNDS: usize = 9;
 /// One measurement.
 #[derive(Clone, Debug)]
@@ -32,20 +32,20 @@ const ROUNDS: usize = 9;
 pub struct Measurement {
     /// The device's name.
     pub device: String,
-    /// Elements of `z`.
+    /// The number of elements of `z`.
     pub elements: u64,
-    /// What a call reads and writes.
+    /// The bytes that a call reads and writes.
     pub traffic: Traffic,
-    /// Of one call, the median.
+    /// The time of one call, the median.
     pub seconds: f64,
-    /// What the call is compared with: `plain` (the fastest plain copy, on the CPU) or `same-mix` (a kernel that reads and
-    /// writes as many operands, on a GPU).
+    /// The copy for comparison: `plain` (the fastest plain copy, on the CPU) or `same-mix` (on a GPU, a kernel that
+    /// reads and writes as many operands).
     pub copy: &'static str,
-    /// The copy's bytes per second, reads and writes counted.
+    /// The copy's bytes per second, reads plus writes.
     pub copy_bytes_per_second: f64,
-    /// Whether a GPU's own clock gave the figures.
+    /// Whether the times come from a GPU's own clock.
     pub timestamps: bool,
-    /// Elements of any output that are not what they must be: [`Prepared::mismatches`]. None where nothing was compared.
+    /// The number of wrong output elements: [`Prepared::mismatches`]. None if nothing was compared.
     pub mismatches: Option<u64>,
 }
 
@@ -55,28 +55,29 @@ impl Measurement {
         self.mismatches == Some(0)
     }
 
-    /// Reads and writes counted.
+    /// The call's bytes per second, reads plus writes.
     pub fn bytes_per_second(&self) -> f64 {
         (self.traffic.read + self.traffic.written) as f64 / self.seconds
     }
 
-    /// Bytes per second over the copy's.
+    /// The call's bytes per second divided by the copy's.
     pub fn ratio_to_copy(&self) -> f64 {
         self.bytes_per_second() / self.copy_bytes_per_second
     }
 }
 
-/// Measures a call on data that lies where the device computes: host slices on the CPU, buffers on a GPU.
+/// Measures a call on data that is already where the device computes: host slices for the CPU, buffers for a GPU.
 ///
-/// It first checks the pass on a sample of all kinds of data; call and copy take turns; what a first call writes is compared
-/// with the reference, every element: what a GPU writes in large calls with broadcasts or extras, with the CPU path.
+/// It first checks the pass on a sample of all kinds of data. Then it compares every element that a first call writes
+/// with the reference. Large calls with broadcasts or extras on a GPU are compared with the CPU path instead. Calls
+/// and copies take turns in the timing.
 ///
 /// # Errors
-/// As [`Prepared::new`], and what the device reports.
+/// The errors of [`Prepared::new`], and what the device reports.
 pub fn measure(runner: &Runner, case: &Case) -> Result<Measurement, Error> {
     let mut prepared = Prepared::new(runner, case)?;
     let mismatches = prepared.mismatches()?;
-    // The first calls are not timed; on a GPU one submission holds enough of them that its own cost does not count.
+    // The first calls are not timed. On a GPU one submission holds enough calls to make its own cost negligible.
     prepared.calls(1)?;
     let once = prepared.copies(0, 1)?.as_secs_f64();
     let repeat = if runner.gpu().is_some() { (0.02 / once).ceil().clamp(1.0, 64.0) as u32 } else { 1 };
@@ -100,7 +101,7 @@ pub fn measure(runner: &Runner, case: &Case) -> Result<Measurement, Error> {
     })
 }
 
-/// A case whose operands lie where the device computes, beside a copy: what is timed.
+/// A case to time: its operands are where the device computes, next to those of a copy.
 pub struct Prepared<'a> {
     call: Call<'a>,
     place: Place<'a>,
@@ -115,8 +116,8 @@ impl<'a> Prepared<'a> {
     /// Checks the pass on a sample, and places the operands.
     ///
     /// # Errors
-    /// [`Error::Wrong`] where the sample is not right to the bit, [`Error::Limit`] where a GPU's buffers do not hold so many
-    /// elements, and what the device reports.
+    /// [`Error::Wrong`] if the sample is not right to the bit, [`Error::Limit`] if a GPU's buffers cannot hold that
+    /// many elements, and what the device reports.
     pub fn new(runner: &'a Runner, case: &'a Case) -> Result<Self, Error> {
         let signature = case.op.signature();
         let op = || signature.name().to_owned();
@@ -144,7 +145,7 @@ impl<'a> Prepared<'a> {
         Ok(Self { call, place })
     }
 
-    /// How many kinds of copy there are: the fastest is what to compare with.
+    /// The number of kinds of copy. Compare with the fastest.
     pub fn copy_kinds(&self) -> usize {
         match &self.place {
             Place::Cpu { .. } => PlainCopy::KINDS,
@@ -152,12 +153,12 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Whether the times are those of a GPU's own clock.
+    /// Whether the times come from a GPU's own clock.
     pub fn has_timestamps(&self) -> bool {
         matches!(&self.place, Place::Gpu { timer, .. } if timer.has_timestamps())
     }
 
-    /// The time of so many calls.
+    /// The time of `count` calls.
     ///
     /// # Errors
     /// What the device reports.
@@ -174,7 +175,7 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// The time of so many copies of a kind.
+    /// The time of `count` copies of one kind.
     ///
     /// # Errors
     /// What the device reports.
@@ -189,10 +190,10 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// How many elements of the outputs of one call are not the reference's, to the bit, or, on a GPU for an op that is not
-    /// [exact](crate::Op::is_exact), not where they must lie. It is to be the first call, since gradients may be added to what is
-    /// there. None where nothing is compared: broadcasts and extras of such an op on a GPU, which
-    /// [`self_test`](super::self_test) compares.
+    /// Counts the wrong output elements of one call. Elements must equal the reference's to the bit. For an op that
+    /// is not [exact](crate::Op::is_exact) on a GPU, each element must lie within its enclosure. Make this the first call,
+    /// since gradients may be added to existing values. None if nothing is compared: broadcasts and extras of such an
+    /// op on a GPU, which [`self_test`](super::self_test) compares.
     ///
     /// # Errors
     /// What the device reports.
@@ -217,9 +218,9 @@ impl<'a> Prepared<'a> {
 /// A case with its operands.
 struct Call<'a> {
     case: &'a Case<'a>,
-    /// Those that the call needs, each with its layout.
+    /// The reads that the call needs, each with its layout.
     reads: Vec<Option<(Column, Layout)>>,
-    /// What outputs hold before.
+    /// The outputs' values before the call.
     before: Vec<Option<Column>>,
 }
 
@@ -248,7 +249,7 @@ impl<'a> Call<'a> {
             let shape = signature.gradient_of(w).map_or(&shape, |i| &shapes[i]);
             let mut values = vec![vec![0.0; shape.iter().product::<u64>() as usize]];
             if case.adds(w) {
-                // Not zeros, to which adding is like overwriting.
+                // Not zeros: adding to zeros is like overwriting.
                 Data::Ordinary.fill(case.dtype, 2, 0, &mut values);
             }
             Column::of(kind, &values[0])
@@ -258,8 +259,8 @@ impl<'a> Call<'a> {
         Self { case, reads, before }
     }
 
-    /// How many elements of the outputs of the first call are wrong: by the reference; many of a GPU's, which would take
-    /// long, by the CPU path, whose bits are compared with it elsewhere.
+    /// Counts the wrong output elements of the first call, by the reference. That would take long for many elements
+    /// from a GPU, so those are compared with the CPU path, whose bits are compared with the reference elsewhere.
     fn wrong(&self, got: &[Option<Column>], on_gpu: bool) -> Result<Option<u64>, Error> {
         const MANY: u64 = 1 << 22;
         let case = self.case;
@@ -302,7 +303,7 @@ impl<'a> Call<'a> {
         runner.run_here(self.args(writes.collect()))
     }
 
-    /// The operands in buffers of a GPU.
+    /// Puts the operands in buffers of a GPU.
     fn on_gpu<'t>(&self, kernels: &Kernels, timer: Timer<'t>) -> Result<Place<'t>, Error> {
         let signature = self.case.op.signature();
         let upload = |column: &Column| timer.upload(column.slice().bytes());

@@ -1,9 +1,10 @@
-//! Checks of any op on any device: against the scalar reference, of its gradients, and of its speed.
+//! Checks of any op on any device: its results against the scalar reference, its gradients, and its speed.
 //!
-//! [`verify`](fn@verify) compares many elements with the reference, and [`self_test`](fn@self_test) every way to call an op:
-//! bit for bit. Only native ops on a GPU get slack: each result must lie in the [interval](Enclosure) that the documented
-//! bounds allow. [`gradient_check`] compares gradients with central differences, [`measure`](fn@measure) times a call beside
-//! a copy, and [`probe`](fn@probe) tells what a device does with floats.
+//! [`verify`](fn@verify) compares many elements with the reference. [`self_test`](fn@self_test) compares every way to
+//! call an op. Both compare bit for bit. Only native ops on a GPU get slack: each result must lie in the
+//! [interval](Enclosure) that the documented bounds allow. [`gradient_check`] compares gradients with central
+//! differences. [`measure`](fn@measure) times a call against a copy. [`probe`](fn@probe) reports how a device
+//! computes with floats.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod case;

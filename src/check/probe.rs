@@ -1,6 +1,6 @@
-//! What a device does with floating point: the reasons why kernels let integers decide.
+//! What a device does with floating point: the reasons why kernels use integer arithmetic.
 //!
-//! Each probe is an op of one float operation, run like any other op and compared with IEEE arithmetic.
+//! Each probe is an op of one float operation. It runs like any other op and is compared with IEEE arithmetic.
 
 use super::data::Data;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     signature::Signature,
 };
 
-/// What the probes found.
+/// The results of the probes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is the answer to a question of its own")]
 #[non_exhaustive]
@@ -22,7 +22,7 @@ pub struct Probes {
     pub flushes_subnormals: bool,
     /// `fma(x, y, w)` rounds once.
     pub fma_is_fused: bool,
-    /// `x * y + w` rounds once, though two roundings were asked for.
+    /// `x * y + w` rounds once, although the source asks for two roundings.
     pub contracts: bool,
     /// Sums and products of normal numbers round to nearest, ties to even.
     pub rounds_to_nearest_even: bool,
@@ -41,13 +41,15 @@ pub fn probe(runner: &Runner) -> Result<Probes, Error> {
         runner.run_here(Args::new(op, reads, vec![Some(Output::from(&mut z))]))?;
         Ok(z.into_iter().map(f32::to_bits).collect())
     };
-    // A subnormal operand and a normal one whose sum would show it; two normal factors of a subnormal product.
+    // The sum of a subnormal and a normal operand would show flushing, and so would a subnormal product of two normal
+    // factors.
     let (tiny, least) = (f32::from_bits(1), f32::MIN_POSITIVE);
     let sum = bits(&add()?, &[&[tiny, least], &[tiny, tiny]])?;
     let product = bits(&multiply()?, &[&[least], &[0.5]])?;
     let flushes_subnormals = sum != [2, 0x0080_0001] || product != [0x0040_0000];
 
-    // (1 + e)(1 - e) - 1 is -e^2 in one rounding; in two, the product is nearer to 1 than to its neighbour, and it is 0.
+    // (1 + e)(1 - e) - 1 is -e^2 in one rounding. In two, the product is nearer to 1 than to 1's neighbour, and the
+    // result is 0.
     let e = 1.0 / 8192.0;
     let [x, y, w]: [&[f32]; 3] = [&[1.0 + e], &[1.0 - e], &[-1.0]];
     let once = [(-e * e).to_bits()];
@@ -65,7 +67,7 @@ pub fn probe(runner: &Runner) -> Result<Probes, Error> {
     Ok(Probes { flushes_subnormals, fma_is_fused, contracts, rounds_to_nearest_even, division_error_ulp })
 }
 
-/// Random normal numbers whose sums, products and quotients are normal, and ties.
+/// Random normal numbers with normal sums, products and quotients, and ties.
 fn normal_operands() -> (Vec<f32>, Vec<f32>) {
     let mut operands = vec![vec![0.0; 1 << 16]; 3];
     Data::Ordinary.fill(DType::F32, 1, 0, &mut operands);
@@ -78,7 +80,7 @@ fn normal_operands() -> (Vec<f32>, Vec<f32>) {
     (x, y)
 }
 
-/// An op of one expression. An op has a gradient for each input; nobody asks for these.
+/// An op of one expression. An op needs a gradient for each input; nothing uses these.
 fn op<const N: usize>(inputs: [&str; N], z: &str, exact: fn(&[f32]) -> f32) -> Result<Op, Error> {
     let signature = Signature::builder("probe", inputs).z(z, z);
     let signature = inputs.iter().fold(signature, |all, input| all.gradient(input, "0u", "0")).build()?;
@@ -117,7 +119,7 @@ fn multiply_add() -> Result<Op, Error> {
 mod tests {
     use super::*;
 
-    /// The reference computes as IEEE says and fuses what is to be fused, so the probes' verdict on it is known.
+    /// The reference follows IEEE and fuses exactly what is to be fused, so the probes' verdict on it is known.
     #[test]
     fn the_reference_is_ieee() -> Result<(), Error> {
         let ieee = Probes {

@@ -1,4 +1,4 @@
-//! An op on a device in every way in which it can be called, against the scalar reference.
+//! Compares an op on a device with the scalar reference, in every way to call the op.
 
 use std::fmt::{Display, Formatter};
 
@@ -25,16 +25,16 @@ use crate::{
     },
 };
 
-/// Lengths around the boundaries of a kernel: a vector, a workgroup, some workgroups, more than one row of blocks.
+/// Lengths around the boundaries of a kernel: a vector, a workgroup, several workgroups, more than one row of blocks.
 const LENGTHS: [u64; 10] = [1, 3, 4, 255, 256, 257, 1023, 1024, 1025, 70_000];
-/// Those of calls in place, of which there are many.
+/// Lengths for calls in place, of which there are many.
 const FEW_LENGTHS: [u64; 4] = [1, 257, 1024, 1025];
-/// Shapes of calls that broadcast: one of few elements, and one whose sums have several stages.
+/// Shapes of calls that broadcast: one with few elements, and one with sums of several stages.
 const SHAPES: [([u64; 2], Data); 2] = [([5, 31], Data::Mix), ([67, 1025], Data::Ordinary)];
-/// Why no call is in place on the host.
+/// Why no call on the host is in place.
 const NO_ALIAS: &str = "on the host no output can be an input: in place is for buffers of a GPU";
 
-/// What a self-test found: a case for each way to call the op, pass and storage type.
+/// The result of a self-test: one case for each way to call the op, pass and storage type.
 #[derive(Clone, Debug)]
 #[must_use]
 #[non_exhaustive]
@@ -55,22 +55,22 @@ pub struct SelfTestCase {
     pub dtype: DType,
     /// The pass.
     pub pass: Pass,
-    /// How the operands lie: `contiguous`, `y a row`.
+    /// The layout of the operands, such as `contiguous` or `y a row`.
     pub way: String,
-    /// Elements of outputs that were compared.
+    /// The number of output elements compared.
     pub checked: u64,
-    /// Those of which nothing is said: [`Enclosure::LeftOut`].
+    /// The number of elements about which nothing is guaranteed: [`Enclosure::LeftOut`].
     pub left_out: u64,
-    /// Those that were wrong.
+    /// The number of wrong elements.
     pub mismatches: u64,
-    /// The first of them.
+    /// The first wrong element.
     pub first: Option<Mismatch>,
     /// Why nothing was compared.
     pub skipped: Option<&'static str>,
 }
 
 impl SelfTest {
-    /// Whether everything that was compared was right, and that was most of it.
+    /// Whether every compared element was right, and every case is [conclusive](SelfTestCase::is_conclusive).
     pub fn passed(&self) -> bool {
         self.cases.iter().all(|case| case.mismatches == 0 && case.is_conclusive())
     }
@@ -95,12 +95,12 @@ impl SelfTestCase {
         }
     }
 
-    /// Its name: `f16 fused, y a row`.
+    /// Its name, such as `f16 fused, y a row`.
     pub fn name(&self) -> String {
         format!("{} {}, {}", self.dtype.name(), self.pass.name(), self.way)
     }
 
-    /// Whether at most a fifth was left out.
+    /// Whether at most a fifth of the elements was left out.
     pub fn is_conclusive(&self) -> bool {
         self.left_out * FOR_EACH_LEFT_OUT <= self.checked
     }
@@ -115,7 +115,8 @@ impl SelfTestCase {
     }
 }
 
-/// A line for each way and pass with the elements compared in each storage type, then what is wrong and what was skipped.
+/// One line for each way and pass, with the elements compared in each storage type. Then what is wrong and what was
+/// skipped.
 impl Display for SelfTest {
     fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
         write!(f, "{} on {}", self.op, self.device)?;
@@ -140,14 +141,16 @@ impl Display for SelfTest {
     }
 }
 
-/// Calls an op on a device in every way that its kernels tell apart, and compares every element of every output with
-/// [`Op::reference`], on bits, or on a GPU with where they may lie, if the op is not [exact](Op::is_exact): each pass
-/// in each storage type, at lengths around the boundaries of workgroups, strided, with inputs that broadcast and
-/// gradients that are summed, with gradients that are added to, from a saved mask, and on a GPU in place; on inputs
-/// that are NaN, infinite and subnormal among others.
+/// Calls an op on a device in every way that its kernels distinguish, and compares every element of every output with
+/// [`Op::reference`], by bits. If the op is not [exact](Op::is_exact), on a GPU each element must lie within its
+/// enclosure instead.
 ///
-/// It is for an op of your own: its WGSL, its CPU path and its outputs' signatures against its reference. What the
-/// reference itself says, [`gradient_check`](super::gradient_check) looks at.
+/// The calls cover each pass in each storage type: at lengths around the boundaries of workgroups, strided, with
+/// inputs that broadcast and gradients that are summed, with gradients that are added to existing values, from a
+/// saved mask, and on a GPU in place. The inputs include NaN, infinities and subnormals.
+///
+/// Use it on an op of your own: it checks the op's WGSL, its CPU path and its outputs' signatures against its
+/// reference. [`gradient_check`](super::gradient_check) checks the reference itself.
 ///
 /// ```
 /// use elemgrad::{Runner, check::self_test, ops};
@@ -160,7 +163,7 @@ impl Display for SelfTest {
 /// ```
 ///
 /// # Errors
-/// [`Error::Arity`] for a signature that fits no op, [`Error::Shader`] for WGSL that does not compile, and what the device
+/// [`Error::Arity`] if the signature fits no op, [`Error::Shader`] if the WGSL does not compile, and what the device
 /// reports.
 pub fn self_test(runner: &Runner, op: &Op) -> Result<SelfTest, Error> {
     let signature = op.signature();
@@ -176,17 +179,17 @@ pub fn self_test(runner: &Runner, op: &Op) -> Result<SelfTest, Error> {
     Ok(SelfTest { op: signature.name().to_owned(), device: runner.name().into(), cases })
 }
 
-/// Calls that differ in shape or contents alone: a case for each pass.
+/// Calls that differ only in shape or contents. They make one case for each pass.
 struct Way {
     name: String,
     settings: Vec<Setting>,
-    /// Whether gradients are added to what is there.
+    /// Whether gradients are added to existing values.
     adds: bool,
-    /// Whether gradients come from the saved mask, not from the inputs.
+    /// Whether gradients come from the saved mask instead of the inputs.
     from_mask: bool,
 }
 
-/// Where the inputs and the upstream gradient lie, and what they are.
+/// The layouts of the inputs and of the upstream gradient, and their data.
 #[derive(Clone)]
 struct Setting {
     shape: Vec<u64>,
@@ -204,7 +207,7 @@ impl Setting {
         self.shape.iter().product::<u64>() as usize
     }
 
-    /// The elements of output `w`.
+    /// The number of elements of output `w`.
     fn output_len(&self, signature: &Signature, w: usize) -> usize {
         let own = signature.gradient_of(w).map(|input| &self.reads[input]);
         own.map_or(self.len(), |layout| layout.len().unwrap_or(0) as usize)
@@ -241,7 +244,7 @@ fn ways(signature: &Signature) -> Vec<Way> {
     ways
 }
 
-/// Each operand in each of several orders, and no two in the same.
+/// Each operand in each of several layouts. No two operands of a call share a layout.
 fn strided(signature: &Signature) -> Vec<Setting> {
     let [rows, columns] = [37, 41];
     let shape = [rows as u64, columns as u64];
@@ -261,7 +264,7 @@ fn strided(signature: &Signature) -> Vec<Setting> {
     (0..orders.len()).map(setting).collect()
 }
 
-/// What an input has of a shape.
+/// The part of the shape that an input has.
 #[derive(Clone, Copy)]
 enum Own {
     Whole,
@@ -287,7 +290,7 @@ fn broadcast(signature: &Signature, own: impl Fn(usize) -> Own) -> Vec<Setting> 
 }
 
 impl Way {
-    /// A case for each pass that there is of the kind.
+    /// One case for each pass of this way.
     fn cases(&self, runner: &Runner, op: &Op, dtype: DType) -> Result<Vec<SelfTestCase>, Error> {
         let passes: &[Pass] = match (self.adds, self.from_mask) {
             (false, false) => Pass::ALL,
@@ -309,14 +312,14 @@ impl Way {
     }
 }
 
-/// What a pass writes unless told otherwise, and all that it can write: kernels of their own.
+/// The default outputs of a pass, and all outputs that it can write. These have separate kernels.
 fn sets(signature: &Signature, pass: Pass) -> Vec<Outputs> {
     let mut sets = vec![signature.default_outputs(pass), signature.all_outputs(pass)];
     sets.dedup();
     sets
 }
 
-/// The operands of a call, what its outputs are before it, and what all of them must be after it.
+/// The operands of a call, its outputs' values before the call, and the expected values of all of them after it.
 struct Call<'a> {
     op: &'a Op,
     dtype: DType,
@@ -325,7 +328,7 @@ struct Call<'a> {
     reads: Vec<Column>,
     before: Vec<Column>,
     expected: Vec<Column>,
-    /// Of each output; none where the bits count.
+    /// For each output; empty if the bits count.
     enclosures: Vec<Vec<Enclosure>>,
 }
 
@@ -339,7 +342,7 @@ impl<'a> Call<'a> {
     ) -> Result<Self, Error> {
         let signature = op.signature();
         let reach = |layout: &Layout| layout.extent().map_or(0, |(_, last)| last as usize + 1);
-        // What a device may make of NaN, infinities and subnormals is not said of an op that is not exact.
+        // What a device makes of NaN, infinities and subnormals is not specified for an op that is not exact.
         let bounded = runner.gpu().is_some() && !op.is_exact();
         let contents = if bounded { Data::of(op, true) } else { setting.data };
         let reads = drawn(contents, dtype, 1, &setting.reads.iter().map(reach).collect::<Vec<_>>());
@@ -364,7 +367,7 @@ impl<'a> Call<'a> {
         Ok(call)
     }
 
-    /// The outputs of the call on host memory.
+    /// Runs the call on host memory and returns its outputs.
     fn on_host(
         &self,
         runner: &Runner,
@@ -375,7 +378,7 @@ impl<'a> Call<'a> {
         let given = self.given(outputs, from_mask);
         let view = |i: usize| {
             let (view, layout) = (self.reads[i].view(), &self.setting.reads[i]);
-            // A single axis goes without saying.
+            // A single axis needs no layout.
             if layout.shape().len() == 1 && self.setting.shape.len() == 1 {
                 view
             } else {
@@ -400,7 +403,7 @@ impl<'a> Call<'a> {
         Ok(columns)
     }
 
-    /// The reads of a call: what the outputs need, and all inputs, which make the shape.
+    /// The reads of a call: all inputs, which determine the shape, and what else the outputs need.
     fn given(&self, outputs: Outputs, from_mask: bool) -> Vec<usize> {
         let signature = self.op.signature();
         let needed = signature.reads_for(outputs, from_mask);
@@ -411,7 +414,7 @@ impl<'a> Call<'a> {
         self.adds && self.op.signature().outputs()[w].kind == OutputKind::Gradient
     }
 
-    /// Adds the elements of outputs to a case.
+    /// Adds the results for the outputs' elements to a case.
     fn compare(&self, actual: &[Option<Column>], case: &mut SelfTestCase) {
         for (w, actual) in actual.iter().enumerate() {
             let Some(actual) = actual else { continue };
@@ -426,12 +429,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The elements of output `w` that are neither the reference's, to the bit, nor where they may lie.
+    /// The elements of output `w` that neither equal the reference's to the bit nor lie within their enclosure.
     fn wrong(&self, w: usize, actual: &Column) -> Vec<usize> {
         let mut wrong = self.expected[w].differing(actual);
         if let Some(enclosures) = self.enclosures.get(w) {
             wrong.retain(|i| {
-                // The unused bits of a mask's last word.
+                // Equal bits: the unused bits of a mask's last word differ.
                 let unused = self.expected[w].bits(*i) == actual.bits(*i);
                 unused || !enclosures[*i].allows(actual.slice().get(*i))
             });
@@ -439,7 +442,7 @@ impl<'a> Call<'a> {
         wrong
     }
 
-    /// Where the elements of each output may lie.
+    /// The enclosure of each element of each output.
     fn enclose(&self) -> Vec<Vec<Enclosure>> {
         let signature = self.op.signature();
         let count = signature.write_count();
@@ -474,7 +477,7 @@ impl<'a> Call<'a> {
 
     fn mismatch(&self, pass: Pass, w: usize, element: usize, actual: &Column) -> Mismatch {
         let signature = self.op.signature();
-        // A sum is of many elements.
+        // A sum depends on many elements.
         let is_sum = self.setting.output_len(signature, w) != self.setting.len();
         let layouts = self.setting.reads.iter().filter(|_| !is_sum);
         let value = |(layout, column): (&Layout, &Column)| column.slice().get(self.place(layout, element));
@@ -492,7 +495,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Where an operand has what belongs to an element of `z`.
+    /// The index in an operand that belongs to an element of `z`.
     fn place(&self, layout: &Layout, element: usize) -> usize {
         let (mut rest, mut place) = (element as u64, layout.offset() as i64);
         let own = layout.shape().iter().zip(layout.strides()).rev();
@@ -504,11 +507,11 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Where the sum of some terms may lie.
+/// The enclosure of the sum of some terms.
 #[derive(Clone, Copy)]
 struct Sum {
     terms: u32,
-    /// Of no term, and of one, as it is.
+    /// The result for no term, or for one term, unchanged.
     first: Enclosure,
     low: f64,
     high: f64,
@@ -537,21 +540,21 @@ impl Sum {
         self.size += low.abs().max(high.abs());
     }
 
-    /// The sum of the terms: a tree of so many levels rounds each term so often.
+    /// The sum of the terms. A tree of this many levels rounds each term that often.
     fn finish(self) -> Enclosure {
         if self.terms < 2 || self.first.is_left_out() {
             return self.first;
         }
         let levels = f64::from(self.terms).log2().ceil();
         let slack = self.size * levels * f64::from(f32::EPSILON) + f64::from(f32::MIN_POSITIVE);
-        // In some order a partial sum is as large as all of them.
+        // In some order of terms, a partial sum is as large as the sum of all magnitudes.
         if self.size + slack > f64::from(f32::MAX) {
             return Enclosure::LeftOut(Reason::NotFinite);
         }
         within(self.low - slack, self.high + slack)
     }
 
-    /// The sum, added to what is there.
+    /// The sum, added to the old value.
     fn over(self, old: f32) -> Enclosure {
         let (low, high) = match self.finish() {
             Enclosure::Exact(value) => (value.into(), value.into()),
@@ -564,7 +567,7 @@ impl Sum {
     }
 }
 
-/// The interval, where its ends are numbers of f32.
+/// The interval, or left out if an end exceeds the range of f32.
 fn within(low: f64, high: f64) -> Enclosure {
     let most = f64::from(f32::MAX);
     if low >= -most && high <= most {
@@ -574,14 +577,14 @@ fn within(low: f64, high: f64) -> Enclosure {
     }
 }
 
-/// Columns of these lengths, of the same rows.
+/// Columns of these lengths, cut from the same rows.
 fn drawn(data: Data, dtype: DType, seed: u64, lens: &[usize]) -> Vec<Column> {
     let mut values = vec![vec![0.0; lens.iter().copied().max().unwrap_or(0)]; lens.len()];
     data.fill(dtype, seed, 0, &mut values);
     values.iter().zip(lens).map(|(values, len)| Column::of(Some(dtype), &values[..*len])).collect()
 }
 
-/// Each output over an input, and over each of them in turn.
+/// Writes each output in place of an input, for each input in turn.
 fn in_place(runner: &Runner, op: &Op, dtype: DType, pass: Pass) -> Result<SelfTestCase, Error> {
     let mut case = SelfTestCase::new(dtype, pass, "in place");
     let Some((kernels, queue)) = runner.gpu() else {
@@ -605,7 +608,8 @@ fn in_place(runner: &Runner, op: &Op, dtype: DType, pass: Pass) -> Result<SelfTe
 }
 
 impl Call<'_> {
-    /// The outputs of the call on buffers; `over` says over which read the n-th of them is written that is no mask.
+    /// Runs the call on buffers and returns its outputs. `over` gives the read that the n-th output, masks not
+    /// counted, is written over.
     fn in_place(
         &self,
         timer: &Timer,

@@ -1,4 +1,4 @@
-//! Whether the checks can fail.
+//! Tests that the checks can fail.
 
 use std::{
     ops::ControlFlow,
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// `mod`, with something wrong in what its CPU path computes of an element.
+/// `mod`, with an error in what its CPU path computes for an element.
 fn wrong(change: fn(&[f32], &mut [f32])) -> Op {
     ops::modulo().clone().with_cpu_path(move |storage, block| {
         block.for_each(|reads, writes| {
@@ -29,7 +29,7 @@ fn wrong(change: fn(&[f32], &mut [f32])) -> Op {
     })
 }
 
-/// `spiky`, which leaves outputs as they are but in some calls.
+/// `spiky`, which writes its outputs only in some calls.
 fn idle(writes: fn(usize, Outputs) -> bool) -> Op {
     let calls = AtomicUsize::new(0);
     ops::spiky().clone().with_cpu_path(move |storage, block| {
@@ -39,7 +39,7 @@ fn idle(writes: fn(usize, Outputs) -> bool) -> Op {
     })
 }
 
-/// What a call does not write is wrong, though an earlier one wrote the same.
+/// An output that a call does not write is wrong, even if an earlier call wrote the right values.
 #[test]
 fn verify_sees_what_is_not_written() -> Result<(), Error> {
     let mismatches = |dtype, writes: fn(usize, Outputs) -> bool| {
@@ -50,7 +50,7 @@ fn verify_sees_what_is_not_written() -> Result<(), Error> {
     };
     for &dtype in DType::ALL {
         assert_eq!(mismatches(dtype, |_, _| true)?, 0);
-        // What the passes write apart is not written by the one that does both.
+        // The fused pass does not write what the separate passes write.
         assert_eq!(mismatches(dtype, |_, outputs| !(outputs.contains(0) && outputs.contains(1)))?, 1000);
         // Half of the chunks write the mask.
         assert!(mismatches(dtype, |_, outputs| !outputs.contains(2))? > 400, "no mask");
@@ -59,7 +59,7 @@ fn verify_sees_what_is_not_written() -> Result<(), Error> {
     Ok(())
 }
 
-/// `verify`, on which the exhaustive checks stand, sees what it must too.
+/// The exhaustive checks rely on `verify`, so `verify` must see errors too.
 #[test]
 fn verify_can_fail() -> Result<(), Error> {
     let mismatches = |op: Op, pass| {
@@ -96,12 +96,13 @@ fn verify_can_fail() -> Result<(), Error> {
     Ok(())
 }
 
-/// A quarter of all elements.
+/// Picks a quarter of all elements.
 fn is_picked(reads: &[f32]) -> bool {
     reads.iter().fold(0, |all, read| all ^ read.to_bits()).count_ones() % 4 == 0
 }
 
-/// An op by hand, `x` with its sign changed where `y` is negative, and `dz` with digits changed that no f16 and no bf16 has.
+/// A hand-written op: `x` with its sign changed if `y` is negative, and `dz` with changes in digits that f16 and bf16
+/// do not have.
 fn signs() -> Result<Op, Error> {
     let signature = Signature::builder("signs", ["x", "y"])
         .bind("sign", "y & 0x80000000u")
@@ -116,7 +117,7 @@ fn signs() -> Result<Op, Error> {
     })
 }
 
-/// The same, with something wrong in what its CPU path computes of an element.
+/// The same op, with an error in what its CPU path computes for an element.
 fn wrong_signs(change: fn(DType, &mut [f32])) -> Result<Op, Error> {
     let right = signs()?;
     Ok(right.clone().with_cpu_path(move |storage, block| {
@@ -127,7 +128,7 @@ fn wrong_signs(change: fn(DType, &mut [f32])) -> Result<Op, Error> {
     }))
 }
 
-/// The self-test fails in the cases in which the op is wrong, and in no other, and its report says so.
+/// Asserts that the self-test fails exactly in the cases in which the op is wrong, and that its report says so.
 fn assert_fails(op: &Op, wrong: impl Fn(&SelfTestCase) -> bool) -> Result<(), Error> {
     let report = self_test(&Runner::cpu(), op)?;
     for case in report.cases.iter().filter(|case| case.skipped.is_none()) {
@@ -139,7 +140,7 @@ fn assert_fails(op: &Op, wrong: impl Fn(&SelfTestCase) -> bool) -> Result<(), Er
     Ok(())
 }
 
-/// `tests/kernels/self_test.rs` has the same of WGSL that is wrong.
+/// `tests/kernels/self_test.rs` does the same for wrong WGSL.
 #[test]
 fn the_self_test_sees_wrong_cpu_paths() -> Result<(), Error> {
     let report = self_test(&Runner::cpu(), &wrong_signs(|_, _| {})?)?;
@@ -147,7 +148,7 @@ fn the_self_test_sees_wrong_cpu_paths() -> Result<(), Error> {
     let has_gradients = |case: &SelfTestCase| case.pass != Pass::Forward;
     assert_fails(&wrong_signs(|_, writes| writes.swap(1, 2))?, has_gradients)?;
     assert_fails(&wrong_signs(|_, writes| writes[0] = -writes[0])?, |case| case.pass != Pass::Backward)?;
-    // Terms that were rounded before they are added show in no gradient that is stored as it is.
+    // Rounding terms before they are added changes no gradient that is stored unsummed.
     let rounded = wrong_signs(|storage, writes| writes[2] = storage.widen(storage.round(writes[2])))?;
     assert_fails(&rounded, |case| {
         let adds_dy = case.way.contains("added") || case.way.contains('y');

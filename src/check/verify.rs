@@ -1,4 +1,4 @@
-//! Many elements on a device, against the scalar reference.
+//! Compares many elements on a device with the scalar reference.
 
 use std::ops::ControlFlow;
 
@@ -20,24 +20,24 @@ use crate::{
     },
 };
 
-/// Elements that are compared at a time: one window of a streamed call.
+/// The number of elements to compare at a time: one window of a streamed call.
 const CHUNK: u64 = 1 << 20;
-/// Mismatches that a report shows in full.
+/// The number of mismatches that a report shows in full.
 pub(super) const SHOWN: usize = 10;
-/// Of so many elements one may be left out by a comparison that is to say something.
+/// A conclusive comparison leaves out at most one of this many elements.
 pub(super) const FOR_EACH_LEFT_OUT: u64 = 5;
 
-/// What to compare on.
+/// The inputs to compare on.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Inputs {
-    /// Every input: all f32 for an op of one input; of the types of 2 bytes also all pairs for an op of two.
+    /// Every input: all values of an op of one input. For an op of two inputs, all pairs, in 2-byte types only.
     Exhaustive,
-    /// [`Data::of`] the op.
+    /// A sample of the data that [`Data::of`] gives for the op.
     Sample {
-        /// How many elements.
+        /// The number of elements.
         count: u64,
-        /// Where they start.
+        /// The seed.
         seed: u64,
     },
     /// One vector for each input, and one for the upstream gradient.
@@ -45,7 +45,7 @@ pub enum Inputs {
 }
 
 impl Inputs {
-    /// How many elements there are.
+    /// The number of elements.
     pub fn count(&self, signature: &Signature, dtype: DType) -> u64 {
         match self {
             Inputs::Exhaustive => 1 << exhaustive_bits(signature, dtype).min(32),
@@ -87,8 +87,8 @@ impl Inputs {
         }
     }
 
-    /// How many neighbours each element becomes, one call after the other. An element that is given alone takes a kernel
-    /// and a vector lane that a long call would not, so it is also compared in company.
+    /// How many neighbours each element is repeated as, one call after the other. A single element would run in
+    /// another kernel and another vector lane than it would in a long call, so it is also compared among copies.
     fn copies(&self) -> &[usize] {
         match self {
             Inputs::Given(operands) if operands[0].len() <= 4096 => &[1, 64],
@@ -120,12 +120,12 @@ impl Inputs {
     }
 }
 
-/// How many bits all inputs have.
+/// The number of bits in all inputs together.
 fn exhaustive_bits(signature: &Signature, dtype: DType) -> u64 {
     signature.inputs().len() as u64 * 8 * dtype.size()
 }
 
-/// One output that is not the reference's.
+/// One output that differs from the reference.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Mismatch {
@@ -137,15 +137,15 @@ pub struct Mismatch {
     pub pass: Pass,
     /// The output's name.
     pub output: String,
-    /// Whether that output is a mask, whose elements are single bits.
+    /// Whether the output is a mask, whose elements are single bits.
     pub is_mask: bool,
-    /// Every input and the upstream gradient, by name; none of a sum.
+    /// Every input and the upstream gradient, by name. Empty for a sum.
     pub reads: Vec<(String, f32)>,
-    /// The bits that the reference says: of a type of 2 bytes the low half, of a mask the lowest.
+    /// The reference's bits. A 2-byte type has them in the low half, a mask in the lowest bit.
     pub expected: u32,
-    /// The bits that the device said.
+    /// The device's bits.
     pub actual: u32,
-    /// Where they may lie instead, on a GPU for an op that is not exact.
+    /// The allowed results, for an op on a GPU that is not exact.
     pub enclosure: Option<Enclosure>,
 }
 
@@ -167,7 +167,7 @@ impl std::fmt::Display for Mismatch {
     }
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Clone, Debug)]
 #[must_use]
 #[non_exhaustive]
@@ -178,43 +178,45 @@ pub struct VerifyReport {
     pub dtype: DType,
     /// The device's name.
     pub device: String,
-    /// What a [sample](Inputs::Sample) is of.
+    /// The kind of data in a [sample](Inputs::Sample).
     pub data: Data,
-    /// Elements compared.
+    /// The number of elements compared.
     pub checked: u64,
-    /// Elements of which any output of any pass is wrong: an element counts once.
+    /// The number of elements with a wrong output in any pass. An element counts once.
     pub mismatches: u64,
-    /// Elements of which an output of a pass was left out ([`Enclosure::LeftOut`]), the rest being compared: an element
-    /// counts once.
+    /// The number of elements with an output that was left out in any pass ([`Enclosure::LeftOut`]). Their other
+    /// outputs are compared. An element counts once.
     pub left_out: u64,
     /// The first mismatches.
     pub first: Vec<Mismatch>,
 }
 
 impl VerifyReport {
-    /// Whether everything that was compared is right, and that was enough to say something.
+    /// Whether every compared element is right, and the comparison is conclusive.
     pub fn passed(&self) -> bool {
         self.mismatches == 0 && self.checked > 0 && self.is_conclusive()
     }
 
-    /// Whether enough was compared to say something: at most a fifth of the elements had to be left out.
+    /// Whether enough was compared to be conclusive: at most a fifth of the elements was left out.
     pub fn is_conclusive(&self) -> bool {
         self.left_out * FOR_EACH_LEFT_OUT <= self.checked
     }
 }
 
-/// Compares the passes with the reference on every element: every output, but for those that a pass does not write
-/// unless told (`dx` of `mod`, which is an alias, its `q`, the mask of `spiky`) on every other chunk of elements, since the
-/// kernels with them and without them take turns. Given elements, and forward of an exhaustive check, are compared on both.
+/// Compares the passes with the reference on every element: every output. Outputs that a pass does not write by
+/// default (`dx` of `mod`, which is an alias, its `q`, the mask of `spiky`) are compared on every other chunk of
+/// elements, since the kernels with and without them take turns. Given elements are compared with both kernels, and
+/// so is the forward pass of an exhaustive check.
 ///
-/// What counts is the bits. Of an op that is not exact a GPU's outputs need only lie where [`Op::enclose`] says.
+/// The bits must be equal. If the op is not exact, a GPU's outputs need only lie where [`Op::enclose`] allows.
 ///
-/// `progress` hears how many elements are done and may break off, which leaves [`VerifyReport::checked`] short of the count.
+/// `progress` receives the number of elements done and may stop the comparison. Then [`VerifyReport::checked`] is
+/// less than the full count.
 ///
 /// # Errors
-/// [`Error::Arity`] for inputs that are not the op's (an exhaustive check of two f32 among them) and for none;
-/// [`Error::Length`] for given operands of different lengths, [`Error::NothingWanted`] for no passes, and what the device
-/// reports.
+/// [`Error::Arity`] if the inputs do not fit the op (such as an exhaustive check of two f32 inputs) or there are
+/// none, [`Error::Length`] if given operands differ in length, [`Error::NothingWanted`] if there are no passes, and
+/// what the device reports.
 pub fn verify(
     runner: &Runner,
     op: &Op,
@@ -274,18 +276,18 @@ pub fn verify(
     Ok(report)
 }
 
-/// So many elements take few turns.
+/// With at most this many elements, there are few turns.
 const FEW: u64 = 1 << 16;
 
-/// Elements of a chunk: by turns a multiple of 4 and not, since these are kernels of their own.
+/// The number of elements in a chunk. Multiples of 4 and other lengths take turns, since they have separate kernels.
 fn chunk_len(count: u64, turn: u64) -> u64 {
     let len = CHUNK.min(count.div_ceil(8).next_multiple_of(4));
     if turn % 4 < 2 { len } else { len - 1 }
 }
 
-/// What a pass is compared on: by turns the outputs that it writes unless told otherwise and all of them, since these are
-/// kernels of their own. Given elements may be few, and exhaustive ones come once: they are compared on both. Backward is
-/// also done from the saved mask, where it gates all gradients.
+/// The outputs to compare a pass on. The default outputs and all outputs take turns, since they have separate
+/// kernels. Given elements may be few, and exhaustive ones come only once, so both sets are compared on them.
+/// Backward is also done from the saved mask, if the mask gates all gradients.
 fn outputs(
     signature: &Signature,
     pass: Pass,
@@ -296,7 +298,7 @@ fn outputs(
     let (default, all) = (signature.default_outputs(pass), signature.all_outputs(pass));
     let both = match inputs {
         Inputs::Given(_) => true,
-        // What a pass gives beside z and the gradients is forward's.
+        // Forward gives the outputs that are neither z nor a gradient.
         Inputs::Exhaustive => pass == Pass::Forward || count <= FEW,
         Inputs::Sample { .. } => false,
     };
@@ -309,18 +311,18 @@ fn outputs(
     sets.iter().map(|set| (*set, false)).chain(from_mask.then_some((all, true))).collect()
 }
 
-/// What was found of an element, in any pass.
+/// The findings about an element, over all passes.
 #[derive(Clone, Copy, Default)]
 struct Found {
     wrong: bool,
     left_out: bool,
 }
 
-/// Operands and outputs of some elements, in memory that serves one chunk after the other.
+/// The operands and outputs of some elements, in memory that is reused for one chunk after the other.
 struct Chunk<'a> {
     op: &'a Op,
     dtype: DType,
-    /// Neighbours that are one element.
+    /// The number of neighbours that repeat one element.
     copies: usize,
     on_gpu: bool,
     values: Vec<Vec<f32>>,
@@ -345,7 +347,7 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    /// So many elements from `first` on.
+    /// Fills in `len` elements from `first` on.
     fn fill(&mut self, inputs: &Inputs, first: u64, len: usize) {
         let (op, dtype, len) = (self.op, self.dtype, len * self.copies);
         self.values.iter_mut().for_each(|values| values.resize(len, 0.0));
@@ -403,13 +405,13 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// What is expected of a device: the reference's bits, and where outputs may lie instead.
+/// What is expected of a device: the reference's bits, or else the outputs' enclosures.
 pub(crate) struct Expected {
-    /// By output, what the reference gives.
+    /// The reference's values, by output.
     values: Vec<Vec<f32>>,
-    /// That as it is stored.
+    /// Those values as stored.
     bits: Vec<Column>,
-    /// By element, then by output; none where the bits count.
+    /// By element, then by output. Empty if the bits count.
     enclosures: Vec<Enclosure>,
 }
 
@@ -427,7 +429,8 @@ impl Expected {
         expected
     }
 
-    /// What the reference gives of so many elements, on all cores, and on a GPU where an output may lie.
+    /// Computes what the reference gives for `len` elements, on all cores. On a GPU, also computes the outputs'
+    /// enclosures.
     fn set(&mut self, op: &Op, dtype: DType, reads: &[Vec<f32>], len: usize, on_gpu: bool) {
         let reads_of: Vec<_> = reads.iter().map(Vec::as_slice).collect();
         self.values.iter_mut().for_each(|values| values.resize(len, 0.0));
@@ -443,7 +446,7 @@ impl Expected {
         }
     }
 
-    /// What is stored of an output.
+    /// An output as stored.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn output(&self, w: usize) -> &Column {
         &self.bits[w]
@@ -453,16 +456,16 @@ impl Expected {
         self.enclosures.get(i * self.bits.len() + w).copied()
     }
 
-    /// The elements of output `w` of which nothing is said.
+    /// The elements of output `w` about which nothing is guaranteed.
     fn left_out(&self, w: usize) -> impl Iterator<Item = usize> {
         let of_output = self.enclosures.iter().skip(w).step_by(self.bits.len()).enumerate();
         of_output.filter(|(_, enclosure)| enclosure.is_left_out()).map(|(i, _)| i)
     }
 
-    /// The elements of output `w` that are neither the reference's nor where they may lie.
+    /// The elements of output `w` that neither equal the reference's nor lie within their enclosure.
     pub(crate) fn wrong(&self, w: usize, actual: &Column) -> Vec<usize> {
         let mut wrong = self.bits[w].differing(actual);
-        // Of a mask's last element the unused bits count, which no enclosure speaks of.
+        // The unused bits count as part of a mask's last element. No enclosure covers them.
         let same = |i| self.bits[w].bits(i) == actual.bits(i);
         let allowed = |i| self.enclosure(w, i).is_some_and(|e| e.allows(actual.slice().get(i)));
         wrong.retain(|i| same(*i) || !allowed(*i));
@@ -470,7 +473,7 @@ impl Expected {
     }
 }
 
-/// [`Op::reference`] of a block of elements; a read that is an empty slice counts as zeros.
+/// [`Op::reference`] for a block of elements. An empty read counts as zeros.
 fn reference(op: &Op, storage: DType, reads: &[&[f32]], writes: &mut [Option<&mut [f32]>]) {
     let signature = op.signature();
     let len = writes.iter().flatten().map(|write| write.len()).next().unwrap_or(0);
@@ -489,7 +492,7 @@ fn reference(op: &Op, storage: DType, reads: &[&[f32]], writes: &mut [Option<&mu
     }
 }
 
-/// Where all outputs of each element may lie, once they are stored, on all cores; a read that is empty counts as zeros.
+/// The enclosures of all outputs of each element, as stored, computed on all cores. An empty read counts as zeros.
 fn enclosures(op: &Op, dtype: DType, reads: &[Vec<f32>], len: usize, all: &mut Vec<Enclosure>) {
     let signature = op.signature();
     let writes = signature.write_count();
@@ -511,7 +514,7 @@ mod tests {
     use super::*;
     use crate::{expr::Arithmetic, op::Op};
 
-    /// What a GPU may give of an op that is not exact.
+    /// Only the enclosures decide about a non-exact op on a GPU.
     #[test]
     fn enclosures_decide_on_a_gpu() -> Result<(), Error> {
         let op = Op::new("thirds", ["x"], |[x]| (x / 3.0).floor())?;

@@ -14,16 +14,16 @@ use crate::{
     signature::{OutputKind, Signature},
 };
 
-/// A range of a buffer that an operand occupies; the buffer has the usage `STORAGE`.
+/// The range of a buffer that an operand occupies. The buffer must have the usage `STORAGE`.
 ///
-/// The call says what it holds ([`IntoArgs::dtype`](crate::IntoArgs::dtype); f32 unless told). An input has one axis
-/// unless it has a [`layout`](Operand::layout).
+/// The call sets the element type ([`IntoArgs::dtype`](crate::IntoArgs::dtype); f32 by default). An input has one
+/// axis unless you set a [`layout`](Operand::layout).
 #[derive(Clone, Debug)]
 pub struct Operand<'a> {
     buffer: &'a wgpu::Buffer,
     range: Range,
     layout: Option<Layout>,
-    /// Whether the layout is the shape of all elements of the range.
+    /// Whether the layout is the shape of all elements in the range.
     whole: bool,
     accumulate: bool,
 }
@@ -35,25 +35,25 @@ enum Range {
 }
 
 impl<'a> Operand<'a> {
-    /// `len` elements of `buffer` from element `start` on; of a mask, words.
+    /// `len` elements of `buffer`, starting at element `start`. For a mask, both count words.
     pub fn new(buffer: &'a wgpu::Buffer, start: u64, len: u64) -> Self {
         Self { buffer, range: Range::Elements { start, len }, layout: None, whole: false, accumulate: false }
     }
 
-    /// How the elements lie in the range: a shape, and any strides for an input. Outputs and masks are contiguous, and a
-    /// mask has the shape of `z`.
+    /// Sets how the elements are arranged in the range: a shape, and for an input any strides. Outputs and masks are
+    /// contiguous, and a mask has the shape of `z`.
     #[must_use]
     pub fn layout(self, layout: Layout) -> Self {
         Self { layout: Some(layout), whole: false, ..self }
     }
 
-    /// The shape of all elements of the range, which are contiguous.
+    /// Sets the shape of all elements in the range, which are contiguous.
     #[must_use]
     pub fn shape(self, shape: &[u64]) -> Self {
         Self { layout: Some(Layout::contiguous(shape)), whole: true, ..self }
     }
 
-    /// A gradient is added to what the range holds, instead of replacing it.
+    /// Adds a gradient to the values in the range instead of replacing them.
     #[must_use]
     pub fn accumulate(self) -> Self {
         Self { accumulate: true, ..self }
@@ -63,11 +63,11 @@ impl<'a> Operand<'a> {
         Self { buffer, range: Range::Bytes { offset, size }, layout: None, whole: false, accumulate: false }
     }
 
-    /// Byte offset and size, of elements of so many bytes.
+    /// Byte offset and size, for elements of `element` bytes.
     fn byte_range(&self, element: u64) -> (u64, u64) {
         match self.range {
             Range::Bytes { offset, size } => (offset, size),
-            // Saturated, an absurd range still ends past the end of the buffer, which bind reports.
+            // Saturating: an overflowing range still ends past the end of the buffer, and bind reports that.
             Range::Elements { start, len } => (start.saturating_mul(element), len.saturating_mul(element)),
         }
     }
@@ -85,7 +85,7 @@ impl<'a> From<wgpu::BufferSlice<'a>> for Operand<'a> {
     }
 }
 
-/// One call's operands, checked by themselves and against each other.
+/// One call's operands, each checked alone and against the others.
 pub(super) struct Request<'a> {
     signature: Signature,
     dtype: DType,
@@ -110,7 +110,7 @@ impl<'a> Request<'a> {
         let given_writes = outputs
             .map(|(o, w)| given(&o.name, w, o.kind == OutputKind::Mask))
             .collect::<Result<Vec<_>, _>>()?;
-        // Too many operands are seen by the check.
+        // `check` reports too many operands.
         let pad = |given: Vec<Option<Given>>, len: usize| {
             let missing = len.saturating_sub(given.len());
             given.into_iter().chain(std::iter::repeat_n(None, missing)).collect::<Vec<_>>()
@@ -131,7 +131,7 @@ impl<'a> Request<'a> {
         Traffic::of(&self.signature, &self.call, self.dtype)
     }
 
-    /// The plan, and the buffers that its numbers mean.
+    /// The plan, and the buffers that its buffer numbers refer to.
     pub(super) fn plan(&self, limits: &Limits) -> Result<(Plan, Vec<&'a wgpu::Buffer>), Error> {
         let mut buffers: Vec<&wgpu::Buffer> = Vec::new();
         let mut place = |operand: &Operand<'a>, is_mask: bool| {
@@ -162,7 +162,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Checks an operand's range by itself.
+/// Checks one operand's range.
 fn given(op: &str, argument: &str, operand: &Operand, element: u64) -> Result<Given, Error> {
     let (op, argument) = (op.to_owned(), argument.to_owned());
     let (offset, size) = operand.byte_range(element);
@@ -170,7 +170,7 @@ fn given(op: &str, argument: &str, operand: &Operand, element: u64) -> Result<Gi
         let (got, need) = (operand.buffer.usage(), wgpu::BufferUsages::STORAGE);
         return Err(Error::Usage { op, argument, got, need });
     }
-    // Storage is bound by words, so the last one belongs to the buffer as a whole.
+    // Storage is bound in whole words, so the range's last word must lie within the buffer.
     let end = offset.saturating_add(size);
     if end.checked_next_multiple_of(WORD).is_none_or(|end| end > operand.buffer.size()) {
         return Err(Error::Range { op, argument, start: offset, end, size: operand.buffer.size() });
@@ -188,10 +188,10 @@ fn given(op: &str, argument: &str, operand: &Operand, element: u64) -> Result<Gi
     })
 }
 
-/// A call that is bound: it can be recorded as often as you like.
+/// A bound call. You can record it as often as you like.
 ///
-/// It holds its buffers and its kernel; recording sets the pipeline and the bind group of group 0 and dispatches, once
-/// for each window. What the buffers hold at execution counts, so a later recording sees later contents.
+/// It holds its buffers and its kernels. Recording sets the pipeline and bind group 0 and dispatches, once for each
+/// window. A call reads what the buffers hold at execution, so a later recording sees later contents.
 #[derive(Debug)]
 pub struct Bound {
     label: String,
@@ -219,7 +219,7 @@ impl Bound {
         Ok(Self { label, dispatches, traffic: request.traffic() })
     }
 
-    /// Records the call into a compute pass. It changes the pass's pipeline and its bind group 0.
+    /// Records the call into a compute pass. This changes the pass's pipeline and its bind group 0.
     pub fn record(&self, pass: &mut wgpu::ComputePass) {
         let mut last = None;
         for Step { pipeline, group, grid: [x, y] } in &self.dispatches {
@@ -239,12 +239,12 @@ impl Bound {
         );
     }
 
-    /// How many dispatches a recording makes.
+    /// The number of dispatches in a recording.
     pub fn dispatches(&self) -> usize {
         self.dispatches.len()
     }
 
-    /// The bytes that a recording has to read and to write.
+    /// The bytes that a recording has to read and write.
     pub fn traffic(&self) -> Traffic {
         self.traffic
     }
@@ -261,7 +261,7 @@ fn steps(
         return Vec::new();
     }
     let fields = plan.dispatches.iter().map(|d| d.params.len()).max().unwrap_or(0);
-    // std140 rounds a block up to 16 bytes, and GL leaves a smaller range undefined.
+    // std140 rounds a block up to 16 bytes. In GL, a smaller range is undefined behaviour.
     let size = ((fields * 4) as u64).next_multiple_of(16);
     let stride = size.next_multiple_of(device.limits().min_uniform_buffer_offset_alignment.max(16).into());
     let params = params_buffer(device, plan, stride, label);
@@ -293,13 +293,13 @@ fn steps(
     (0..).zip(&plan.dispatches).map(step).collect()
 }
 
-/// Partial sums; wgpu fills a new buffer with zeros.
+/// A buffer for partial sums. wgpu fills a new buffer with zeros.
 fn scratch_buffer(device: &wgpu::Device, size: u64, label: &str) -> wgpu::Buffer {
     let (label, usage) = (Some(label), wgpu::BufferUsages::STORAGE);
     device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
 }
 
-/// The uniforms of all windows, written at creation: no queue is needed.
+/// The uniforms of all windows, written at creation, so no queue is needed.
 fn params_buffer(device: &wgpu::Device, plan: &Plan, stride: u64, label: &str) -> wgpu::Buffer {
     let mut words = vec![0_u32; plan.dispatches.len() * (stride / 4) as usize];
     for (params, dispatch) in words.chunks_exact_mut((stride / 4) as usize).zip(&plan.dispatches) {
@@ -311,7 +311,7 @@ fn params_buffer(device: &wgpu::Device, plan: &Plan, stride: u64, label: &str) -
         usage: wgpu::BufferUsages::UNIFORM,
         mapped_at_creation: true,
     });
-    // A buffer that could not be created has no range; its error is in the scope.
+    // A buffer that could not be created has no range. The error scope has caught its error.
     if let Ok(mut view) = buffer.get_mapped_range_mut(..) {
         view.copy_from_slice(bytemuck::cast_slice(&words));
     }

@@ -1,13 +1,13 @@
-//! Finding adapters and opening devices of our own, for callers who bring none.
+//! Finds adapters, and opens devices for callers who bring none.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::error::Error;
 
-/// All adapters, as wgpu's environment variables allow (`WGPU_BACKEND`, `WGPU_ADAPTER_NAME` and the rest): hardware before
-/// software, Vulkan before GL.
+/// All adapters that wgpu's environment variables allow (`WGPU_BACKEND`, `WGPU_ADAPTER_NAME` and the rest): hardware
+/// before software, Vulkan before GL.
 pub async fn adapters() -> Vec<wgpu::Adapter> {
-    // Instance::new panics where no back end was compiled in.
+    // Instance::new panics if no back end was compiled in.
     if wgpu::Instance::enabled_backend_features().is_empty() {
         return Vec::new();
     }
@@ -20,7 +20,7 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-/// `WGPU_ADAPTER_NAME` in lower case, where it is set.
+/// `WGPU_ADAPTER_NAME` in lower case, if it is set.
 fn adapter_name_from_env() -> Option<String> {
     std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty()).map(|name| name.to_lowercase())
 }
@@ -43,9 +43,9 @@ pub fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu || named.iter().any(|n| name.contains(n))
 }
 
-/// Whether `text` occurs in the adapter's [`name`], driver or driver info, whatever its case.
+/// Whether the adapter's [`name`], driver or driver info contains `text`, ignoring case.
 ///
-/// Mesa's software Vulkan calls itself llvmpipe and everyone else calls it lavapipe; both words find it.
+/// Mesa's software Vulkan calls itself llvmpipe, and everyone else calls it lavapipe. Both words find it.
 pub(crate) fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
     let text = text.to_lowercase();
     let fields = [&info.name, &info.driver, &info.driver_info, &name(info)].map(|field| field.to_lowercase());
@@ -54,20 +54,20 @@ pub(crate) fn matches(info: &wgpu::AdapterInfo, text: &str) -> bool {
             || (text == "lavapipe" && fields.iter().any(|f| f.contains("llvmpipe"))))
 }
 
-/// What a device is called: the adapter's name and its back end, which tells one GPU's Vulkan from its GL.
+/// A device's name: the adapter's name and its back end, which tells one GPU's Vulkan from its GL.
 pub(crate) fn name(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({})", info.name, info.backend)
 }
 
-/// An adapter in one line: name, kind, back end, driver.
+/// Describes an adapter in one line: name, kind, back end, driver.
 pub fn describe(info: &wgpu::AdapterInfo) -> String {
     let kind = if is_software(info) { "software" } else { "hardware" };
     let driver = format!("{} {}", info.driver, info.driver_info);
     format!("{} ({kind}, {}, {})", info.name, info.backend, driver.trim())
 }
 
-/// Why `auto` passes over an adapter. It takes hardware that computes, and what `WGPU_ADAPTER_NAME` names. wgpu's back end
-/// that does nothing is never taken.
+/// Why `auto` passes over an adapter. `auto` takes hardware that can compute, and an adapter that `WGPU_ADAPTER_NAME`
+/// names. It never takes wgpu's no-op back end.
 pub(crate) fn passed_over(info: &wgpu::AdapterInfo, can: wgpu::DownlevelFlags) -> Option<&'static str> {
     if info.backend == wgpu::Backend::Noop {
         return Some("it computes nothing");
@@ -81,19 +81,19 @@ pub(crate) fn passed_over(info: &wgpu::AdapterInfo, can: wgpu::DownlevelFlags) -
     None
 }
 
-/// A device that we created, so that its loss and its errors are ours to report.
+/// A device that we created, so we report its loss and its errors.
 pub(crate) struct OpenDevice {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) health: Health,
 }
 
-/// Whether a device of ours is lost.
+/// Whether a device that we created is lost.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health(Arc<OnceLock<String>>);
 
 impl Health {
-    /// [`Error::DeviceLost`] from the moment the device is lost.
+    /// [`Error::DeviceLost`] once the device is lost.
     pub(crate) fn check(&self, op: &str) -> Result<(), Error> {
         match self.0.get() {
             None => Ok(()),
@@ -102,10 +102,11 @@ impl Health {
     }
 }
 
-/// What a device of ours has where the adapter can: a clock for measurements, and kernels kept from run to run.
+/// The features that our own device enables if the adapter has them: a clock for measurements, and a pipeline cache
+/// that keeps kernels from run to run.
 const WANTED_FEATURES: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::PIPELINE_CACHE);
 
-/// Opens an adapter with all it can do.
+/// Opens an adapter with everything it can do.
 pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
     let info = adapter.get_info();
     let descriptor = wgpu::DeviceDescriptor {
@@ -125,8 +126,8 @@ pub(crate) async fn open(adapter: &wgpu::Adapter) -> Result<OpenDevice, Error> {
         log::warn!("the device is lost: {message}");
         let _ = on_loss.0.set(message);
     });
-    // Our own calls have scopes, so what gets here is of the caller's commands, or follows from a loss. It fails none of
-    // our calls, and it must not panic.
+    // Our own calls have error scopes, so an error that arrives here comes from the caller's commands, or follows
+    // from a loss. It fails none of our calls, and it must not panic.
     device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("the runner's device: {error}")));
     Ok(OpenDevice { device, queue, health })
 }

@@ -1,4 +1,4 @@
-//! The kernels of a device, compiled once each.
+//! The kernels of a device, each compiled once.
 
 use std::{
     collections::HashMap,
@@ -21,25 +21,26 @@ use crate::{
     signature::{Signature, outputs::Outputs},
 };
 
-/// The kernels of one device: a cache that you own.
+/// A cache of one device's kernels. You own it.
 ///
-/// It takes no part in your device's life: it sets no handler, submits nothing, polls nothing. Threads may share it.
+/// It does not interfere with your device: it sets no handler, submits nothing and polls nothing. Threads may share
+/// it.
 #[derive(Debug)]
 pub struct Kernels {
     device: wgpu::Device,
     limits: Limits,
-    /// Compiled kernels of earlier runs.
+    /// Kernels that earlier runs compiled.
     saved: Option<wgpu::PipelineCache>,
     cache: Mutex<Cache>,
 }
 
-/// Compiled kernels, of which the least recently used goes where there are too many.
+/// Compiled kernels. If there are too many, the least recently used one is dropped.
 #[derive(Debug)]
 struct Cache {
     /// Equal signatures and kernels have the same WGSL.
     kernels: HashMap<(Signature, Kernel), Entry>,
     most: usize,
-    /// Counts questions.
+    /// Counts lookups.
     now: u64,
 }
 
@@ -57,7 +58,7 @@ impl Cache {
         Some(entry.pipeline.clone())
     }
 
-    /// The kernel, or that which another thread has put there before.
+    /// Inserts the kernel, or returns the one that another thread has inserted before.
     fn insert(&mut self, key: (Signature, Kernel), pipeline: Pipeline) -> Arc<Pipeline> {
         if let Some(pipeline) = self.get(&key) {
             return pipeline;
@@ -73,7 +74,7 @@ impl Cache {
     }
 }
 
-/// The most kernels that a cache holds by default: those of some dozen ops in all types and layouts.
+/// The most kernels that a cache holds by default: enough for some dozen ops in all types and layouts.
 const MOST: usize = 512;
 
 impl Kernels {
@@ -84,34 +85,34 @@ impl Kernels {
         Self { device: device.clone(), limits, saved: None, cache: Mutex::new(cache) }
     }
 
-    /// The same with a pipeline cache of yours: what the driver has compiled before is not compiled again.
+    /// The same cache, with a pipeline cache of yours: the driver does not compile again what it has compiled before.
     ///
-    /// It needs the device's feature `PIPELINE_CACHE`, which a runner's own device has where its adapter does. You load
-    /// it from disk and save it there ([`wgpu::PipelineCache::get_data`]).
+    /// The device needs the feature `PIPELINE_CACHE`. A runner's own device has it if its adapter does. You load the
+    /// pipeline cache from disk and save it there ([`wgpu::PipelineCache::get_data`]).
     #[must_use]
     pub fn with_pipeline_cache(self, cache: &wgpu::PipelineCache) -> Self {
         Self { saved: Some(cache.clone()), ..self }
     }
 
-    /// The same with room for so many kernels, at least one. The default is 512. Where a further one is compiled, the least
-    /// recently used goes; calls that are bound to it keep it.
+    /// The same cache, with room for `kernels` kernels, at least one. The default is 512. If the cache is full and
+    /// another kernel is compiled, the least recently used one is dropped. Bound calls keep theirs.
     #[must_use]
     pub fn with_capacity(self, kernels: usize) -> Self {
         self.cache().most = kernels.max(1);
         self
     }
 
-    /// Forgets all kernels: a later [`bind`](Kernels::bind) compiles anew. Calls that are bound keep theirs.
+    /// Drops all kernels. A later [`bind`](Kernels::bind) compiles again. Bound calls keep theirs.
     pub fn clear(&self) {
         self.cache().kernels.clear();
     }
 
-    /// How many kernels there are.
+    /// The number of kernels in the cache.
     pub fn len(&self) -> usize {
         self.cache().kernels.len()
     }
 
-    /// Whether there is none.
+    /// Whether the cache holds no kernel.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -125,23 +126,23 @@ impl Kernels {
         &self.device
     }
 
-    /// Compiles the kernels that compute `outputs` of `op` on contiguous operands in buffers that are all different, ahead
-    /// of the first bind.
+    /// Compiles ahead of the first bind the kernels that compute `outputs` of `op` on contiguous operands, each in
+    /// its own buffer.
     ///
-    /// Operands that share a buffer, are broadcast, strided or added to, and masks that are read need other variants, which
-    /// their first [`bind`](Kernels::bind) compiles: bind such a call ahead, on small buffers and on a thread of yours, and
-    /// later ones find its kernels.
+    /// Other calls need other kernels, which their first [`bind`](Kernels::bind) compiles: calls whose operands share
+    /// a buffer, are broadcast, strided or added to, and calls that read a mask. To compile those ahead, bind such a
+    /// call on small buffers, on a thread of yours. Later calls find its kernels.
     ///
     /// # Errors
-    /// [`Error::Shader`] where the op's WGSL does not compile, [`Error::Limit`] where the device has too few bindings,
-    /// [`Error::NothingWanted`] and [`Error::Arity`] for outputs that are none or not the op's, and what wgpu reports:
-    /// [`Error::Gpu`], [`Error::OutOfMemory`].
+    /// [`Error::Shader`] if the op's WGSL does not compile, [`Error::Limit`] if the device has too few bindings,
+    /// [`Error::NothingWanted`] if `outputs` is empty, [`Error::Arity`] if the op lacks one of them, and what wgpu
+    /// reports: [`Error::Gpu`], [`Error::OutOfMemory`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn compile(&self, op: &Op, outputs: Outputs, dtype: DType) -> Result<(), Error> {
         pollster::block_on(self.compile_async(op, outputs, dtype))
     }
 
-    /// [`compile`](Kernels::compile) for the web, where wgpu answers later.
+    /// [`compile`](Kernels::compile) for the web, where wgpu answers asynchronously.
     ///
     /// # Errors
     /// As [`compile`](Kernels::compile).
@@ -155,25 +156,26 @@ impl Kernels {
         Ok(())
     }
 
-    /// Binds one call: checks everything, compiles what is not compiled yet, allocates everything.
+    /// Binds one call: checks the arguments, compiles the kernels that are not compiled yet, and allocates
+    /// everything.
     ///
-    /// Operands are anything that turns into an [`Operand`]: `&wgpu::Buffer`, `wgpu::BufferSlice`, or a range in
-    /// elements. Inputs may have any strides and broadcast to each other; the gradient of one that is broadcast has its
-    /// shape, and is summed. Operands may be disjoint ranges of one buffer, at any element, and an output may occupy exactly
-    /// the range of any input of its shape.
+    /// Operands are anything that converts into an [`Operand`]: `&wgpu::Buffer`, `wgpu::BufferSlice`, or a range in
+    /// elements. Inputs may have any strides and broadcast to each other. The gradient of a broadcast input is summed
+    /// and has that input's shape. Operands may be disjoint ranges of one buffer, starting at any element. An output
+    /// may occupy exactly the range of any input of its shape.
     ///
     /// # Errors
     /// All before a command is recorded. Arguments: [`Error::Missing`], [`Error::NothingWanted`], [`Error::Arity`],
     /// [`Error::Shape`], [`Error::Length`], [`Error::Strides`], [`Error::Layout`], [`Error::TooMany`],
     /// [`Error::Accumulate`], [`Error::Alignment`], [`Error::Range`], [`Error::Usage`], [`Error::Overlap`],
     /// [`Error::InPlace`], [`Error::NeedsCopy`]. The device: [`Error::Limit`], [`Error::OutOfMemory`]. The op:
-    /// [`Error::Shader`]. What only wgpu can see, such as a buffer of another device: [`Error::Gpu`].
+    /// [`Error::Shader`]. Errors that only wgpu can detect, such as a buffer of another device: [`Error::Gpu`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn bind<'a, 'o>(&self, args: impl IntoArgs<'o, Operand<'a>, Operand<'a>>) -> Result<Bound, Error> {
         pollster::block_on(self.bind_any(args.into_args()))
     }
 
-    /// [`bind`](Kernels::bind) for the web, where wgpu answers later. Elsewhere the future is `Send`.
+    /// [`bind`](Kernels::bind) for the web, where wgpu answers asynchronously. Elsewhere the future is `Send`.
     ///
     /// # Errors
     /// As [`bind`](Kernels::bind).
@@ -181,7 +183,7 @@ impl Kernels {
         &self,
         args: impl IntoArgs<'o, Operand<'a>, Operand<'a>>,
     ) -> impl Future<Output = Result<Bound, Error>> {
-        // That it is `Send` a test in run.rs says: in the signature it would take the compiler 6 s.
+        // A test in `run` checks that the future is `Send`: stating it in the signature would take the compiler 6 s.
         self.bind_any(args.into_args())
     }
 
@@ -201,7 +203,7 @@ impl Kernels {
         if let Some(pipeline) = self.cache().get(&key) {
             return Ok(pipeline);
         }
-        // The lock is not held while compiling: two threads may compile the same kernel once each, never wait.
+        // The lock is not held while compiling. Two threads may both compile the same kernel, but neither waits.
         shader::check_size(signature)?;
         let shader = shader::compose(signature, &key.1);
         #[cfg(not(target_arch = "wasm32"))]
@@ -224,7 +226,7 @@ mod tests {
             kernels.compile(&double, Outputs::Z, dtype)?;
         }
         assert_eq!(kernels.len(), 3, "of six kernels");
-        // An equal op finds them.
+        // An equal op finds the same kernels.
         let again = Op::new("double", ["x"], |[x]| x * 2.0)?;
         let key = |op: &Op, access| {
             let kernel = Kernel::contiguous(op.signature(), Outputs::Z, DType::Bf16, access);

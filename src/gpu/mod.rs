@@ -1,6 +1,6 @@
 //! Kernels on your own device.
 //!
-//! [`Kernels`] compiles and caches, [`Kernels::bind`] checks and allocates, [`Bound::record`] records.
+//! [`Kernels`] compiles and caches kernels, [`Kernels::bind`] checks and allocates, [`Bound::record`] records.
 //!
 //! ```no_run
 //! use elemgrad::{gpu::Kernels, ops::spiky, wgpu};

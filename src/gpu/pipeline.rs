@@ -52,7 +52,7 @@ impl Pipeline {
                 layout: Some(&pipeline_layout),
                 module: &module,
                 entry_point: Some(Shader::ENTRY_POINT),
-                // Workgroup memory is written before it is read.
+                // Kernels write workgroup memory before they read it.
                 compilation_options: wgpu::PipelineCompilationOptions {
                     zero_initialize_workgroup_memory: false,
                     ..Default::default()

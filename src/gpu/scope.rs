@@ -1,12 +1,12 @@
-//! Error scopes: what wgpu rejects becomes a typed error, and the caller's handlers stay as they were.
+//! Error scopes turn wgpu's errors into typed errors. The caller's handlers stay as they were.
 
 use std::future::Future;
 
 use crate::error::Error;
 
-/// Runs `create` with every error that it causes on `device` caught.
+/// Runs `create` and catches every error that it causes on `device`.
 ///
-/// The scopes are pushed and popped before this returns, on this thread; only the answer is awaited.
+/// The scopes are pushed and popped before this function returns, on this thread. Only the answer is awaited.
 pub(crate) fn caught<T, F: FnOnce() -> T>(
     device: &wgpu::Device,
     op: &str,
@@ -29,10 +29,11 @@ pub(crate) fn caught<T, F: FnOnce() -> T>(
     }
 }
 
-/// Whether the device is lost, without asking for its callback, which may be the caller's and which runs later.
+/// Whether the device is lost. This does not use the device's lost callback, which may be the caller's and which runs
+/// later.
 ///
-/// A lost device makes invalid buffers without a word and then complains of their use. The web, where a lost device
-/// maps its buffers as ever, complains of nothing.
+/// A lost device silently creates invalid buffers and reports an error only when they are used. On the web, a lost
+/// device still maps its buffers and reports no error.
 fn is_lost(device: &wgpu::Device) -> bool {
     let scopes =
         [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory].map(|f| device.push_error_scope(f));

@@ -1,5 +1,5 @@
-//! Host slices through a GPU, in windows: while the device uploads, computes and reads back one window, the host fills the
-//! next and empties the one before. Memory is bounded whatever the length.
+//! Streams host slices through a GPU, in windows. While the device uploads, computes and reads back one window, the
+//! host fills the next and empties the one before. Memory is bounded for any length.
 
 use std::{
     ops::Range,
@@ -29,41 +29,41 @@ use crate::{
 /// How a caller waits for the GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// On the calling thread.
+    /// Blocks the calling thread.
     Block,
-    /// In a thread of its own that wakes the future, so any executor will do; on the web the browser does.
+    /// A separate thread waits and wakes the future, so any executor will do. On the web the browser wakes it.
     Wake,
 }
 
-/// A device that streams.
+/// A device that host data is streamed through.
 #[derive(Debug)]
 pub(crate) struct Streamer {
     pub(crate) kernels: Kernels,
     pub(crate) queue: wgpu::Queue,
     pub(crate) health: Health,
-    /// The last call's buffers: calls of one shape, such as the chunks of a file, allocate once.
+    /// The last call's buffers. Calls of one shape, such as the chunks of a file, allocate once.
     idle: Mutex<Option<(Shape, Vec<Stage>)>>,
 }
 
-/// What a ring of stages is made for.
+/// The calls that a ring of stages fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Shape {
     op: String,
     dtype: DType,
     reads: Vec<usize>,
     outputs: Outputs,
-    /// Outputs that are added to what is there.
+    /// The outputs that are added to existing values.
     added: Outputs,
     /// In elements.
     window: usize,
 }
 
-/// What of a call is complete.
+/// The completed part of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Done {
-    /// Whether the gradients that are sums are.
+    /// Whether the gradients that are sums are complete.
     pub(crate) sums: bool,
-    /// Elements whose other outputs are.
+    /// The number of elements whose other outputs are complete.
     pub(crate) elements: usize,
 }
 
@@ -72,7 +72,7 @@ impl Streamer {
         Self { kernels: Kernels::new(device), queue: queue.clone(), health, idle: Mutex::default() }
     }
 
-    /// Runs a call; `done` tells what is complete, on success and on failure.
+    /// Runs a call. On success and on failure, `done` tells what is complete.
     pub(crate) async fn run(
         &self,
         op: &Op,
@@ -88,11 +88,12 @@ impl Streamer {
             }
             failed => failed,
         };
-        // Whatever fails on a lost device, the loss is the reason.
+        // On a lost device, report the loss as the reason for any failure.
         result.map_err(|error| self.health.check(job.signature.name()).err().unwrap_or(error))
     }
 
-    /// The gradients that are sums, with whole operands on the device; on the CPU where these are too large for that.
+    /// Computes the gradients that are sums, with whole operands on the device. If those are too large, the CPU
+    /// computes them.
     async fn sums(
         &self,
         op: &Op,
@@ -113,7 +114,7 @@ impl Streamer {
             return Ok(());
         }
         match Whole::new(self, op, job, reads, reduced, writes).await {
-            // What one call on the device cannot do, the CPU can.
+            // The CPU can do what one call on the device cannot.
             Err(Error::TooMany { .. } | Error::Limit { .. } | Error::NeedsCopy { .. }) => {
                 cpu::sums(op, job, writes);
                 Ok(())
@@ -168,8 +169,8 @@ impl Streamer {
         Ok(())
     }
 
-    /// The buffers of the last call where it was like this one, else none; its bindings are made anew, since another op
-    /// may have the same name.
+    /// The buffers of the last call if it had this shape, else none. Its bindings are made anew, since another op may
+    /// have the same name.
     fn take_ring(&self, shape: &Shape) -> Vec<Stage> {
         let idle = self.idle().take().filter(|(idle, _)| idle == shape);
         let mut ring = idle.map(|(_, ring)| ring).unwrap_or_default();
@@ -202,13 +203,13 @@ impl Streamer {
         self.kernels.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(&label) })
     }
 
-    /// Submits, and asks for mappings of buffers.
+    /// Submits the commands and requests the mappings of buffers.
     fn submit(&self, encoder: wgpu::CommandEncoder, mappings: &[(&wgpu::Buffer, wgpu::MapMode)]) -> InFlight {
         let (sender, receiver) = channel(mappings.len() + 1);
         let submission = self.queue.submit([encoder.finish()]);
         for (buffer, mode) in mappings {
             let sender = sender.clone();
-            // The receiver may be gone, where the caller dropped the future.
+            // The receiver is gone if the caller dropped the future.
             buffer.map_async(*mode, .., move |result| drop(sender.try_send(result.is_ok())));
         }
         InFlight { submission, sender, receiver, mappings: mappings.len() }
@@ -220,9 +221,9 @@ impl Streamer {
 struct Stage {
     reads: Vec<(usize, Pair)>,
     writes: Vec<(usize, Pair)>,
-    /// What outputs that are added to hold before.
+    /// The old values of outputs that are added to.
     old: Vec<(usize, wgpu::Buffer)>,
-    /// The call on `bound.0` elements.
+    /// The bound call, for `bound.0` elements.
     bound: Option<(usize, Bound)>,
     in_flight: Option<InFlight>,
 }
@@ -365,7 +366,7 @@ impl Stage {
         in_flight.wait(streamer, name, wait).await?;
         for (w, view) in &results(name, &self.writes)? {
             let Some(write) = &mut writes[*w] else { continue };
-            // Windows begin with a word of a mask.
+            // A window begins at the start of a mask word.
             let (start, end) = if job.is_mask_write(*w) {
                 (range.start / 32, range.end.div_ceil(32))
             } else {
@@ -373,26 +374,26 @@ impl Stage {
             };
             copy_out(view, write.part(start, end).bytes());
         }
-        // The results are out: what a loss says of this comes too late to matter.
+        // The results are copied out, so a loss reported here no longer matters.
         let unmap = || self.writes.iter().for_each(|(_, pair)| pair.host.unmap());
         drop(caught(streamer.kernels.device(), name, unmap).await);
         Ok(())
     }
 }
 
-/// The part of an operand's device buffer that a window of so many elements takes.
+/// The part of an operand's device buffer that a window of `len` elements uses.
 fn operand(pairs: &[(usize, Pair)], i: usize, len: usize, is_mask: bool) -> Option<Operand<'_>> {
     let (_, pair) = pairs.iter().find(|(index, _)| *index == i)?;
     Some(Operand::new(&pair.device, 0, if is_mask { mask_words(len as u64) } else { len as u64 }))
 }
 
-/// The bytes of an operand of a window, whole words.
+/// The bytes of an operand in a window, rounded up to whole words.
 fn window_bytes(job: &Job, len: usize, is_mask: bool) -> u64 {
     let bytes = if is_mask { mask_words(len as u64) * WORD } else { len as u64 * job.dtype.size() };
     bytes.next_multiple_of(WORD)
 }
 
-/// Fills the start of a buffer, whole words: what is left of the last is 0.
+/// Fills the start of a buffer in whole words. The rest of the last word becomes 0.
 fn fill(buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<(), wgpu::MapRangeError> {
     let whole = bytes.len().next_multiple_of(WORD as usize);
     if whole > 0 {
@@ -403,8 +404,8 @@ fn fill(buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<(), wgpu::MapRangeError> 
     Ok(())
 }
 
-/// The results of a submission: all, or an error before any is copied out. What a loss leaves undone the CPU does again, and
-/// a gradient that is added to must be added once.
+/// The results of a submission: either all of them, or an error before any is copied out. After a loss the CPU
+/// repeats what is not done, and a gradient must not be added twice.
 fn results(op: &str, writes: &[(usize, Pair)]) -> Result<Vec<(usize, wgpu::BufferView)>, Error> {
     let view = |(w, pair): &(usize, Pair)| {
         let view = pair.host.get_mapped_range(..).map_err(|e| mapping_failed(op, &e))?;
@@ -417,7 +418,7 @@ fn copy_out(words: &[u8], bytes: &mut [u8]) {
     bytes.copy_from_slice(&words[..bytes.len()]);
 }
 
-/// A call whose operands are on the device as a whole.
+/// A call with its whole operands on the device.
 struct Whole {
     bound: Bound,
     writes: Vec<(usize, Pair)>,
@@ -437,7 +438,7 @@ impl Whole {
         let upload = |bytes: &[u8], usage| {
             let buffer =
                 streamer.buffer(&label, (bytes.len() as u64).max(WORD), Usage::STORAGE | usage, true);
-            // A buffer that could not be created has no range; its error is in the scope.
+            // A buffer that could not be created has no range. The error scope has caught its error.
             drop(fill(&buffer, bytes));
             buffer.unmap();
             buffer
@@ -458,7 +459,7 @@ impl Whole {
             if let Some((_, buffer)) = reads.iter().find(|(read, _)| *read == i) {
                 return Some(Operand::new(buffer, 0, slice.len() as u64).layout(layout));
             }
-            // Only its shape counts: one element, which nothing reads.
+            // The call needs only the shape of this operand: one element, which nothing reads.
             let zeros = vec![0; layout.shape().len()];
             Some(Operand::new(&nothing, 0, 1).layout(Layout::strided(layout.shape(), &zeros, 0)))
         };
@@ -511,8 +512,8 @@ impl InFlight {
         {
             let device = streamer.kernels.device().clone();
             let poll = move || {
-                // Mappings answer from within this or, where the device's owner polls too, from the owner's thread soon
-                // after. Only a failure leaves some without an answer.
+                // Mappings answer from within this call. If the device's owner polls too, they may answer soon after,
+                // from the owner's thread. Only a failure leaves some without an answer.
                 if wait_for(&device, self.submission, "").is_err() {
                     drop(self.sender.try_send(false));
                 }
@@ -529,7 +530,7 @@ impl InFlight {
         #[cfg(target_arch = "wasm32")]
         let _ = (wait, self.submission, self.sender);
         for _ in 0..self.mappings {
-            // None: the senders are gone, and with them the mappings.
+            // None: the senders are gone, and so are the mappings.
             if self.receiver.receive().await != Some(true) {
                 return Err(Error::DeviceLost {
                     op: op.into(),
@@ -549,7 +550,8 @@ pub(crate) fn wait_for(
     op: &str,
 ) -> Result<(), Error> {
     let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-    // wgpu panics where the driver reports the loss from here: the panic hook prints it, and the call reports a loss.
+    // wgpu panics if the driver reports the loss from here. The panic hook prints the panic, and the call reports a
+    // loss.
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.poll(wait))) {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Error::Gpu { op: op.into(), message: error.to_string() }),
@@ -557,7 +559,7 @@ pub(crate) fn wait_for(
     }
 }
 
-/// A buffer that should be mapped and is not: the device is gone.
+/// A buffer could not be mapped although it should be: the device is gone.
 fn mapping_failed(op: &str, error: &dyn std::fmt::Display) -> Error {
     Error::DeviceLost { op: op.into(), message: error.to_string() }
 }

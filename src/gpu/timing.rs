@@ -1,4 +1,4 @@
-//! Buffers that stay on a device, and the time that calls on them take.
+//! Buffers that stay on a device, and timings of calls on them.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +7,19 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use super::{Bound, scope::caught, stream::wait_for};
 use crate::{error::Error, plan::WORD};
 
-/// Bytes that are uploaded or read back at a time.
+/// The number of bytes to upload or read back at a time.
 const PIECE: usize = 64 << 20;
 
 /// A device and its clock.
 pub(crate) struct Timer<'a> {
     device: &'a wgpu::Device,
     queue: &'a wgpu::Queue,
-    /// What errors are named by.
+    /// The op name for errors.
     op: &'a str,
     clock: Option<Clock>,
 }
 
-/// The queries of the device's own clock, where it has one.
+/// The queries of the device's own clock.
 struct Clock {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
@@ -61,7 +61,7 @@ impl<'a> Timer<'a> {
         self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
     }
 
-    /// A buffer of these bytes, whole words.
+    /// Creates a buffer that holds these bytes, padded to whole words.
     pub(crate) fn upload(&self, bytes: &[u8]) -> Result<wgpu::Buffer, Error> {
         use wgpu::BufferUsages as Usage;
         let size = (bytes.len() as u64).next_multiple_of(WORD).max(WORD);
@@ -85,7 +85,7 @@ impl<'a> Timer<'a> {
         Ok(buffer)
     }
 
-    /// The first bytes of a buffer.
+    /// Reads the first bytes of a buffer.
     pub(crate) fn read_back(&self, buffer: &wgpu::Buffer, bytes: &mut [u8]) -> Result<(), Error> {
         for (at, part) in (0..).step_by(PIECE).zip(bytes.chunks_mut(PIECE)) {
             self.read_piece(buffer, at, part)?;
@@ -115,7 +115,7 @@ impl<'a> Timer<'a> {
         Ok(())
     }
 
-    /// The time of `repeat` calls in one submission: the device's, where it has a clock, else the host's.
+    /// The time of `repeat` calls in one submission, by the device's clock if it has one, else by the host's.
     pub(crate) fn time(&self, bound: &Bound, repeat: u32) -> Result<Duration, Error> {
         let start = Instant::now();
         let submission = self.caught(|| {
@@ -145,7 +145,7 @@ impl<'a> Timer<'a> {
         }
     }
 
-    /// The time between the two queries; `None` where the clock says nothing.
+    /// The time between the two queries; `None` if the clock gives no time.
     fn ticks(&self, clock: &Clock) -> Result<Option<Duration>, Error> {
         let mut ticks = [0_u64; 2];
         self.read_back(&clock.resolved, bytemuck::cast_slice_mut(&mut ticks))?;

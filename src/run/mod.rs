@@ -29,8 +29,8 @@ pub(crate) mod open;
 
 /// Runs ops on host slices of any size.
 ///
-/// On a GPU, data is streamed in windows: memory is bounded, and the host fills and empties
-/// windows while the device works on another.
+/// On a GPU, data is streamed in windows. Memory is bounded, and the host fills and empties windows while the device
+/// works on another one.
 ///
 /// ```
 /// use elemgrad::{Runner, ops::{self, modulo}};
@@ -50,7 +50,8 @@ pub(crate) mod open;
 pub struct Runner {
     engine: Engine,
     name: String,
-    /// The CPU finishes what a lost GPU leaves, and does all that follows; it does what a GPU cannot.
+    /// If the GPU is lost, the CPU finishes the call and runs all later ones. The CPU also computes what the GPU
+    /// cannot.
     falls_back: bool,
     fell_back: AtomicBool,
 }
@@ -67,35 +68,35 @@ impl Runner {
         Self { engine, name, falls_back: false, fell_back: AtomicBool::new(false) }
     }
 
-    /// The same, whose CPU takes over.
+    /// The same runner, with the CPU taking over on failures.
     fn falling_back(self) -> Self {
         Self { falls_back: true, ..self }
     }
 
-    /// The device's name: `cpu`, `reference`, or the adapter's with its back end.
+    /// The device's name: `cpu`, `reference`, or the adapter's name with its back end.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether a GPU that `auto` took was lost or ran out of memory, so that the CPU took over.
+    /// Whether the CPU took over because a GPU that `auto` chose was lost or ran out of memory.
     pub fn fell_back(&self) -> bool {
         self.fell_back.load(Ordering::Relaxed)
     }
 
-    /// Frees the buffers that the last call left on a GPU for the next of its shape, up to 512 MiB there and as much in
-    /// host memory.
+    /// Frees the buffers that the last call kept on a GPU for the next call of its shape: up to 512 MiB on the GPU
+    /// and as much in host memory.
     pub fn release(&self) {
         if let Engine::Gpu(streamer) = &self.engine {
             streamer.release();
         }
     }
 
-    /// The adapter, where there is a GPU.
+    /// The adapter, if the runner uses a GPU.
     pub fn adapter_info(&self) -> Option<wgpu::AdapterInfo> {
         self.gpu().map(|(kernels, _)| kernels.device().adapter_info())
     }
 
-    /// The GPU's kernels and queue, where there is a GPU: for buffers that stay on the device.
+    /// The GPU's kernels and queue, if the runner uses a GPU: for buffers that stay on the device.
     pub fn gpu(&self) -> Option<(&crate::gpu::Kernels, &wgpu::Queue)> {
         match &self.engine {
             Engine::Gpu(streamer) => Some((&streamer.kernels, &streamer.queue)),
@@ -105,20 +106,22 @@ impl Runner {
 
     /// Runs one call and waits for it.
     ///
-    /// Inputs are anything that turns into a [`View`]: slices of f32, f16 or bf16, one type for all, with one axis unless
-    /// they are given a [`Layout`](crate::Layout). They broadcast by NumPy's rules, and the gradient of one that was
-    /// broadcast is summed. Outputs are contiguous: slices of the right length, or vectors, which get it.
+    /// Inputs are anything that converts into a [`View`]: slices of f32, f16 or bf16. All have the same type. An
+    /// input has one axis unless you give it a [`Layout`](crate::Layout). Inputs broadcast by NumPy's rules, and the
+    /// gradient of a broadcast input is summed. Outputs are contiguous: slices of the right length, or vectors, which
+    /// are resized.
     ///
     /// # Errors
-    /// Shapes that do not fit, a missing argument, and whatever the GPU reports; a loss is [`Error::DeviceLost`]. A call
-    /// whose arguments are wrong touches nothing; after a failure on the way, vectors are empty and slices hold no result.
+    /// Shapes that do not fit, a missing argument, and whatever the GPU reports. The loss of a device is
+    /// [`Error::DeviceLost`]. A call with wrong arguments touches nothing. If a call fails after it has started,
+    /// vectors are empty and slices hold no result.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run<'a, 'b, 'o>(&self, args: impl IntoArgs<'o, View<'a>, Output<'b>>) -> Result<(), Error> {
         pollster::block_on(self.run_any(args.into_args(), Wait::Block, self.falls_back))
     }
 
-    /// [`run`](Runner::run) for async callers, on any executor: but for the web, where wgpu's own types are not, the future
-    /// is `Send`. On the CPU the first poll computes it all.
+    /// [`run`](Runner::run) for async callers, on any executor. The future is `Send` except on the web, where wgpu's
+    /// own types are not `Send`. On the CPU the first poll does all the work.
     ///
     /// # Errors
     /// As [`run`](Runner::run).
@@ -126,11 +129,11 @@ impl Runner {
         &self,
         args: impl IntoArgs<'o, View<'a>, Output<'b>>,
     ) -> impl Future<Output = Result<(), Error>> {
-        // That it is `Send` a test says: in the signature it would take the compiler 12 s.
+        // A test checks that the future is `Send`: stating it in the signature would take the compiler 12 s.
         self.run_any(args.into_args(), Wait::Wake, self.falls_back)
     }
 
-    /// The output `z` of any op, in f32; for other types there is [`run`](Runner::run).
+    /// The output `z` of any op, in f32. For other types use [`run`](Runner::run).
     ///
     /// # Errors
     /// As [`run`](Runner::run).
@@ -141,8 +144,8 @@ impl Runner {
         Ok(z)
     }
 
-    /// The gradients of any op, one for each input and of its shape, given the upstream gradient `dz`, in f32; for
-    /// other types there is [`run`](Runner::run).
+    /// The gradients of any op, given the upstream gradient `dz`, in f32: one for each input, in the input's shape.
+    /// For other types use [`run`](Runner::run).
     ///
     /// # Errors
     /// As [`run`](Runner::run).
@@ -158,7 +161,7 @@ impl Runner {
         Ok(gradients)
     }
 
-    /// Output and gradients of any op in one pass, in f32; for other types there is [`run`](Runner::run).
+    /// The output and the gradients of any op in one pass, in f32. For other types use [`run`](Runner::run).
     ///
     /// # Errors
     /// As [`run`](Runner::run).
@@ -190,7 +193,7 @@ impl Runner {
         Ok((vectors.remove(0), gradients))
     }
 
-    /// [`run`](Runner::run) on this device alone: what checks or times a device must not hear of another.
+    /// [`run`](Runner::run) on this device only: checks and timings of a device must not silently use another one.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn run_here<'a, 'b, 'o>(
         &self,
@@ -199,7 +202,7 @@ impl Runner {
         pollster::block_on(self.run_any(args.into_args(), Wait::Block, false))
     }
 
-    /// Whether the CPU does what a GPU did not: of this call, or from now on.
+    /// Whether the CPU takes over from the GPU after this error, either for this call or for good.
     fn takes_over(&self, error: &Error) -> bool {
         match error {
             Error::DeviceLost { .. } | Error::OutOfMemory { .. } => {
@@ -207,7 +210,7 @@ impl Runner {
                 self.fell_back.store(true, Ordering::Relaxed);
                 true
             }
-            // Of other ops the device is capable.
+            // The device can still compute other ops.
             Error::Limit { .. } | Error::Shader { .. } => {
                 log::warn!("the CPU takes over for this call: {error}");
                 true
@@ -248,7 +251,7 @@ impl Runner {
     }
 }
 
-/// What is not done.
+/// Computes on the CPU what is not done yet.
 fn finish_on_cpu(op: &Op, job: &Job, writes: &mut [Option<SliceMut>], done: Done) {
     if !done.sums {
         cpu::sums(op, job, writes);
@@ -256,7 +259,7 @@ fn finish_on_cpu(op: &Op, job: &Job, writes: &mut [Option<SliceMut>], done: Done
     cpu::elementwise(op, job, writes, done.elements);
 }
 
-/// A call whose arguments fit, and its outputs.
+/// Checks the arguments of a call, and returns the call and its outputs.
 fn job<'o, 'a, 'b>(args: Args<'o, View<'a>, Output<'b>>) -> Result<(Job<'o, 'a>, Incomplete<'b>), Error> {
     let Args { op, dtype, reads, mut writes } = args;
     let signature = op.signature();
@@ -265,7 +268,7 @@ fn job<'o, 'a, 'b>(args: Args<'o, View<'a>, Output<'b>>) -> Result<(Job<'o, 'a>,
     given_reads.resize(given_reads.len().max(signature.inputs().len()), None);
     let call = check(signature, &given_reads, &given_writes)?;
     let dtype = check_types(&call, signature, dtype, &reads, &writes)?;
-    // What fails from here on may leave outputs half written.
+    // A failure from here on may leave outputs half written.
     for (w, (output, write)) in writes.iter_mut().zip(&call.writes).enumerate() {
         if let (Some(output), Some(write)) = (output, write)
             && !output.reserve(write.len)
@@ -279,7 +282,7 @@ fn job<'o, 'a, 'b>(args: Args<'o, View<'a>, Output<'b>>) -> Result<(Job<'o, 'a>,
     Ok((Job { signature, dtype, call, reads }, Incomplete(writes)))
 }
 
-/// Every operand holds the call's storage type, a mask words.
+/// Checks that every operand holds the call's storage type, and a mask holds words.
 fn check_types(
     call: &Call,
     signature: &Signature,
@@ -308,7 +311,7 @@ fn check_types(
     Ok(dtype)
 }
 
-/// The outputs of a call under way: vectors are emptied where it fails or its future is dropped.
+/// The outputs of a running call. Vectors are emptied if the call fails or its future is dropped.
 struct Incomplete<'a>(Vec<Option<Output<'a>>>);
 
 impl Incomplete<'_> {
@@ -333,7 +336,7 @@ mod tests {
 
     fn sendable<T: Send>(_: &T) {}
 
-    /// Executors that move futures between threads take ours.
+    /// Executors that move futures between threads accept ours.
     #[test]
     fn futures_are_send() {
         let runner = Runner::cpu();
@@ -364,7 +367,7 @@ mod tests {
         Args::new(ops::spiky(), reads, outputs.map(Some).into())
     }
 
-    /// What a lost GPU has done is not done again, and all else is.
+    /// The CPU does not repeat what a lost GPU has done, and does everything else.
     #[test]
     fn the_cpu_finishes_what_is_left() -> Result<(), Error> {
         const DONE: usize = 64;
@@ -391,7 +394,8 @@ mod tests {
         Ok(())
     }
 
-    /// An op of 8 inputs needs 9 bindings: the CPU computes it where the device has 8, and the device other ops.
+    /// An op of 8 inputs needs 9 bindings. If the device has 8, the CPU computes this op, and the device computes
+    /// others.
     #[test]
     fn the_cpu_does_what_a_device_cannot() -> Result<(), Error> {
         let limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 8, ..wgpu::Limits::default() };

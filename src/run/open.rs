@@ -1,4 +1,4 @@
-//! Which device a runner takes.
+//! Which device a runner uses.
 
 use std::{convert::Infallible, str::FromStr};
 
@@ -8,22 +8,22 @@ use crate::{
     gpu::{device, stream::Streamer},
 };
 
-/// Which device to take.
+/// Which device to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Choice {
-    /// A hardware GPU if there is one, else the CPU. The CPU finishes what a lost GPU leaves, and computes what a GPU
-    /// cannot.
+    /// A hardware GPU if there is one, else the CPU. If the GPU is lost, the CPU finishes the work. The CPU also
+    /// computes what the GPU cannot.
     #[default]
     Auto,
     /// The CPU path, on all cores.
     Cpu,
-    /// The scalar reference, on one core: slow, and the measure of everything else.
+    /// The scalar reference, on one core: slow. Everything else is compared with it.
     Reference,
     /// A GPU, hardware before software.
     Gpu,
-    /// The first adapter in whose name, driver or driver info the text occurs, whatever its case; also the name with the
-    /// back end behind it, as [`Runner::name`] gives it.
+    /// The first adapter whose name, driver or driver info contains the text, ignoring case. The text may also be the
+    /// name followed by the back end, as [`Runner::name`] gives it.
     Named(String),
 }
 
@@ -42,8 +42,8 @@ impl FromStr for Choice {
 }
 
 impl Runner {
-    /// A hardware GPU that computes, if there is one that opens, else the CPU. The crate `log` hears which adapter was passed
-    /// over, and why.
+    /// A hardware GPU that can compute and opens, if there is one, else the CPU. The crate `log` receives which
+    /// adapters were passed over, and why.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn auto() -> Self {
         pollster::block_on(Self::auto_async())
@@ -80,10 +80,10 @@ impl Runner {
         Self::new(Engine::Reference, "reference".into())
     }
 
-    /// The device of your choice.
+    /// The device that `choice` names.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] where nothing matches, [`Error::Open`] where the adapter gives no device.
+    /// [`Error::NoDevice`] if nothing matches, [`Error::Open`] if the adapter gives no device.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(choice: &Choice) -> Result<Self, Error> {
         pollster::block_on(Self::open_async(choice))
@@ -110,10 +110,10 @@ impl Runner {
         Err(Error::NoDevice { wanted: wanted.into(), found })
     }
 
-    /// A device of our own on `adapter`.
+    /// Opens a device on `adapter`.
     ///
     /// # Errors
-    /// [`Error::Open`] where the adapter gives no device.
+    /// [`Error::Open`] if the adapter gives no device.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn on_adapter(adapter: &wgpu::Adapter) -> Result<Self, Error> {
         pollster::block_on(Self::on_adapter_async(adapter))
@@ -128,7 +128,7 @@ impl Runner {
         Ok(Self::on(&open.device, &open.queue, open.health))
     }
 
-    /// Your own device: its handlers stay as they are.
+    /// Runs on your device. The handlers that you set on it stay.
     pub fn on_device(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         Self::on(device, queue, device::Health::default())
     }
