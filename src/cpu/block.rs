@@ -15,34 +15,35 @@ use crate::{
     signature::{gate::Store, outputs::Outputs},
 };
 
-/// Elements of a call on the CPU path, as they are stored: what [`Compute::block`](super::compute::Compute::block) computes.
+/// Elements of a call on the CPU path, as stored, for [`Compute::block`](super::compute::Compute::block).
 #[derive(Debug)]
 pub(crate) struct Block<'b, 'a> {
     pub(super) level: Level,
-    /// What slices hold: the storage type, or f32 where it was widened before and is rounded later.
+    /// The type in the slices: the storage type, or f32 if they were widened before and are rounded later.
     pub(super) stored: DType,
     pub(super) len: usize,
-    /// Numbered as the op's; none where the wanted outputs do not need it.
+    /// Numbered as the op's reads. None if the wanted outputs do not need the read.
     pub(super) reads: &'b [Option<Slice<'b>>],
-    /// None where it is not wanted.
+    /// None if the output is not wanted.
     pub(super) writes: &'b mut [Option<SliceMut<'a>>],
-    /// How each write is stored; one that is not listed is set.
+    /// How each write is stored. A write that is not listed is set.
     pub(super) stores: Stores,
-    /// Whether what is written leaves the caches before anyone reads it, and had better not be fetched into them.
+    /// Whether the outputs leave the caches before anyone reads them, so they should bypass the caches.
     pub(super) past_caches: bool,
 }
 
-/// How writes are stored, by number.
+/// How writes are stored, by their numbers.
 pub(super) type Stores = SmallVec<[Store; 4]>;
 
-/// [`LANES`] elements of some reads, to as many of some writes, all in f32 and in one order. A mask's are 1 or 0.
+/// Computes [`LANES`] elements of some writes from as many of some reads, all in f32 and in one order. A mask's
+/// elements are 1 or 0.
 pub(crate) trait Lanes<const R: usize, const W: usize> {
-    /// Mark it, and what it calls, `#[inline(always)]`. NaN that it computes is the canonical one.
+    /// Mark it, and what it calls, `#[inline(always)]`. Any NaN that it computes must be the canonical one.
     fn lanes<V: Vectors>(&mut self, vectors: V, reads: [&Wide; R], writes: &mut [Aligned<Wide>; W]);
 }
 
 impl<'b, 'a> Block<'b, 'a> {
-    /// Of `len` elements that are stored as f32, by the machine's best instructions.
+    /// A block of `len` elements stored as f32, for the machine's best instructions.
     pub(super) fn new(
         len: usize,
         reads: &'b [Option<Slice<'b>>],
@@ -63,7 +64,7 @@ impl<'b, 'a> Block<'b, 'a> {
         self.stores.get(write).copied().unwrap_or(Store::Set)
     }
 
-    /// The wanted outputs, and the mask where a wanted one is added to what is there by it.
+    /// The wanted outputs, and the mask if it gates a wanted output that is added to existing values.
     pub(crate) fn outputs(&self) -> Outputs {
         let wanted = Outputs::present(self.writes.iter().map(Option::is_some));
         if self.stores.is_empty() {
@@ -73,7 +74,7 @@ impl<'b, 'a> Block<'b, 'a> {
         gates.fold(wanted, Outputs::union)
     }
 
-    /// Element by element: `f` gets all reads, and sets all writes, of which the wanted ones are stored.
+    /// Computes element by element. `f` receives all reads and sets all writes; the wanted writes are stored.
     pub(crate) fn for_each(self, mut f: impl FnMut(&[f32], &mut [f32])) {
         let mut reads = vec![0.0; self.reads.len()];
         let mut writes = vec![0.0; self.writes.len()];
@@ -91,7 +92,8 @@ impl<'b, 'a> Block<'b, 'a> {
         }
     }
 
-    /// Many elements at a time, by the reads and writes of these numbers; a read that is not there is zeros.
+    /// Computes many elements at a time, from the reads and to the writes with these numbers. A missing read is
+    /// zeros.
     pub(crate) fn lanes<const R: usize, const W: usize>(
         self,
         reads: [usize; R],
@@ -131,16 +133,16 @@ impl<'b, 'a> Block<'b, 'a> {
     }
 }
 
-/// Where an output is added to what is there.
+/// Where an output is added to existing values.
 #[derive(Clone, Copy)]
 enum Adding {
     Nowhere,
     Everywhere,
-    /// Where the lanes of the output of this place are not 0.
+    /// Where the lanes of the output at this index are not 0.
     Where(usize),
 }
 
-/// Room for what is read: the lanes, and elements up to [`LANES`].
+/// Room for loaded elements: the lanes, and elements padded to [`LANES`].
 type Scratch<S> = (Aligned<Wide>, Aligned<[<S as Storage>::Bits; LANES]>);
 
 enum Source<'a, S: Storage> {
@@ -162,7 +164,7 @@ impl<'a, S: Storage> Source<'a, S> {
         }
     }
 
-    /// `count` elements, and anything up to [`LANES`]; `scratch` has room for them.
+    /// Loads `count` elements into the lanes; the remaining lanes are arbitrary. `scratch` provides the memory.
     #[inline(always)]
     fn load<'s, V: Vectors>(
         &'s self,
@@ -186,7 +188,7 @@ impl<'a, S: Storage> Source<'a, S> {
     }
 }
 
-/// Up to [`LANES`] elements, and ones.
+/// Widens up to [`LANES`] elements. The remaining lanes are ones.
 #[inline(always)]
 fn widen<'s, S: Storage, V: Vectors>(
     vectors: V,
@@ -201,7 +203,7 @@ fn widen<'s, S: Storage, V: Vectors>(
     S::widen(vectors, padded, wide)
 }
 
-/// Bits from one on, as far as there are words.
+/// The bits from bit `start` on, as far as there are words.
 fn bits_at(words: &[u32], start: usize) -> Bits {
     let word = |i: usize| u64::from(words.get(start / 32 + i).copied().unwrap_or(0));
     let mut bits = Bits::default();
@@ -225,7 +227,7 @@ impl<'a, S: Storage> Target<'a, S> {
         }
     }
 
-    /// Adds the next `count` elements to the lanes where they are not gated.
+    /// Adds the next `count` stored elements to the lanes that the gate passes.
     #[inline(always)]
     fn add<V: Vectors>(&self, vectors: V, wide: &mut Wide, count: usize, gate: Option<&Wide>) {
         let Self::Elements(rest) = self else { return };
@@ -259,11 +261,11 @@ impl<'a, S: Storage> Target<'a, S> {
     }
 }
 
-/// Bits that become words.
+/// Packs bits into words.
 struct Packer<'a> {
     words: &'a mut [u32],
     pending: u64,
-    /// How many are pending: less than a word.
+    /// The number of pending bits, less than a word.
     count: usize,
 }
 
@@ -360,8 +362,8 @@ impl<L: Lanes<R, W>, S: Storage, const R: usize, const W: usize> Loop<'_, '_, '_
         }
     }
 
-    /// Elements before the first output begins a line of the cache: others that do not begin one there go through the
-    /// caches.
+    /// The number of elements before the first output reaches the start of a cache line. Outputs that are not at the
+    /// start of a line there go through the caches.
     fn before_line(&self) -> usize {
         let elements = self.targets.iter().flatten().find_map(|target| match target {
             Target::Elements(slice) => Some(slice.as_ptr().align_offset(LINE)),
@@ -371,18 +373,19 @@ impl<L: Lanes<R, W>, S: Storage, const R: usize, const W: usize> Loop<'_, '_, '_
     }
 }
 
-/// Fetches what is read next, a line of each of some pages in turn: a core has enough requests under way only if they go
-/// to about four pages.
+/// Prefetches what is read next, one line of each of several pages in turn. Only requests to about four pages keep
+/// enough of them in flight for a core.
 #[derive(Default)]
 struct Ahead {
-    /// Where the fetched elements begin.
+    /// The first prefetched element.
     from: usize,
-    /// Lines that were fetched from there on.
+    /// The number of lines prefetched from there on.
     lines: usize,
 }
 
 impl Ahead {
-    /// Pages that are fetched from at a time, and the bytes of each, beyond which a processor does not fetch on its own.
+    /// The number of pages to prefetch from at a time, and the bytes of a page. A processor does not prefetch across
+    /// pages on its own.
     const PAGES: usize = 4;
     const PAGE: usize = 4096;
 
@@ -404,7 +407,7 @@ impl Ahead {
     }
 }
 
-/// What a gate passes, by the lanes of a mask and a gradient; and the mask.
+/// Computes the gated gradient from the lanes of a mask and a gradient, and passes the mask on.
 pub(super) struct Gate;
 
 impl Lanes<2, 2> for Gate {
@@ -422,7 +425,7 @@ impl Lanes<2, 2> for Gate {
     }
 }
 
-/// The same again.
+/// Copies the lanes.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) struct Copy;
 

@@ -1,4 +1,4 @@
-//! What `spiky` does, on lanes: numbers that are cut off where the fraction of one of them is too large.
+//! `spiky` on lanes: numbers are cut off if the fraction of one of them is too large.
 
 use super::{
     block::{Block, Lanes},
@@ -6,17 +6,17 @@ use super::{
     storage::{Aligned, LANES, Wide},
 };
 
-/// What is done with `r = x - floor(x)`.
+/// What to do with `r = x - floor(x)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cut {
     /// The largest `r` that is not cut off.
     pub(crate) most: f32,
-    /// What is in the place of what is cut off.
+    /// The replacement for a number that is cut off.
     pub(crate) other: f32,
 }
 
 impl Cut {
-    /// The wanted ones of `z`, `dx` and the mask, by the numbers of `x` and the upstream gradient.
+    /// Computes the wanted outputs of `z`, `dx` and the mask. The arguments are the numbers of reads and writes.
     pub(crate) fn on_lanes(mut self, block: Block, [x, upstream]: [usize; 2], writes: [Option<usize>; 3]) {
         match writes {
             [Some(z), None, None] => block.lanes([x], [z], &mut self),
@@ -26,10 +26,10 @@ impl Cut {
         }
     }
 
-    /// `r`, and whether it is not cut off.
+    /// `r`, and whether it is kept.
     #[inline(always)]
     fn kept<V: Vectors>(self, x: f32) -> (f32, bool) {
-        // The floor is exact, so the difference rounds once; it is NaN where x is NaN or infinite, and compares false.
+        // The floor is exact, so the difference rounds once. It is NaN if x is NaN or infinite; NaN compares false.
         let r = x - floor::<V>(x);
         (r, r <= self.most)
     }

@@ -1,4 +1,4 @@
-//! The CPU path: an op's blocks over slices, on all cores, at the speed of memory.
+//! The CPU path: runs an op's blocks over slices, on all cores, at the speed of memory.
 
 use std::{ops::Range, slice};
 
@@ -28,13 +28,14 @@ mod tests;
 use block::{Block, Gate, Stores};
 use compute::Compute;
 
-/// Up to so many elements, a call stays on its thread.
+/// A call of up to this many elements stays on its thread.
 const ALONE: usize = 16 * 1024;
 
-/// Elements that a thread takes at a time where outputs go past the caches: wherever it begins, it waits for memory.
+/// The number of elements that a thread takes at a time if outputs bypass the caches. A thread waits for memory at
+/// each start.
 const STRETCH: usize = 256 * 1024;
 
-/// Bytes of a call from which on its outputs go past the caches.
+/// The outputs of a call of at least this many bytes bypass the caches.
 const CACHE: usize = 64 << 20;
 
 /// Runs a call.
@@ -43,12 +44,12 @@ pub(crate) fn run(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) 
     elementwise(op, job, writes, 0);
 }
 
-/// The gradients that are sums.
+/// Computes the gradients that are sums.
 pub(crate) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) {
     strided::sums(op, job, writes);
 }
 
-/// The outputs as large as `z`, from an element on that begins a word of a mask.
+/// Computes the outputs with the shape of `z`, from element `from` on, which must be at the start of a mask word.
 pub(crate) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
     let outputs = job.whole();
     if outputs.is_empty() {
@@ -73,9 +74,9 @@ pub(crate) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<Slic
 struct Call<'o> {
     op: &'o dyn Compute,
     storage: DType,
-    /// Whether gradients are what the mask, which is read, lets through.
+    /// Whether gradients are gated by a mask that is read.
     from_mask: bool,
-    /// The outputs that are added to what is there.
+    /// The outputs that are added to existing values.
     added: Outputs,
     past_caches: bool,
 }
@@ -93,7 +94,7 @@ impl<'o> Call<'o> {
         Self { op, storage, from_mask: false, added: Outputs::NONE, past_caches }
     }
 
-    /// Halves the call until a thread can take what is left.
+    /// Halves the call until each part fits one thread.
     fn fork(self, len: usize, reads: &[Option<Slice>], writes: &mut [Option<SliceMut>]) {
         let most = if self.past_caches { STRETCH } else { ALONE };
         if len <= most {
@@ -119,7 +120,7 @@ impl<'o> Call<'o> {
         }
         for (w, write) in writes.iter_mut().enumerate().filter(|(_, write)| write.is_some()) {
             let Some(gradient) = signature.copied(w) else { continue };
-            // The gradient is the first output of the gate, and the mask the second.
+            // The gate's first output is the gradient, the second the mask.
             let stores = Stores::from_slice(&[Store::new(Some(1), added.contains(w))]);
             let writes = slice::from_mut(write);
             let block = Block { stored: storage, stores, past_caches, ..Block::new(len, reads, writes) };
@@ -128,7 +129,7 @@ impl<'o> Call<'o> {
     }
 }
 
-/// How each output is stored, some being added to what is there; none where all are set.
+/// How each output is stored if some are added to existing values; empty if all are set.
 fn stores(signature: &Signature, added: Outputs) -> Stores {
     if added.is_empty() {
         return Stores::new();
@@ -136,7 +137,7 @@ fn stores(signature: &Signature, added: Outputs) -> Stores {
     (0..signature.write_count()).map(|w| signature.store(w, added.contains(w))).collect()
 }
 
-/// A plain copy by all threads, past the caches: what the fastest call is held against.
+/// A plain copy by all threads that bypasses the caches. The fastest call is compared with it.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn copy_past_caches(from: &[f32], to: &mut [f32]) {
     to.par_chunks_mut(STRETCH).zip(from.par_chunks(STRETCH)).for_each(|(to, from)| {
@@ -146,15 +147,15 @@ pub(crate) fn copy_past_caches(from: &[f32], to: &mut [f32]) {
     });
 }
 
-/// Some elements of all operands; an operand that a call does without has none.
+/// A range of elements of all operands. It is empty for an operand that the call does not use.
 pub(crate) struct Part<'a> {
-    /// The number of its first element.
+    /// The index of its first element.
     pub(crate) start: usize,
     pub(crate) reads: Vec<&'a [f32]>,
     pub(crate) writes: Vec<Option<&'a mut [f32]>>,
 }
 
-/// Calls `f` for each block of slices of one length on all cores; a single block stays on the calling thread.
+/// Calls `f` for each block of slices of one length, on all cores. A single block stays on the calling thread.
 pub(crate) fn for_blocks(
     reads: &[&[f32]],
     writes: &mut [Option<&mut [f32]>],

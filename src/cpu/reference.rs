@@ -24,7 +24,7 @@ pub(crate) fn run(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) 
         for w in call.outputs.iter() {
             let (Some(write), Some(target)) = (&call.writes[w], &mut writes[w]) else { continue };
             if write.is_reduced() {
-                // In the order of `z`, the terms of one sum are in that of the axes that are summed over.
+                // In the order of `z`, the terms of one sum are in the order of the summed axes.
                 terms[w][step_to(&call.shape, &write.strides, i) as usize].push(values[w]);
             } else {
                 target.store(i as usize, job.store(w), values[w], passes);
@@ -33,7 +33,7 @@ pub(crate) fn run(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) 
     }
     for w in call.outputs.iter() {
         let (Some(write), Some(target)) = (&call.writes[w], &mut writes[w]) else { continue };
-        // The terms are gated, and their sum is not.
+        // The terms are gated; the sum is not.
         let store = Store::new(None, write.accumulate);
         for (i, terms) in terms[w].iter().enumerate() {
             target.store(i, store, tree_sum(terms), true);
@@ -41,7 +41,7 @@ pub(crate) fn run(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) 
     }
 }
 
-/// All outputs of element `i` of `z`, and whether the gradients that have a gate pass it.
+/// Computes all outputs of element `i` of `z`. Returns whether gated gradients pass.
 fn element(op: &dyn Compute, job: &Job, i: u64, reads: &mut [f32], values: &mut [f32]) -> bool {
     let signature = job.signature;
     for (r, value) in reads.iter_mut().enumerate() {

@@ -1,6 +1,6 @@
 //! Vector instructions, chosen at run time, behind safe functions.
 //!
-//! A kernel is plain loops that the compiler vectorises, once for each set of instructions.
+//! A kernel is plain loops. The compiler vectorises them once for each instruction set.
 
 use std::marker::PhantomData;
 
@@ -10,10 +10,10 @@ use fearless_simd::{
     x86::{Avx2, Avx512},
 };
 
-/// Bytes of a cache line.
+/// The bytes of a cache line.
 pub(crate) const LINE: usize = 64;
 
-/// A set of vector instructions that this machine has.
+/// A vector instruction set that this machine has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Level {
     Baseline(Baseline),
@@ -23,39 +23,40 @@ pub(crate) enum Level {
     Avx512(Avx512),
 }
 
-/// Loops over slices, compiled for every [`Level`]: mark `run` and what it calls `#[inline(always)]`.
+/// Loops over slices, compiled for every [`Level`]. Mark `run` and what it calls `#[inline(always)]`.
 pub(crate) trait Kernel {
     fn run<V: Vectors>(self, vectors: V);
 }
 
-/// What a [`Level`] can do. A value of such a type is the proof that this machine has the instructions.
+/// The abilities of a [`Level`]. A value of such a type proves that this machine has the instructions.
 pub(crate) trait Vectors: Copy {
-    /// `f32::mul_add` and `floor` are instructions.
+    /// Whether `f32::mul_add` and `floor` are instructions.
     const NATIVE: bool;
 
-    /// Widens from f16 where there are instructions for it; whether that was right, since they make NaN quiet.
+    /// Widens from f16 if there are instructions for it. Returns whether the result is right: the instructions make
+    /// NaN quiet.
     #[inline(always)]
     fn widen_f16<const N: usize>(self, _from: &[u16; N], _to: &mut [f32; N]) -> bool {
         false
     }
 
-    /// Rounds to f16, likewise.
+    /// Rounds to f16 in the same way.
     #[inline(always)]
     fn round_f16<const N: usize>(self, _from: &[f32; N], _to: &mut [u16; N]) -> bool {
         false
     }
 
-    /// Copies a line past the caches where the target can, for which `to` begins a line.
+    /// Copies a line. It bypasses the caches if the target can, for which `to` must be at the start of a cache line.
     #[inline(always)]
     fn stream<'a>(self, from: &[u8; LINE], to: &'a mut [u8; LINE], _order: &Stream<'a>) {
         to.copy_from_slice(from);
     }
 }
 
-/// `v.floor()`, in arithmetic that vectorises where there is no instruction for it.
+/// `v.floor()`. If there is no instruction for it, in arithmetic that vectorises.
 #[inline(always)]
 pub(crate) fn floor<V: Vectors>(v: f32) -> f32 {
-    // From 2^23 on a number is an integer; below, the sum's unit is 1.
+    // Every number from 2^23 on is an integer. Below, the sum has a unit of 1.
     const ALIGN: f32 = (1 << 23) as f32;
     if V::NATIVE {
         return v.floor();
@@ -65,14 +66,14 @@ pub(crate) fn floor<V: Vectors>(v: f32) -> f32 {
     if nearest > v { nearest - 1.0 } else { nearest }
 }
 
-/// One of two, both of which are loaded: a choice of where to load from would be compiled to a gather.
+/// Selects one of two values. Both are loaded: selecting the address to load from would compile to a gather.
 #[inline(always)]
 pub(crate) fn pick(condition: bool, accept: f32, reject: f32) -> f32 {
     let accepted = u32::from(condition).wrapping_neg();
     f32::from_bits(accept.to_bits() & accepted | reject.to_bits() & !accepted)
 }
 
-/// What every machine of the target has: SSE2 on x86-64, NEON on `AArch64`.
+/// The instruction set that every machine of the target has: SSE2 on x86-64, NEON on `AArch64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Baseline;
 
@@ -81,7 +82,7 @@ impl Vectors for Baseline {
 }
 
 impl Level {
-    /// The best of this machine.
+    /// The best level of this machine.
     #[inline]
     pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -93,7 +94,7 @@ impl Level {
         Self::Baseline(Baseline)
     }
 
-    /// All of this machine, the best last.
+    /// All levels of this machine, the best last.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Self> {
         let levels = [Self::Baseline(Baseline)].into_iter();
@@ -104,7 +105,7 @@ impl Level {
         levels.collect()
     }
 
-    /// Runs the kernel that is compiled for this level.
+    /// Runs the kernel as compiled for this level.
     pub(crate) fn run(self, kernel: impl Kernel) {
         match self {
             Self::Baseline(vectors) => kernel.run(vectors),
@@ -122,17 +123,17 @@ impl Level {
     }
 }
 
-/// That copies past the caches are in order with everything else once this is dropped: what is copied to is borrowed for
-/// longer than this lives, so nobody sees it before.
+/// Dropping this orders the copies that bypass the caches with all other memory accesses. The targets are borrowed
+/// for longer than this lives, so nobody sees them before.
 pub(crate) struct Stream<'a>(PhantomData<&'a mut &'a mut [u8]>);
 
-/// Runs work that may copy past the caches; what it copied is in memory for every thread when this returns.
+/// Runs work that may copy around the caches. The copies are in memory for every thread when this returns.
 pub(crate) fn in_order<'a>(work: impl FnOnce(&Stream<'a>)) {
     work(&Stream(PhantomData));
 }
 
 impl<'a> Stream<'a> {
-    /// Copies slices of one length, past the caches where the target begins a line.
+    /// Copies slices of one length. The copy bypasses the caches if the target is whole cache lines.
     #[inline(always)]
     pub(crate) fn copy(&self, vectors: impl Vectors, from: &[u8], to: &'a mut [u8]) {
         if to.as_ptr().align_offset(LINE) > 0 || !to.len().is_multiple_of(LINE) {
@@ -151,7 +152,7 @@ impl Drop for Stream<'_> {
     }
 }
 
-/// Asks for the line of memory at an address, which may be any: asking has no effect but on time.
+/// Prefetches the cache line at an address. The address may be any: a prefetch affects only time.
 #[inline(always)]
 pub(crate) fn prefetch(line: *const u8) {
     #[cfg(target_arch = "x86_64")]
@@ -238,13 +239,14 @@ mod x86 {
         fn stream_halves(_token: Avx2, from: &[u8; LINE], to: &mut [u8; LINE], _order: &Stream) {
             assert_eq!(to.as_ptr().align_offset(LINE), 0);
             for (from, to) in from.as_chunks::<32>().0.iter().zip(to.as_chunks_mut::<32>().0) {
-                // SAFETY: `to` is aligned, exclusively borrowed, and not read before the fence with which `_order` ends.
+                // SAFETY: `to` is aligned, exclusively borrowed, and not read before the fence at the end of
+                // `_order`.
                 unsafe { _mm256_stream_si256(to.as_mut_ptr().cast(), cast(*from)) };
             }
         }
     );
 
-    // At once: parts of a line cost time.
+    // All at once: storing parts of a line costs time.
     kernel!(
         #[inline(always)]
         #[expect(unsafe_code, reason = "a store past the caches has no safe form")]

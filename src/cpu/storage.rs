@@ -1,44 +1,44 @@
-//! Elements as storage holds them, as f32 and back, some at a time, bit for bit as `DType::widen` and `DType::round` do
-//! it.
+//! Converts elements between storage and f32, many at a time, with the same bits as `DType::widen` and
+//! `DType::round`.
 
 use bytemuck::{Pod, cast};
 
 use super::simd::Vectors;
 
-/// Elements that are computed at a time: whole lines of the cache in every storage type.
+/// The number of elements to compute at a time: whole cache lines in every storage type.
 pub(crate) const LANES: usize = 128;
 
 const HALF: usize = LANES / 2;
 
-/// As many elements in f32, in whatever order the storage type finds easiest, the same for all operands.
+/// [`LANES`] elements in f32. The storage type chooses the order, which is the same for all operands.
 pub(crate) type Wide = [f32; LANES];
 
-/// Something that begins a line of the cache: vectors that straddle two are slow.
+/// A value at the start of a cache line: vectors that straddle two lines are slow.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Aligned<T>(pub(crate) T);
 
 /// A storage type.
 pub(crate) trait Storage {
-    /// 1.
+    /// The bits of 1.
     const ONE: Self::Bits;
 
     /// The bits of an element.
     type Bits: Pod;
 
-    /// `to` has room for the lanes.
+    /// Widens the elements. The result may be in `to`, which has room for the lanes.
     fn widen<'w, V: Vectors>(vectors: V, from: &'w [Self::Bits; LANES], to: &'w mut Wide) -> &'w Wide;
 
-    /// The rounded lanes. A NaN is the one that ops compute, or has been [widened](Storage::widen).
+    /// Rounds the lanes. Every NaN in them is the one that ops compute, or comes from [widening](Storage::widen).
     fn round<V: Vectors>(vectors: V, from: &Wide, to: &mut [Self::Bits; LANES]);
 
-    /// The element that is in a lane.
+    /// The index of the element in a lane.
     #[inline(always)]
     fn element(lane: usize) -> usize {
         lane
     }
 
-    /// A bit for each lane as one for each element.
+    /// Reorders bits from lane order to element order.
     #[inline(always)]
     fn in_order(lanes: [u64; LANES / 64]) -> Bits {
         words(lanes)
@@ -64,7 +64,8 @@ impl Storage for F32 {
     }
 }
 
-/// Two elements are a word, the first its lower half. All lower halves come first: so no half crosses from lane to lane.
+/// A word holds two elements, the first in its lower half. The lanes take all lower halves first, then all upper
+/// halves, so no half moves to another lane.
 impl Storage for Bf16 {
     const ONE: u16 = 0x3f80;
     type Bits = u16;
@@ -101,10 +102,10 @@ impl Storage for Bf16 {
     }
 }
 
-/// The f32 of the nearest bf16.
+/// Rounds to the nearest bf16, returned as f32.
 #[inline(always)]
 pub(crate) fn round_bf16(value: f32) -> f32 {
-    // A carry beyond the largest number gives infinity. The NaN that ops compute and a widened one have nothing to carry.
+    // A carry beyond the largest number gives infinity. The NaN that ops compute and a widened NaN cause no carry.
     let rounded = value.to_bits().wrapping_add(0x7fff + (value.to_bits() >> 16 & 1));
     f32::from_bits(rounded & 0xffff_0000)
 }
@@ -133,7 +134,8 @@ impl Storage for F16 {
     }
 }
 
-/// With the fraction where an f32 has it, a number is too small by a power of two, whose product is exact.
+/// Shifting the fraction to its place in an f32 gives a number that is too small by a power of two. Multiplying by
+/// that power is exact.
 #[inline(always)]
 fn widen_f16(bits: u16) -> f32 {
     let (sign, size) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff));
@@ -145,11 +147,11 @@ fn widen_f16(bits: u16) -> f32 {
 #[inline(always)]
 fn round_f16(value: f32) -> u16 {
     const LEAST_NORMAL: u32 = (127 - 14) << 23;
-    // Halfway from the largest number to the next power.
+    // Halfway from the largest number to the next power of two.
     const INFINITE: u32 = 0x477f_f000;
     let (sign, size) = (value.to_bits() >> 16 & 0x8000, value.to_bits() & 0x7fff_ffff);
     let normal = nearest_even(size.wrapping_sub(112 << 23), 13);
-    // The sum's unit is that of f16's subnormal numbers.
+    // The sum has the unit of f16's subnormal numbers.
     let subnormal = (f32::from_bits(size) + 0.5).to_bits().wrapping_sub(0.5_f32.to_bits());
     let finite = if size < LEAST_NORMAL { subnormal } else { normal };
     let number = if size < INFINITE { finite } else { 0x7c00 };
@@ -157,14 +159,14 @@ fn round_f16(value: f32) -> u16 {
     (sign | if value.is_nan() { 0x7c00 | payload } else { number }) as u16
 }
 
-/// `bits / 2^count`, a carry into the exponent being right.
+/// `bits / 2^count`, rounded to nearest even. A carry into the exponent gives the right result.
 #[inline(always)]
 fn nearest_even(bits: u32, count: u32) -> u32 {
     let (half, odd) = ((1 << (count - 1)) - 1, bits >> count & 1);
     bits.wrapping_add(half + odd) >> count
 }
 
-/// The words of a mask of as many elements.
+/// The words of a mask of [`LANES`] elements.
 pub(crate) type Bits = [u32; LANES / 32];
 
 #[inline(always)]
@@ -172,7 +174,7 @@ fn words([first, second]: [u64; LANES / 64]) -> Bits {
     [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
 }
 
-/// A bit of a mask for each lane: 1 or 0.
+/// Unpacks a mask: each lane becomes 1 or 0.
 #[inline(always)]
 pub(crate) fn unpack<S: Storage>(bits: &Bits, to: &mut Wide) {
     for (lane, to) in to.iter_mut().enumerate() {
@@ -181,7 +183,7 @@ pub(crate) fn unpack<S: Storage>(bits: &Bits, to: &mut Wide) {
     }
 }
 
-/// For each element whether its lane is not 0.
+/// Packs a mask: the bit of each element says whether its lane is not 0.
 #[inline(always)]
 pub(crate) fn pack<S: Storage>(from: &Wide) -> Bits {
     let mut lanes = [0; LANES / 64];
@@ -193,7 +195,7 @@ pub(crate) fn pack<S: Storage>(from: &Wide) -> Bits {
     S::in_order(lanes)
 }
 
-/// Puts a 0 behind each bit.
+/// Inserts a 0 after each bit.
 #[inline(always)]
 fn spread(bits: u32) -> u64 {
     let mut bits = u64::from(bits);

@@ -1,5 +1,5 @@
-//! Calls on the CPU path that are more than contiguous slices: strides, broadcasts and their sums, and what is added or
-//! masked beside them.
+//! Calls on the CPU path that need more than contiguous slices: strides, broadcasts and their sums, and strided
+//! outputs that are added or masked.
 
 use rayon::prelude::*;
 
@@ -21,16 +21,16 @@ use crate::{
     signature::{gate::Store, outputs::Outputs},
 };
 
-/// Elements of a block: whole words of a mask; its operands stay in a core's cache.
+/// The number of elements in a block: whole words of a mask. A block's operands stay in a core's cache.
 const BLOCK: usize = 4096;
-/// Neighbouring sums that are added side by side.
+/// The number of neighbouring sums to add side by side.
 const COLUMNS: usize = 256;
-/// Neighbouring terms up to which sums are computed many at a time.
+/// Sums of up to this many neighbouring terms are computed many at a time.
 const SHORT: u64 = 64;
-/// Terms from which on sums side by side are spread over threads.
+/// From this many terms on, sums side by side are spread over threads.
 const SPREAD: u64 = 1 << 18;
 
-/// The gradients that are sums.
+/// Computes the gradients that are sums.
 pub(super) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) {
     for (w, target) in writes.iter_mut().enumerate() {
         let Some(write) = job.call.writes[w].as_ref().filter(|write| write.is_reduced()) else { continue };
@@ -43,7 +43,7 @@ pub(super) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>])
     }
 }
 
-/// The outputs as large as `z`, from an element on that begins a word of a mask.
+/// Computes the outputs with the shape of `z`, from element `from` on, which must be at the start of a mask word.
 pub(super) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
     let len = job.call.len() as usize;
     let whole = |w: usize| job.call.writes[w].as_ref().is_some_and(|w| !w.is_reduced());
@@ -71,7 +71,7 @@ pub(super) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<Slic
     });
 }
 
-/// Calls `f` for each block, on all cores where the call is large.
+/// Calls `f` for each block. If the call is large, on all cores.
 fn each<T: Send>(blocks: Vec<T>, job: &Job, f: impl Fn(T) + Send + Sync) {
     if job.call.len() <= ALONE as u64 {
         blocks.into_iter().for_each(f);
@@ -83,12 +83,12 @@ fn each<T: Send>(blocks: Vec<T>, job: &Job, f: impl Fn(T) + Send + Sync) {
 /// Wanted outputs of some elements, in f32.
 struct Values {
     outputs: Vec<Option<Vec<f32>>>,
-    /// Where gradients that have a gate pass; empty where none is added to.
+    /// Where gated gradients pass; empty if none is added to.
     passes: Vec<f32>,
 }
 
 impl Values {
-    /// The outputs `wanted` of the elements of `z` from `start` on.
+    /// Computes the outputs `wanted` for `len` elements of `z` from `start` on.
     fn of(op: &dyn Compute, job: &Job, start: u64, len: usize, wanted: Outputs) -> Self {
         let reads = |job: &Job, r: usize, out: &mut Vec<f32>| {
             if let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) {
@@ -127,7 +127,7 @@ impl Values {
             }
             return Self { outputs, passes };
         }
-        // The mask is wanted too where something is added by it.
+        // The mask is wanted too if it gates an addition.
         let mask = stores(signature, job.added() & wanted).iter().find_map(|store| store.gate());
         if let Some(mask) = mask.and_then(|w| outputs.get_mut(w)) {
             mask.get_or_insert_with(|| vec![0.0; len]);
@@ -160,7 +160,7 @@ impl Values {
     }
 }
 
-/// `out.len()` elements from row-major index `start` on, as f32.
+/// Copies `out.len()` elements, from row-major index `start` on, as f32.
 fn gather(slice: &Slice, offset: i64, shape: &[u64], strides: &[i64], start: u64, out: &mut [f32]) {
     match slice {
         Slice::F32(data) => copy_strided(data, offset, shape, strides, start, out, |v| v),
@@ -173,13 +173,13 @@ fn gather(slice: &Slice, offset: i64, shape: &[u64], strides: &[i64], start: u64
 
 // Gradients of broadcast inputs.
 
-/// Sums of no terms.
+/// Stores sums of no terms.
 fn empty(target: &mut SliceMut, accumulate: bool) {
     let store = Store::new(None, accumulate);
     (0..target.len()).for_each(|i| target.store(i, store, 0.0, true));
 }
 
-/// The sums that are one gradient. The tree is cut into blocks that are subtrees, whoever computes them.
+/// The sums of one gradient. The tree is cut into blocks that are subtrees, regardless of which thread computes them.
 struct Sums<'a> {
     op: &'a dyn Compute,
     job: &'a Job<'a, 'a>,
@@ -188,9 +188,9 @@ struct Sums<'a> {
     /// The axes of the sums and of the terms.
     kept: Vec<u64>,
     summed: Vec<u64>,
-    /// For each read, its strides over both.
+    /// For each read, its strides over the axes of the sums and of the terms.
     strides: Vec<(Vec<i64>, Vec<i64>)>,
-    /// Sums that are added side by side: one where a sum's terms are neighbours.
+    /// The number of sums to add side by side. It is one if a sum's terms are neighbours.
     columns: usize,
 }
 
@@ -209,7 +209,7 @@ impl<'a> Sums<'a> {
             op,
             job,
             write,
-            // The terms are gated, and their sum is not.
+            // The terms are gated; the sum is not.
             store: Store::new(None, output.accumulate),
             strides: strides.iter().map(|s| (at(s, &kept), at(s, &summed))).collect(),
             kept: kept.iter().map(|a| shape[*a]).collect(),
@@ -240,7 +240,7 @@ impl<'a> Sums<'a> {
         });
     }
 
-    /// Some sums whose terms are neighbours.
+    /// Computes some sums whose terms are neighbours.
     fn short(&self, first: u64, sums: usize, terms: usize) -> Vec<f32> {
         let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
             let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) else { return };
@@ -254,16 +254,16 @@ impl<'a> Sums<'a> {
         self.terms(sums * terms, read).chunks(terms).map(tree_sum).collect()
     }
 
-    /// The terms of so many places.
+    /// Computes `len` terms.
     fn terms(&self, len: usize, read: impl Fn(&Job, usize, &mut Vec<f32>)) -> Vec<f32> {
         let wanted = Outputs::of(self.write);
         let values = Values::compute(self.op, self.job, len, wanted, read, |_| Vec::new());
         values.outputs.into_iter().nth(self.write).flatten().unwrap_or_default()
     }
 
-    /// The subtree of `leaves` leaves over the terms `from..to` of some neighbouring sums.
+    /// Adds the subtree of `leaves` leaves over the terms `from..to` of some neighbouring sums.
     fn tree(&self, first: u64, columns: usize, from: u64, to: u64, leaves: u64) -> Vec<f32> {
-        // In 64 bits: where a usize has 32, a sum may have more terms than that.
+        // In 64 bits: with a 32-bit usize, a sum may have more terms than fit.
         if leaves * columns as u64 <= BLOCK as u64 || leaves == 1 {
             return self.block(first, columns, from, to);
         }
@@ -307,7 +307,7 @@ impl<'a> Sums<'a> {
     }
 }
 
-/// Adds each row to its neighbour; one without a neighbour is added to nothing.
+/// Adds each row to its neighbour. A row without a neighbour is copied.
 struct Halve<'a> {
     from: &'a [f32],
     to: &'a mut [f32],

@@ -1,4 +1,4 @@
-//! Blocks on every set of instructions that the machine has, through the caches and past them, against the reference.
+//! Compares blocks with the reference, on every instruction set of the machine, through the caches and past them.
 
 use crate::{
     call::slice::Slice,
@@ -11,7 +11,7 @@ use crate::{
     signature::outputs::Outputs,
 };
 
-/// What the reference gives for elements of a storage type, outputs by number.
+/// The reference's results for elements of a storage type, by output number.
 fn expected(op: &Op, dtype: DType, reads: &[Column], len: usize) -> Vec<Column> {
     let mut writes = vec![vec![0.0; len]; op.signature().write_count()];
     let mut of_one = vec![0.0; writes.len()];
@@ -24,7 +24,7 @@ fn expected(op: &Op, dtype: DType, reads: &[Column], len: usize) -> Vec<Column> 
     writes.iter().enumerate().map(|(w, values)| Column::of(kind(w), values)).collect()
 }
 
-/// Every element of 16 bits as `x`, or as many f32 of all kinds, and others beside them.
+/// Every 16-bit element as `x`, or as many f32 of all kinds. The other operands are random.
 fn operands(op: &Op, dtype: DType) -> Vec<Column> {
     const LEN: usize = 1 << 16;
     let mut values = vec![vec![0.0; LEN]; op.signature().upstream() + 1];
@@ -35,7 +35,7 @@ fn operands(op: &Op, dtype: DType) -> Vec<Column> {
     values.iter().map(|values| Column::of(Some(dtype), values)).collect()
 }
 
-/// Runs the elements from `start` on, and returns how many of an output are wrong.
+/// Runs the elements from `start` on, and returns how many elements of an output are wrong.
 fn wrong(level: Level, op: &Op, dtype: DType, reads: &[Column], wanted: Outputs, at: [usize; 2]) -> usize {
     let [start, len] = at;
     let part =
@@ -49,7 +49,7 @@ fn wrong(level: Level, op: &Op, dtype: DType, reads: &[Column], wanted: Outputs,
     [false, true]
         .into_iter()
         .map(|past_caches| {
-            // Outputs begin anywhere in a line.
+            // Outputs begin anywhere in a cache line.
             let zeros = |w: usize| match op.signature().mask() {
                 Some(mask) if mask == w => Column::zeros(None, len),
                 _ => Column::zeros(Some(dtype), len + start % 64),
@@ -102,8 +102,8 @@ fn every_level_gives_the_same_bits() {
     }
 }
 
-/// A call that goes past the caches, cut at stretches, gives what one element after the other does: with its mask, added to
-/// what is there, and from the mask.
+/// A call that bypasses the caches, cut into stretches, gives the same as one element after the other: with its mask,
+/// added to existing values, and from the mask.
 #[test]
 fn stretches_past_the_caches_give_the_same_bits() {
     const LEN: usize = 2 * STRETCH + 777;

@@ -1,4 +1,4 @@
-//! Outputs as large as `z`: windows are boxes of its index space.
+//! Outputs with the shape of `z`. Their windows are boxes in the index space of `z`.
 
 use super::{
     Access, Bind, Dispatch, ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, MAX_DISPATCH, Map, Memory, Operand,
@@ -11,16 +11,17 @@ use crate::{
     signature::outputs::Outputs,
 };
 
-/// Elements of a window that is too small to be worth a dispatch, unless a binding holds no more.
+/// Windows with fewer elements are not worth a dispatch, unless a binding holds no more.
 const LEAST_WINDOW: u64 = 1 << 16;
 
-/// So many windows may be of any size.
+/// Up to this many windows may be of any size.
 const FEW_WINDOWS: u64 = 16;
 
-/// Outputs that one kernel can write, in an order in which none overwrites what a later one reads.
+/// Groups of outputs that one kernel can write, in an order in which no group overwrites what a later one reads.
 ///
-/// A lane owns whole words, so 16-bit outputs whose words begin at even and at odd elements, and a mask and the latter, are
-/// written apart; and so are those for whose operands a kernel has too few bindings.
+/// A lane owns whole words. So 16-bit outputs whose words begin at even elements and those whose words begin at odd
+/// elements are in separate groups, and so are a mask and the odd ones. Outputs are also separated if a kernel has
+/// too few bindings for their operands.
 pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outputs>, Error> {
     let odd = |w: &usize| request.write(*w).is_some_and(|o| starts_within_a_word(&o));
     let (odd, even): (Vec<usize>, Vec<usize>) = outputs.into_iter().partition(odd);
@@ -41,8 +42,9 @@ pub(super) fn groups(request: &Request, outputs: Vec<usize>) -> Result<Vec<Outpu
     in_order(request, groups)
 }
 
-/// Whether a kernel has bindings for these outputs, what they need, and the partial results of a sum where it adds one,
-/// however it is cut into windows: only an output in place of an input shares that one's in all of them.
+/// Whether a kernel has enough bindings for these outputs, for the reads that they need, and, if it also adds a sum,
+/// for the partial results. This must hold for any cut into windows: only an output in place of an input shares a
+/// binding in all of them.
 pub(super) fn bindings_suffice(request: &Request, outputs: Outputs, sum: Option<usize>) -> bool {
     let needed = sum.map_or(outputs, |w| outputs | Outputs::of(w));
     let reads = request.call.reads_for(request.signature, needed);
@@ -74,7 +76,7 @@ fn starts_within_a_word(operand: &Operand) -> bool {
     matches!(operand.element, Held::Number(_)) && operand.offset % operand.element.per_word() as i64 != 0
 }
 
-/// The output of `first` that lies in place of an input of `second`.
+/// The output of `first` that is in place of an input of `second`.
 fn overwrites(request: &Request, first: Outputs, second: Outputs) -> Option<String> {
     let reads: Vec<Operand> =
         request.call.reads_for(request.signature, second).iter().filter_map(|i| request.read(i)).collect();
@@ -83,14 +85,14 @@ fn overwrites(request: &Request, first: Outputs, second: Outputs) -> Option<Stri
     writes.filter(over).map(|w| w.name).next()
 }
 
-/// The dispatches of outputs that one kernel can write.
+/// Plans the dispatches for outputs that one kernel can write.
 pub(super) fn outputs(request: &Request, outputs: Outputs, plan: &mut Plan) -> Result<(), Error> {
     let source = Source::Op { outputs, from_mask: request.call.from_mask };
     Region { request, source, operands: request.operands(outputs), apart: None }
         .dispatch(&request.call.shape, plan)
 }
 
-/// The dispatches that store partial sums as the gradient that they are.
+/// Plans the dispatches that store finished sums as the gradient.
 pub(super) fn store(request: &Request, write: usize, partials: Memory, plan: &mut Plan) -> Result<(), Error> {
     let Some(output) = request.write(write) else { return Ok(()) };
     let len = request.call.writes[write].as_ref().map_or(0, |w| w.len);
@@ -108,12 +110,12 @@ pub(super) fn store(request: &Request, write: usize, partials: Memory, plan: &mu
     Region { request, source: Source::Partials, operands, apart: None }.dispatch(&[len], plan)
 }
 
-/// A box of an index space, and where the operands' elements lie over its axes.
+/// A box of an index space, and the operands' layouts over its axes.
 struct Region<'a> {
     request: &'a Request<'a>,
     source: Source,
     operands: Vec<Operand>,
-    /// The read whose copy would help where windows cannot be cut.
+    /// The read whose copy would help if windows cannot be cut.
     apart: Option<usize>,
 }
 
@@ -130,7 +132,7 @@ impl Region<'_> {
             let extents: Vec<u64> =
                 shape.iter().zip(&tile).zip(&corner).map(|((d, t), c)| (*t).min(d - c)).collect();
             self.window(&corner, &extents, plan)?;
-            // The next corner, the last axis first.
+            // Advance to the next corner, the last axis first.
             let Some(axis) = (0..shape.len()).rev().find(|axis| corner[*axis] + tile[*axis] < shape[*axis])
             else {
                 return Ok(());
@@ -140,7 +142,7 @@ impl Region<'_> {
         }
     }
 
-    /// Makes axes that all operands cross as one, one.
+    /// Merges axes that all operands cross as one axis.
     fn collapse(&mut self, shape: &[u64]) -> Vec<u64> {
         let strides: Vec<_> = self.operands.iter().map(|o| o.strides.clone()).collect();
         let Collapsed { shape, strides, .. } = collapse(shape, &strides, &vec![false; shape.len()]);
@@ -148,7 +150,7 @@ impl Region<'_> {
         shape
     }
 
-    /// The read with gaps between its elements that reaches farthest.
+    /// Of the reads with gaps between their elements, the one that spans the most.
     fn farthest_apart(&self, shape: &[u64]) -> Option<usize> {
         let has_gaps = |o: &Operand| {
             let steps = shape.iter().zip(&o.strides).filter(|(_, s)| **s != 0);
@@ -166,7 +168,7 @@ impl Region<'_> {
         self.operands.iter().map(reach).collect()
     }
 
-    /// The largest window of which every binding is within the limit.
+    /// The largest window with every binding within the limit.
     fn tile(&self, shape: &[u64]) -> Result<Vec<u64>, Error> {
         let limit = self.request.limits.max_storage_buffer_binding_size;
         let mut tile = shape.to_vec();
@@ -185,12 +187,13 @@ impl Region<'_> {
             let Some((axis, step)) = self.longest_axis(slot, &tile) else {
                 return Err(self.too_small(bind.size));
             };
-            // Operands of one buffer that overlap at a distance share a slot, which half a window may part.
+            // Operands of one buffer that overlap at a distance share a slot. In half the window they may have
+            // separate ones.
             let excess = (bind.size - limit).div_ceil(step);
             tile[axis] = aligned(tile[axis].saturating_sub(excess).max(tile[axis] / 2), &tile[axis + 1..]);
         }
         let least = LEAST_WINDOW.min(limit / WORD / 64).max(ELEMENTS_PER_WORKGROUP.into());
-        // A few windows are no burden, however small they are.
+        // A few windows are acceptable at any size.
         let len = count(shape).unwrap_or(0);
         if tile != shape && count(&tile).unwrap_or(0) < least.min(len / FEW_WINDOWS) {
             return Err(self.too_small(least * WORD));
@@ -198,7 +201,7 @@ impl Region<'_> {
         Ok(tile)
     }
 
-    /// The axis along which a slot's operands reach farthest, and how many bytes a step along it takes.
+    /// The axis along which a slot's operands span the most, and the bytes of one step along it.
     fn longest_axis(&self, slot: &Slot, tile: &[u64]) -> Option<(usize, u64)> {
         let steps = slot.operands.iter().flat_map(|&i| {
             let o = &self.operands[i];
@@ -208,7 +211,7 @@ impl Region<'_> {
         steps.filter(|(reach, ..)| *reach > 0).max().map(|(_, axis, step)| (axis, step))
     }
 
-    /// What is wrong where windows would be too small: a layout, or a device that binds next to nothing.
+    /// The error if windows would be too small: the layout is at fault, or the device's binding limit is too low.
     fn too_small(&self, need: u64) -> Error {
         let got = self.request.limits.max_storage_buffer_binding_size;
         match self.apart {
@@ -219,8 +222,8 @@ impl Region<'_> {
         }
     }
 
-    /// What is wrong where outputs cannot be written in windows as they are cut. The outputs are contiguous: it is a read
-    /// for which they are cut across, or one that is broadcast and, copied, would not be.
+    /// The error if outputs cannot be written in the windows as cut. The outputs are contiguous, so a read is at
+    /// fault: because of it the windows cut across the outputs, or it is broadcast, which a copy of it would not be.
     fn needs_copy(&self) -> Error {
         let broadcast = |i: &usize| !self.operands[*i].write && self.operands[*i].strides.contains(&0);
         let read = self.apart.or_else(|| (0..self.operands.len()).find(broadcast)).unwrap_or(0);
@@ -237,7 +240,8 @@ impl Region<'_> {
         let (slots, binds) = self.request.slots(&part.operands, &part.reaches(&shape));
         let limit = self.request.limits.max_storage_buffer_binding_size;
         if let Some((slot, bind)) = slots.iter().zip(&binds).find(|(_, bind)| bind.size > limit) {
-            // Elsewhere than at the first corner: alignment takes more, or makes neighbours in a buffer share a binding.
+            // At other corners than the first, alignment may take more, or may make neighbours in a buffer share a
+            // binding.
             let Some((axis, _)) = self.longest_axis(slot, extents) else {
                 return Err(self.too_small(bind.size));
             };
@@ -263,7 +267,7 @@ impl Region<'_> {
         is_contiguous(shape, &self.operands[operand].strides)
     }
 
-    /// How each operand is indexed by vectors of four, where that is possible.
+    /// How to index each operand by vectors of four, if that is possible.
     fn vectors(&self, shape: &[u64], slots: &[Slot], bases: &[i64]) -> Option<Vec<Map>> {
         let last = *shape.last()?;
         if !last.is_multiple_of(4) || !self.bits_fit(shape, bases) {
@@ -280,7 +284,7 @@ impl Region<'_> {
         vectors_fit(slots, &maps, is_bit, written).then_some(maps)
     }
 
-    /// How each operand is indexed by words, where that is possible.
+    /// How to index each operand by words, if that is possible.
     fn words(&self, shape: &[u64], bases: &[i64]) -> Option<Vec<Map>> {
         let maps: Vec<Map> = (0..self.operands.len())
             .map(|i| if self.is_linear(i, shape) { Map::Linear } else { Map::Gather })
@@ -291,7 +295,7 @@ impl Region<'_> {
         fits.then_some(maps)
     }
 
-    /// Whether every mask begins with a word, at the first element of a workgroup.
+    /// Whether every mask begins at the start of a word, at the first element of a workgroup.
     fn bits_fit(&self, shape: &[u64], bases: &[i64]) -> bool {
         let is_bit = |i: &usize| self.operands[*i].element == Held::Bit;
         let writes_bits = (0..bases.len()).any(|i| is_bit(&i) && self.operands[i].write);
@@ -299,7 +303,7 @@ impl Region<'_> {
             && !(writes_bits && self.parity(bases) != 0)
     }
 
-    /// How many elements before the first the words of the outputs begin.
+    /// The number of elements between the start of the outputs' first words and the first element.
     fn parity(&self, bases: &[i64]) -> u32 {
         let narrow = |i: &usize| {
             let o = &self.operands[*i];
@@ -356,7 +360,7 @@ impl Region<'_> {
     }
 }
 
-/// How an operand is indexed by vectors along its last axis, whose size is a multiple of 4.
+/// How to index an operand by vectors along its last axis. The size of that axis is a multiple of 4.
 pub(super) fn vector_map(strides: &[i64], base: i64) -> Map {
     match strides.split_last() {
         Some((1, outer)) if base % 4 == 0 && outer.iter().all(|s| s % 4 == 0) => Map::Row,
@@ -365,7 +369,7 @@ pub(super) fn vector_map(strides: &[i64], base: i64) -> Map {
     }
 }
 
-/// Whether outputs are vectors, and no binding is one of vectors and of words.
+/// Whether all outputs are vectors, and no binding mixes vectors and words.
 pub(super) fn vectors_fit(
     slots: &[Slot],
     maps: &[Map],
@@ -377,11 +381,12 @@ pub(super) fn vectors_fit(
     (0..maps.len()).all(|i| !is_written(i) || is_vector(i)) && slots.iter().all(one_kind)
 }
 
-/// A cut of an axis of which each step is a box of the extents `inner`: so that windows begin as the whole does, at whole
-/// workgroups, else at whole words of a mask, else at whole words of 16-bit elements.
+/// Rounds down `len`, the cut of an axis. Each step along the axis is a box of the extents `inner`. Windows then
+/// begin as the whole does: at whole workgroups, else at whole words of a mask, else at whole words of 16-bit
+/// elements.
 fn aligned(len: u64, inner: &[u64]) -> u64 {
     let inner = count(inner).unwrap_or(u64::MAX);
-    // The least count of which `inner` times as many are a multiple of a power of two.
+    // The least number of steps that makes a multiple of `unit`, a power of two.
     let steps = |unit: u64| unit >> inner.trailing_zeros().min(unit.trailing_zeros());
     let step = [ELEMENTS_PER_WORKGROUP.into(), 32, 2].map(steps).into_iter().find(|step| len >= *step);
     step.map_or(len.max(1), |step| len / step * step)

@@ -1,11 +1,12 @@
-//! Planning: from (a call's shapes, where its operands lie, limits) to kernels and dispatches, with no device in sight.
+//! Planning: turns a call's shapes, the places of its operands and the limits into kernels and dispatches. It needs
+//! no device.
 //!
-//! Outputs that are as large as `z` are computed element by element, gradients of broadcast inputs as sums; the plan has
-//! the sums' partial results first, then the elementwise outputs, which may overwrite inputs, then the sums' last step. The
-//! last of the sums may write the elementwise outputs on its way: all others have been computed, and a lane loads before
-//! it stores. Where a call needs more than the largest binding or [`MAX_DISPATCH`] allow,
-//! it is cut into *windows*, each a dispatch. Each operand is bound from the last allowed offset at or before the part
-//! that the window reaches, and the kernel adds the rest, the operand's *base*.
+//! Outputs with the shape of `z` are computed element by element, gradients of broadcast inputs as sums. The plan has
+//! the sums' partial results first, then the elementwise outputs, which may overwrite inputs, then the sums' last
+//! step. The last of the sums may also write the elementwise outputs: all other sums are computed by then, and a lane
+//! loads before it stores. If a call needs more than the largest binding or [`MAX_DISPATCH`] allows, it is cut into
+//! *windows*, each a dispatch. Each operand is bound from the last allowed offset at or before the part that the
+//! window accesses. The kernel adds the remaining distance, the operand's *base*.
 
 use crate::{
     call::check::{Call, Write},
@@ -22,18 +23,18 @@ mod sums;
 pub(crate) const MAX_DISPATCH: u64 = 1 << 28;
 /// Invocations in a workgroup.
 pub(crate) const WORKGROUP_SIZE: u32 = 256;
-/// Elements that one workgroup computes: four for each invocation.
+/// Elements that one workgroup computes: four in each invocation.
 pub(crate) const ELEMENTS_PER_WORKGROUP: u32 = 4 * WORKGROUP_SIZE;
-/// A word: what storage is bound as.
+/// The bytes of a word. Storage is bound as words.
 pub(crate) const WORD: u64 = 4;
 
 /// How a kernel accesses memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Access {
-    /// Four neighbours an invocation, in one vector: lengths, bases and rows are multiples of 4 elements.
+    /// Each invocation takes four neighbours, as one vector. Lengths, bases and rows are multiples of 4 elements.
     Vec4,
-    /// Words a workgroup apart: any length, any base.
+    /// Each invocation takes words that are a workgroup apart. Any length, any base.
     Word,
 }
 
@@ -47,38 +48,38 @@ impl Access {
     }
 }
 
-/// What a kernel does.
+/// What a kernel computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
-    /// Outputs of one element each.
+    /// Outputs, element by element.
     Elementwise(Access),
-    /// Sums of which each invocation adds a block of terms one after the other: neighbouring sums lie side by side.
+    /// Sums. Each invocation adds a block of terms one after the other. Neighbouring sums are adjacent in memory.
     Columns,
-    /// Sums of which each workgroup adds a block: neighbouring terms lie side by side.
+    /// Sums. Each workgroup adds a block. Neighbouring terms are adjacent in memory.
     Runs(Access),
 }
 
 impl Form {
-    /// Whether operands are accessed as vectors of four where their map allows.
+    /// Whether operands are accessed as vectors of four if their map allows it.
     pub(crate) fn is_vector(self) -> bool {
         matches!(self, Form::Elementwise(Access::Vec4) | Form::Runs(Access::Vec4))
     }
 }
 
-/// Where an operand's element lies that belongs to an index.
+/// How an index maps to an operand's element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Map {
-    /// At the index itself.
+    /// The element at the index itself.
     Linear,
-    /// By strides, the last of which is 1: four neighbours are a vector.
+    /// By strides. The last stride is 1, so four neighbours are a vector.
     Row,
-    /// By strides, the last of which is 0: four neighbours are one element.
+    /// By strides. The last stride is 0, so four neighbours are one element.
     Splat,
     /// By any strides.
     Gather,
 }
 
-/// What an operand holds.
+/// The kind of data in an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Held {
     /// Numbers of a storage type.
@@ -88,7 +89,7 @@ pub(crate) enum Held {
 }
 
 impl Held {
-    /// Elements in a word.
+    /// The number of elements in a word.
     pub(crate) fn per_word(self) -> u64 {
         match self {
             Held::Number(dtype) => WORD / dtype.size(),
@@ -106,40 +107,40 @@ pub(crate) struct KernelOperand {
     pub index: usize,
     /// Whether the kernel writes it.
     pub write: bool,
-    /// What it holds.
+    /// The kind of data in it.
     pub element: Held,
     /// How it is indexed.
     pub map: Map,
-    /// Whether what is written is added to what is there.
+    /// Whether the kernel adds to the existing values.
     pub accumulate: bool,
 }
 
-/// Whose functions a kernel calls.
+/// The functions that a kernel calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
-    /// The op's; `true` where the mask is read, not computed.
+    /// The op's functions.
     Op {
         /// The wanted outputs.
         outputs: Outputs,
-        /// Whether the mask is read, not computed.
+        /// Whether the mask is read instead of computed.
         from_mask: bool,
     },
-    /// None: partial sums are read and added, or stored as the gradient that they are.
+    /// None: the kernel reads and adds partial sums, or stores finished ones as the gradient.
     Partials,
 }
 
-/// A kernel: an op's outputs × storage type × layout × options. Equal ones have the same WGSL.
+/// A kernel: an op's outputs × storage type × layout × options. Equal kernels have the same WGSL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kernel {
-    /// Whose functions it calls.
+    /// The functions that it calls.
     pub source: Source,
     /// The storage type of the call.
     pub dtype: DType,
-    /// What it does.
+    /// What it computes.
     pub form: Form,
-    /// Axes of the index space: of `z` for an elementwise kernel, of the sums for the others.
+    /// The number of axes of the index space: of `z` in an elementwise kernel, of the sums in the others.
     pub axes: usize,
-    /// Axes that are summed over.
+    /// The number of axes that are summed over.
     pub summed: usize,
     /// The operands, reads first.
     pub operands: Vec<KernelOperand>,
@@ -148,12 +149,12 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Whether an operand is the partial results of sums: the last one.
+    /// Whether an operand is the partial results of sums. That is the last operand.
     pub(crate) fn is_sums(&self, operand: usize) -> bool {
         self.summed > 0 && operand + 1 == self.operands.len()
     }
 
-    /// The elementwise kernel that computes `outputs` on contiguous operands, each in a buffer of its own.
+    /// The elementwise kernel that computes `outputs` on contiguous operands, each in its own buffer.
     pub(crate) fn contiguous(signature: &Signature, outputs: Outputs, dtype: DType, access: Access) -> Self {
         let element = |is_mask: bool| if is_mask { Held::Bit } else { Held::Number(dtype) };
         let operand = |name: &str, index, write, is_mask| KernelOperand {
@@ -178,11 +179,11 @@ impl Kernel {
     }
 }
 
-/// Which operands share a binding, and which bindings are written.
+/// Operands that share a binding, and whether the binding is written.
 ///
-/// wgpu rejects a buffer that one dispatch binds both `read` and `read_write`, and browsers reject two `read_write`
-/// bindings that overlap. So a buffer that is written is bound `read_write` throughout, and operands whose bound ranges
-/// would overlap there share a slot.
+/// wgpu rejects a buffer that one dispatch binds both `read` and `read_write`. Browsers reject two `read_write`
+/// bindings that overlap. So every binding of a written buffer is `read_write`, and operands of such a buffer share a
+/// slot if their bound ranges would overlap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
     /// The operands' numbers.
@@ -194,7 +195,7 @@ pub(crate) struct Slot {
 /// A buffer of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Memory {
-    /// One of the caller's: equal numbers are the same buffer.
+    /// A buffer of the caller's. Equal numbers are the same buffer.
     Caller(usize),
     /// One of the plan's scratch buffers.
     Scratch(usize),
@@ -207,16 +208,16 @@ pub(crate) struct Bind {
     pub(crate) memory: Memory,
     /// The first byte.
     pub(crate) offset: u64,
-    /// How many.
+    /// The number of bytes.
     pub(crate) size: u64,
 }
 
 /// One dispatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dispatch {
-    /// Its kernel's number in the plan.
+    /// The index of its kernel in the plan.
     pub(crate) kernel: usize,
-    /// What each slot binds.
+    /// The binding of each slot.
     pub(crate) bindings: Vec<Bind>,
     /// The uniforms, in the order of [`shader::params`](crate::shader::params).
     pub(crate) params: Vec<u32>,
@@ -227,16 +228,16 @@ pub(crate) struct Dispatch {
 /// Everything that binding and recording need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// The kernels, each once.
+    /// The kernels, each listed once.
     pub(crate) kernels: Vec<Kernel>,
     /// The dispatches, in order.
     pub(crate) dispatches: Vec<Dispatch>,
-    /// Sizes in bytes of buffers that hold partial sums. Before the first recording they hold zeros.
+    /// Sizes in bytes of the buffers for partial sums. They hold zeros before the first recording.
     pub(crate) scratch: Vec<u64>,
 }
 
 impl Plan {
-    /// The number of a kernel, which is added where it is new.
+    /// The index of a kernel. A new kernel is added.
     fn kernel(&mut self, kernel: Kernel) -> usize {
         self.kernels.iter().position(|k| *k == kernel).unwrap_or_else(|| {
             self.kernels.push(kernel);
@@ -244,14 +245,14 @@ impl Plan {
         })
     }
 
-    /// The number of a new buffer for so many partial sums.
+    /// Adds a buffer for `partials` partial sums.
     fn scratch(&mut self, partials: u64) -> Memory {
         self.scratch.push(partials * WORD);
         Memory::Scratch(self.scratch.len() - 1)
     }
 }
 
-/// The limits of a device that matter here, named as in `wgpu::Limits`.
+/// The device limits that matter here, named as in `wgpu::Limits`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// The largest storage binding in bytes.
@@ -270,7 +271,7 @@ pub(crate) struct Limits {
     pub(crate) max_compute_workgroup_size_x: u32,
 }
 
-/// The most bytes of a binding of which kernels make use: they count elements in a `u32`, and as many 16-bit ones are 2^33
+/// The most bytes of a binding that kernels use. They count elements in a `u32`, and 2^32 16-bit elements are 2^33
 /// bytes.
 const MAX_BINDING: u64 = 1 << 33;
 
@@ -315,7 +316,7 @@ impl Limits {
     fn grid(&self, op: &str, groups: u64) -> Result<[u32; 2], Error> {
         let got = u64::from(self.max_compute_workgroups_per_dimension);
         if got == 0 || groups.div_ceil(got.max(1)) > got {
-            // A square of workgroups is the most that a device allows.
+            // The largest grid that a device allows is a square of workgroups.
             let need = groups.saturating_sub(1).isqrt() + 1;
             return Err(Error::Limit {
                 op: op.into(),
@@ -329,27 +330,27 @@ impl Limits {
     }
 }
 
-/// Where the caller's operand lies.
+/// The place of an operand of the caller's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     /// Equal numbers are the same buffer.
     pub(crate) buffer: usize,
-    /// The first byte of its range.
+    /// The first byte of the operand's range.
     pub(crate) offset: u64,
 }
 
-/// A call, and where its operands lie: what is planned.
+/// A call to plan, and the places of its operands.
 pub(crate) struct Request<'a> {
     pub(crate) signature: &'a Signature,
     pub(crate) call: &'a Call,
     pub(crate) dtype: DType,
-    /// For each read and each write that is given.
+    /// For each given read and each given write.
     pub(crate) reads: &'a [Option<Place>],
     pub(crate) writes: &'a [Option<Place>],
     pub(crate) limits: &'a Limits,
 }
 
-/// An operand of a kernel, and where its elements lie over the index space.
+/// An operand of a kernel, and its layout over the index space.
 #[derive(Clone, Debug)]
 struct Operand {
     name: String,
@@ -360,12 +361,12 @@ struct Operand {
     memory: Memory,
     /// In elements from the start of the buffer.
     offset: i64,
-    /// Over the axes of the call; a bit's is not used.
+    /// Over the axes of the call. The strides of a bit operand are not used.
     strides: Vec<i64>,
 }
 
 impl Operand {
-    /// As one of a kernel's.
+    /// The kernel operand with this map.
     fn with_map(&self, map: Map) -> KernelOperand {
         KernelOperand {
             name: self.name.clone(),
@@ -378,7 +379,7 @@ impl Operand {
     }
 }
 
-/// What a dispatch reaches of an operand: its first and its last element.
+/// The first and the last element that a dispatch accesses in an operand.
 type Reach = (i64, i64);
 
 impl Request<'_> {
@@ -432,7 +433,7 @@ impl Request<'_> {
         Error::NeedsCopy { op: self.op(), argument: argument.into(), limit }
     }
 
-    /// The slots of a dispatch, and what each binds.
+    /// The slots of a dispatch, and the binding of each.
     fn slots(&self, operands: &[Operand], reaches: &[Reach]) -> (Vec<Slot>, Vec<Bind>) {
         let align = self.limits.min_storage_buffer_offset_alignment;
         let written = |memory| operands.iter().any(|o| o.write && o.memory == memory);
@@ -468,7 +469,8 @@ impl Request<'_> {
     }
 }
 
-/// The elements between the start of an operand's binding and the place of index 0, which may lie before it.
+/// The number of elements from the start of an operand's binding to the place of index 0. It is negative if that
+/// place is before the binding.
 fn base(operand: &Operand, at: i64, bind: &Bind) -> i64 {
     at - (bind.offset / WORD * operand.element.per_word()) as i64
 }
@@ -482,9 +484,9 @@ fn bind_of<'a>(slots: &[Slot], binds: &'a [Bind], operand: usize) -> &'a Bind {
 /// Plans a call.
 ///
 /// # Errors
-/// [`Error::Overlap`] where an output overlaps an operand other than exactly an input, [`Error::InPlace`] where no order
-/// of dispatches lets outputs overwrite inputs, [`Error::NeedsCopy`] where an input lies too far apart, and
-/// [`Error::Limit`] where the device cannot run a kernel.
+/// [`Error::Overlap`] if an output overlaps an operand without occupying exactly an input, [`Error::InPlace`] if no
+/// order of dispatches lets outputs overwrite inputs, [`Error::NeedsCopy`] if an input's elements are too far apart,
+/// and [`Error::Limit`] if the device cannot run a kernel.
 pub(crate) fn plan(request: &Request) -> Result<Plan, Error> {
     check_overlap(request)?;
     let mut plan = Plan::default();
@@ -492,8 +494,8 @@ pub(crate) fn plan(request: &Request) -> Result<Plan, Error> {
     let (reduced, whole): (Vec<usize>, Vec<usize>) =
         request.call.outputs.iter().partition(|w| is_reduced(*w));
     let whole = elementwise::groups(request, whole)?;
-    // The last of the sums computes the other outputs on its way, where each has words of its own and the kernel bindings
-    // for all.
+    // The last of the sums also computes the other outputs, if each of them has words of its own and the kernel has
+    // enough bindings for all.
     let carries = |outputs: Outputs| {
         !request.signature.mask().is_some_and(|w| outputs.contains(w))
             && elementwise::bindings_suffice(request, outputs, reduced.last().copied())
@@ -516,7 +518,8 @@ pub(crate) fn plan(request: &Request) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// An output may occupy exactly the range of an input of its shape, and shares no word with anything else.
+/// Checks that an output overlaps nothing, except that it may occupy exactly the range of an input of its shape.
+/// Operands that share a word overlap.
 fn check_overlap(request: &Request) -> Result<(), Error> {
     let operands = request.operands(request.call.outputs);
     for (i, a) in operands.iter().enumerate().filter(|(_, a)| a.write) {
@@ -533,14 +536,15 @@ fn check_overlap(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first and the last word of an operand of the caller's.
+/// The first and the last word of an operand in the caller's memory.
 fn words(request: &Request, operand: &Operand) -> Option<(i64, i64)> {
     let per_word = operand.element.per_word() as i64;
     let (low, high) = reach_of(request, operand)?;
     Some((low.div_euclid(per_word), high.div_euclid(per_word)))
 }
 
-/// The first and the last element of an operand of the caller's; a call without elements still writes its empty sums.
+/// The first and the last element of an operand in the caller's memory. A call without elements still writes its
+/// empty sums.
 fn reach_of(request: &Request, operand: &Operand) -> Option<Reach> {
     if operand.write || operand.element == Held::Bit {
         let bits = if operand.element == Held::Bit { Some(request.call.len()) } else { None };

@@ -1,8 +1,9 @@
-//! Gradients of broadcast inputs: sums by a tree that the shape fixes.
+//! Gradients of broadcast inputs: sums by a tree that depends on the shape alone.
 //!
-//! The terms of a sum are the leaves of a perfect binary tree, neighbours first. A kernel adds a *block*, an aligned power
-//! of two of them, into one partial result; the blocks' results are the leaves of what remains of the tree, and so on
-//! until one is left. How blocks are spread over invocations, workgroups and windows does not change a bit.
+//! The terms of a sum are the leaves of a perfect binary tree that adds neighbours first. A kernel adds a *block* of
+//! terms, an aligned power of two, into one partial result. The blocks' results are the leaves of the rest of the
+//! tree, and so on until one result is left. The distribution of blocks over invocations, workgroups and windows does
+//! not change a bit.
 
 use super::{
     Access, Dispatch, Form, Held, Kernel, MAX_DISPATCH, Map, Memory, Operand, Plan, Reach, Request, Slot,
@@ -16,17 +17,17 @@ use crate::{
     signature::outputs::Outputs,
 };
 
-/// Terms that an invocation adds in a step.
+/// Terms that an invocation adds in one step.
 const STEP: u64 = 4;
 /// The most steps of an invocation, unless a binding holds too little.
 const MAX_STEPS: u64 = 16;
-/// Terms of a sum from which on it pays that a workgroup adds neighbours.
+/// From this many terms on, it pays to let a workgroup add neighbouring terms.
 const LEAST_RUN: u64 = 512;
 /// The most windows of a sum.
 const MAX_WINDOWS: usize = 4096;
 
-/// Plans the dispatches that leave one partial sum for each element of a gradient; those that read the call's operands
-/// also write the outputs `carried`.
+/// Plans the dispatches that leave one partial sum for each element of a gradient. Dispatches that read the call's
+/// operands also write the outputs `carried`.
 pub(super) fn partials(
     request: &Request,
     write: usize,
@@ -38,7 +39,7 @@ pub(super) fn partials(
         return Err(Error::Missing { op: request.op(), argument });
     };
     if request.call.len() == 0 {
-        // Empty sums: the scratch buffer's zeros.
+        // The sums are empty: use the scratch buffer's zeros.
         return Ok(plan.scratch(output.len));
     }
     let outputs = Outputs::of(write) | carried;
@@ -49,7 +50,7 @@ pub(super) fn partials(
     loop {
         let before = (plan.kernels.len(), plan.dispatches.len(), plan.scratch.len());
         let partials = match level.dispatch(plan) {
-            // A block of fewer terms, which may lie far apart, reaches less.
+            // The terms of a block may be far apart. A block of fewer terms spans less.
             Err(Error::NeedsCopy { .. }) if level.runs || level.steps() > 1 => {
                 level.most_steps = if level.runs { MAX_STEPS } else { level.steps() / 2 };
                 level.runs = false;
@@ -78,20 +79,20 @@ struct Level<'a> {
     kept: Vec<u64>,
     /// The axes of the terms.
     summed: Vec<u64>,
-    /// Whether a workgroup adds a block, since neighbouring terms lie side by side, or each invocation.
+    /// Whether a workgroup adds a block, which requires adjacent neighbouring terms. Otherwise each invocation does.
     runs: bool,
     /// The most steps of an invocation.
     most_steps: u64,
 }
 
-/// An operand, and where its elements lie over the axes of the sums and of the terms.
+/// An operand, and its strides over the axes of the sums and of the terms.
 struct Term {
     operand: Operand,
     kept: Vec<i64>,
     summed: Vec<i64>,
 }
 
-/// A window: some sums, and some of each one's blocks.
+/// A window: a range of sums, and a range of the blocks of each.
 #[derive(Clone, Copy)]
 struct Window {
     sums: (u64, u64),
@@ -124,7 +125,7 @@ impl<'a> Level<'a> {
         Self { request, source, write, operands, kept, summed, runs, most_steps }
     }
 
-    /// The level above, whose terms are this one's partial sums.
+    /// The level above. Its terms are this level's partial sums.
     fn next(&self, partials: Memory) -> Self {
         let (sums, blocks) = (self.sums(), self.blocks());
         let [kept, summed] = self.partial_strides();
@@ -150,12 +151,12 @@ impl<'a> Level<'a> {
         count(&self.summed).unwrap_or(0)
     }
 
-    /// Steps of an invocation.
+    /// The number of steps of an invocation.
     fn steps(&self) -> u64 {
         if self.runs { 1 } else { self.terms().div_ceil(STEP).next_power_of_two().min(self.most_steps) }
     }
 
-    /// Terms of a block.
+    /// The number of terms in a block.
     fn block(&self) -> u64 {
         let lanes = if self.runs { WORKGROUP_SIZE.into() } else { 1 };
         lanes * STEP * self.steps()
@@ -165,7 +166,7 @@ impl<'a> Level<'a> {
         self.terms().div_ceil(self.block())
     }
 
-    /// Where partial sums lie: the step to the next sum's, and to the next block's.
+    /// The strides of partial sums: the step to the next sum, and to the next block.
     fn partial_strides(&self) -> [i64; 2] {
         if self.runs { [self.blocks() as i64, 1] } else { [1, self.sums() as i64] }
     }
@@ -213,7 +214,8 @@ impl<'a> Level<'a> {
         Ok(partials)
     }
 
-    /// What is wrong where no window fits: the read that reaches farthest, which also sets how far partial sums reach.
+    /// The error if no window fits. It names the read that spans the most, which also determines how far partial sums
+    /// reach.
     fn too_far(&self) -> Error {
         let (request, call) = (self.request, &self.request.call);
         let reads = call.reads_for(request.signature, Outputs::of(self.write));
@@ -230,7 +232,7 @@ impl<'a> Level<'a> {
         }
     }
 
-    /// The operands with the partial sums, and what a window reaches of each.
+    /// The operands with the partial sums, and the reach of a window in each.
     fn all(&self, window: Window, partials: Memory) -> (Vec<Operand>, Vec<Reach>) {
         let [kept, summed] = self.partial_strides();
         let reads = self.operands.iter().map(|t| (t.operand.clone(), self.reach(t, window)));
@@ -247,7 +249,7 @@ impl<'a> Level<'a> {
             && binds.iter().all(|b| b.size <= self.request.limits.max_storage_buffer_binding_size)
     }
 
-    /// A window cut in two, where its halves reach least.
+    /// Cuts a window in two, between sums or between blocks, whichever gives halves with smaller bindings.
     fn halves(&self, window: Window, partials: Memory) -> [Option<Window>; 2] {
         let cut = |(low, high): (u64, u64)| (high - low > 1).then(|| low + (high - low).div_ceil(2));
         let by_sums = cut(window.sums).map(|at| {
@@ -263,7 +265,7 @@ impl<'a> Level<'a> {
             let (operands, reaches) = self.all(halves[0], partials);
             self.request.slots(&operands, &reaches).1.iter().map(|b| b.size).max()
         };
-        // Later halves are taken first.
+        // The caller takes the last window first, so the first half comes last.
         let best = by_blocks.into_iter().chain(by_sums).min_by_key(size);
         best.map_or([None, None], |[first, second]| [Some(second), Some(first)])
     }
@@ -321,7 +323,7 @@ impl<'a> Level<'a> {
         Ok(())
     }
 
-    /// How operands are indexed: by vectors where terms lie side by side and that is possible.
+    /// How operands are indexed: by vectors if neighbouring terms are adjacent and vectors are possible.
     fn maps(&self, slots: &[Slot], bases: &[i64]) -> (Form, Vec<Map>) {
         let words = vec![Map::Gather; bases.len()];
         if !self.runs {
@@ -348,12 +350,12 @@ impl Window {
     }
 }
 
-/// The least and the greatest offset over some consecutive indices of a row-major index space; a little more where they
-/// begin or end within an axis.
+/// The least and the greatest offset over a range of consecutive indices of a row-major index space. The result is a
+/// little wider if the range begins or ends within an axis.
 fn flat_reach(shape: &[u64], strides: &[i64], (first, end): (u64, u64)) -> Reach {
     let (mut low, mut high) = (0, 0);
     let mut inner: u64 = shape.iter().product();
-    // Whether the indices share all axes so far.
+    // Whether all indices have the same coordinates so far.
     let mut one = true;
     for (d, s) in shape.iter().zip(strides) {
         inner /= (*d).max(1);

@@ -1,5 +1,5 @@
-//! Plans are carried out on paper: what each lane of each dispatch reads and writes, as the shaders index it. Values are
-//! hashes of what they are made of, so that a wrong operand, element, order or tree gives a wrong value.
+//! Simulates plans: what each lane of each dispatch reads and writes, indexed as in the shaders. Each value is a hash
+//! of the values that it is computed from, so a wrong operand, element, order or tree gives a wrong value.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -25,10 +25,10 @@ use crate::{
     signature::Signature,
 };
 
-/// What stands somewhere; `None` is a term that is not there.
+/// A stored value; `None` is a missing term.
 type Value = Option<u64>;
 
-/// An empty sum, and what scratch holds before it is written.
+/// An empty sum, and the contents of scratch before it is written.
 const ZERO: u64 = 0;
 
 fn hash(of: impl Hash) -> u64 {
@@ -59,7 +59,7 @@ fn output(write: usize, reads: &BTreeMap<usize, u64>) -> Value {
     Some(hash((write, reads)))
 }
 
-/// Where an element lies: a buffer and a bit in it. Masks and numbers never share words.
+/// The address of an element: a buffer and a bit in it. Masks and numbers never share words.
 type At = (Memory, u64);
 
 fn bits(element: Held) -> u64 {
@@ -76,10 +76,10 @@ impl Memories {
     }
 }
 
-/// Two elements of a workgroup are one invocation's where these are equal.
+/// Identifies an invocation: elements of a workgroup with equal values belong to one invocation.
 type Lane = (u64, u64);
 
-/// A dispatch under way.
+/// A running dispatch.
 struct Machine<'a> {
     signature: &'a Signature,
     limits: &'a Limits,
@@ -87,7 +87,7 @@ struct Machine<'a> {
     dispatch: &'a Dispatch,
     params: HashMap<String, u32>,
     memories: &'a Memories,
-    /// By word, who reads it and who writes it.
+    /// For each word, the lanes that read it and the lane that writes it.
     readers: HashMap<At, HashSet<Lane>>,
     writers: HashMap<At, Lane>,
     stores: Vec<(At, u64)>,
@@ -102,7 +102,7 @@ impl Machine<'_> {
         (1..axes).map(|a| u64::from(self.param(&format!("{prefix}{a}")))).collect()
     }
 
-    /// The binding of an operand, and the element's place in it; every access is within.
+    /// The address of an element in an operand's binding. Asserts that the access is within the binding.
     fn at(&self, operand: usize, element: u32) -> At {
         let slot = self.kernel.slots.iter().position(|s| s.operands.contains(&operand)).expect("a slot");
         let Bind { memory, offset, size } = self.dispatch.bindings[slot];
@@ -112,7 +112,7 @@ impl Machine<'_> {
         (memory, 8 * offset + bit)
     }
 
-    /// The element of an operand at some coordinates of all axes; `index` is what they stand for.
+    /// The element of an operand at the coordinates of all axes. `index` is the flat index of these coordinates.
     fn element(&self, operand: usize, index: u64, coordinates: &[u64]) -> u32 {
         let o = &self.kernel.operands[operand];
         let base = self.param(&format!("base_{}", o.name));
@@ -143,7 +143,7 @@ impl Machine<'_> {
     fn store(&mut self, operand: usize, element: u32, lane: Lane, value: Value) {
         let at = self.at(operand, element);
         let owner = *self.writers.entry(word(at)).or_insert(lane);
-        // A mask's word is its workgroup's.
+        // A mask's word belongs to a whole workgroup.
         let same = if self.kernel.operands[operand].element == Held::Bit {
             owner.0 == lane.0
         } else {
@@ -153,7 +153,7 @@ impl Machine<'_> {
         self.stores.push((at, value.expect("a value")));
     }
 
-    /// One element, or one term: all loads, then all stores but that of the sum, which is given back.
+    /// Computes one element, or one term: all loads, then all stores except that of the sum, which is returned.
     fn compute(&mut self, index: u64, coordinates: &[u64], lane: Lane) -> Value {
         let kernel = self.kernel;
         let mut reads = BTreeMap::new();
@@ -228,7 +228,7 @@ impl Machine<'_> {
                 *leaf = self.compute(term, &all, lane(term));
             }
             let [by_sum, by_block] = [0, 1].map(|a| u64::from(self.param(&format!("stride_sums_{a}"))));
-            // A base may lie before the binding.
+            // A base may be before the binding.
             let element = self.param("base_sums").wrapping_add((sum * by_sum + block * by_block) as u32);
             self.store(last, element, lane(block * block_size), tree(&leaves));
         }
@@ -239,7 +239,7 @@ fn word((memory, bit): At) -> At {
     (memory, bit / 32)
 }
 
-/// An index over axes of which the sizes after the first are given.
+/// The coordinates of an index over axes. `sizes` has the sizes of all axes but the first.
 fn coordinates(mut index: u64, sizes: &[u64], axes: usize) -> Vec<u64> {
     let mut all = vec![0; axes];
     for (a, size) in sizes.iter().enumerate().rev() {
@@ -251,7 +251,7 @@ fn coordinates(mut index: u64, sizes: &[u64], axes: usize) -> Vec<u64> {
     all
 }
 
-/// A call that was drawn, as the planner sees it.
+/// A random call, as the planner sees it.
 struct Case {
     signature: &'static Signature,
     call: Call,
@@ -293,7 +293,7 @@ impl Case {
         Request { signature, call, dtype: *dtype, reads, writes, limits }
     }
 
-    /// What the memories hold after the call, by its signature.
+    /// The contents of memory after the call, computed from its signature.
     fn expected(&self, drawn: &Drawn) -> Memories {
         let before = Memories::default();
         let mut after = Memories::default();
@@ -343,7 +343,7 @@ impl Case {
     }
 }
 
-/// Carries out a plan, and checks what every device asks for.
+/// Simulates a plan, and checks what every device requires.
 fn carry_out(plan: &Plan, signature: &Signature, limits: &Limits) -> Memories {
     let mut memories = Memories::default();
     let mut written = HashSet::new();
@@ -406,7 +406,7 @@ fn limits(binding: u64, align: u64, workgroups: u32, bindings: u32) -> Limits {
     }
 }
 
-/// Whether a call was planned; if so, its plan is right.
+/// Plans a call. If that succeeds, asserts that the plan is right.
 fn verify(drawn: &Drawn, limits: &Limits) -> Result<Plan, Error> {
     let case = Case::new(drawn);
     let plan = plan(&case.request(limits))?;
@@ -427,7 +427,7 @@ fn every_plan_does_what_the_call_says() {
     for turn in 0..3000 {
         let call = draw_call(&mut draw, &tables);
         let binding = draw.pick(&[1 << 11, 1 << 12, 1 << 13, 1 << 27]);
-        // Each output alone has bindings enough.
+        // Each single output has enough bindings.
         let bindings = draw.pick(&[4, 5, 8]);
         let limits = limits(binding, draw.pick(&[4, 32, 256]), draw.pick(&[3, 7, 65535]), bindings);
         let result = catch_unwind(AssertUnwindSafe(|| verify(&call, &limits)));
@@ -436,7 +436,7 @@ fn every_plan_does_what_the_call_says() {
                 planned += 1;
                 cut += usize::from(plan.dispatches.len() > 3);
             }
-            // Outputs that are written apart may each overwrite what the other reads.
+            // Outputs that are written separately may each overwrite what the other one reads.
             Err(Error::InPlace { .. }) => assert!(bindings < 8 || call.has_no_order(), "{call:?}"),
             Err(Error::NeedsCopy { .. }) if !call.is_plain() => refused += 1,
             Err(Error::Limit { limit: "max_compute_workgroups_per_dimension", .. })
@@ -450,7 +450,7 @@ fn every_plan_does_what_the_call_says() {
     assert!(planned > 2500 && cut > 150 && refused < 300, "{planned} planned, {cut} cut, {refused} refused");
 }
 
-/// Terms of which a workgroup adds partial sums too, and whose partial sums it adds once more.
+/// So many terms that a workgroup adds partial sums too, and then the partial sums of those.
 #[test]
 fn sums_of_many_terms_take_several_levels() {
     let table = drawn(ops::all()[1], DType::F32, 1000, 3);
@@ -468,7 +468,7 @@ fn sums_of_many_terms_take_several_levels() {
     assert_eq!(plan.kernels.iter().filter(runs_of_partials).count(), 1);
 }
 
-/// Sizes that memory here has no room for.
+/// Sizes that do not fit in the memory here.
 #[test]
 fn calls_of_many_elements_are_cut() {
     let (small, large) = (limits(128 << 20, 256, 65535, 8), limits(1 << 33, 256, 65535, 8));
@@ -490,13 +490,13 @@ fn calls_of_many_elements_are_cut() {
             assert_eq!(plan.dispatches.len() as u64, dispatches, "{dtype:?} {len}");
             let lens: u64 = plan.dispatches.iter().map(|d| u64::from(d.params[0])).sum();
             assert_eq!(lens, len);
-            // Cut at even elements: each word belongs to one dispatch.
+            // The cuts are at even elements, so each word belongs to one dispatch.
             assert!(plan.dispatches.iter().all(|d| d.params[2] == 0));
         }
     }
 }
 
-/// The plan of spiky's forward pass on an x that lies in any way, where a binding holds 128 MiB.
+/// The plan of spiky's forward pass on an x of any layout, with a binding limit of 128 MiB.
 fn forward(dtype: DType, x: &Layout, saving: bool) -> Result<Plan, Error> {
     let signature = ops::all()[0].signature();
     let given = |layout: &Layout| {
@@ -512,7 +512,7 @@ fn forward(dtype: DType, x: &Layout, saving: bool) -> Result<Plan, Error> {
     plan(&Request { signature, call: &call, dtype, reads: &reads, writes: &writes, limits: &limits })
 }
 
-/// Where in `z` the windows of a plan begin, and how many elements they have.
+/// The place in `z` where each window of a plan begins, and its number of elements.
 fn windows(plan: &Plan, dtype: DType) -> Vec<(u64, u64)> {
     let window = |d: &Dispatch| {
         let kernel = &plan.kernels[d.kernel];
@@ -539,7 +539,7 @@ fn windows_of_strided_reads_begin_at_whole_words() {
         }
         assert_eq!(end, 60 * 3_100_001);
     }
-    // A mask's words are 32 rows at a time, where a binding holds as many.
+    // A mask's words span 32 rows at a time, if a binding holds as many.
     let plan = forward(DType::F32, &Layout::strided(&[90, 1_000_001], &[1_000_002, 1], 0), true);
     let windows = windows(&plan.expect("a plan"), DType::F32);
     assert_eq!(windows.iter().map(|w| w.0 / 1_000_001).collect::<Vec<_>>(), [0, 32, 64]);
