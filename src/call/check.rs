@@ -143,8 +143,7 @@ impl Checker<'_> {
         self.signature.read_names().nth(i).unwrap_or_default().to_owned()
     }
 
-    /// Checks the numbers of operands: there is a read for each input, and the op has no fewer operands than were
-    /// given.
+    /// Checks the numbers of operands: at least a read for each input, and at most as many operands as the op has.
     fn counts(&self) -> Result<(), Error> {
         let signature = self.signature;
         let (least, reads, writes) =

@@ -1,4 +1,5 @@
-//! The functions of `shaders/`, each to be had by its name, with all that it calls: a kernel holds what it uses and no more.
+//! The functions of `shaders/`, available by name together with everything that they call. A kernel contains what it
+//! uses and no more.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +12,7 @@ use crate::{
     wgsl::{identifiers, words},
 };
 
-/// What every kernel may call. The order is that in which a kernel shows it.
+/// The items that every kernel may call, in the order in which they appear in a kernel.
 const SHARED: &[&str] = &[
     include_str!("../../shaders/numeric/f32.wgsl"),
     include_str!("../../shaders/numeric/division.wgsl"),
@@ -32,7 +33,7 @@ struct Item {
     uses: Vec<&'static str>,
 }
 
-/// The items that kernels of a storage type may hold, in order, and the place of each.
+/// The items available to kernels of a storage type, in order, and the place of each.
 struct Library {
     items: Vec<Item>,
     places: HashMap<&'static str, usize>,
@@ -51,7 +52,7 @@ impl Library {
     }
 }
 
-/// The items that texts use, and those that these use.
+/// The items that `texts` use, directly or through other items.
 pub(crate) fn used_by<'t>(texts: impl IntoIterator<Item = &'t str>, dtype: DType) -> String {
     let library = Library::of(dtype);
     let mut used = HashSet::new();
@@ -69,7 +70,7 @@ pub(crate) fn used_by<'t>(texts: impl IntoIterator<Item = &'t str>, dtype: DType
     used.map(|(_, item)| item.text).collect::<Vec<_>>().join("\n")
 }
 
-/// That no name is that of an item.
+/// Checks that no name is already an item's name.
 pub(crate) fn check_names<'n>(op: &str, names: impl IntoIterator<Item = &'n String>) -> Result<(), Error> {
     let taken = |name: &str| DType::ALL.iter().any(|dtype| Library::of(*dtype).places.contains_key(name));
     match names.into_iter().find(|name| taken(name)) {
@@ -82,20 +83,20 @@ pub(crate) fn check_names<'n>(op: &str, names: impl IntoIterator<Item = &'n Stri
     }
 }
 
-/// All items of f32 but the device's own floats.
+/// All items of f32, except the device's own float arithmetic.
 #[cfg(test)]
 pub(crate) fn integers() -> String {
     let items = Library::of(DType::F32).items.iter().filter(|item| !item.name.starts_with("native_"));
     items.map(|item| item.text).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether there is a function of that name.
+/// Whether there is an item with this name.
 #[cfg(test)]
 pub(crate) fn has(name: &str) -> bool {
     Library::of(DType::F32).places.contains_key(name)
 }
 
-/// The items of a file. A comment belongs to the item that follows it without a blank line.
+/// The items of a file. A comment belongs to the item that directly follows it, without a blank line.
 fn items(source: &'static str) -> Vec<Item> {
     let mut items = Vec::new();
     let (mut start, mut depth, mut name) = (None, 0_usize, None);
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
     use crate::blocks::{Primitive, Wgsl};
 
-    /// Every file is cut into all that it declares, and nothing is declared twice.
+    /// Every file is split into everything that it declares, and nothing is declared twice.
     #[test]
     fn files_are_their_items() {
         for &dtype in DType::ALL {
@@ -145,7 +146,7 @@ mod tests {
         }
     }
 
-    /// Every block has the functions that its row speaks of, and every such function has a row.
+    /// Every block has the functions that its row names, and every such function has a row.
     #[test]
     fn blocks_have_their_functions() {
         let mut known = HashSet::new();

@@ -11,7 +11,7 @@ use crate::{
 
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
-/// Everything after the declarations.
+/// The part of a kernel after the declarations.
 pub(super) fn main(d: &Signature, kernel: &Kernel) -> String {
     let body = match kernel.form {
         Form::Elementwise(access) => elementwise(d, kernel, access),
@@ -27,7 +27,8 @@ pub(super) fn main(d: &Signature, kernel: &Kernel) -> String {
     )
 }
 
-/// The operands that are loaded, by number, with the names of what is loaded: reads, and outputs that are added to.
+/// The operands to load, each with its number and the name of the loaded value. These are the reads, and the outputs
+/// that are added to.
 fn loads(kernel: &Kernel) -> impl Iterator<Item = (usize, String, &KernelOperand)> {
     let name = |o: &KernelOperand| if o.write { format!("old_{}", o.name) } else { format!("in_{}", o.name) };
     kernel
@@ -42,12 +43,12 @@ fn stores(kernel: &Kernel) -> impl Iterator<Item = (usize, &KernelOperand)> {
     kernel.operands.iter().enumerate().filter(|(_, o)| o.write)
 }
 
-/// Whether a workgroup gathers bits into words.
+/// Whether a workgroup packs bits into words.
 fn writes_bits(kernel: &Kernel) -> bool {
     stores(kernel).any(|(_, o)| o.element == Held::Bit)
 }
 
-/// Numbers of 16 bits, two to a word.
+/// Whether an operand holds 16-bit numbers, two in a word.
 fn is_half(operand: &KernelOperand) -> bool {
     matches!(operand.element, Held::Number(dtype) if dtype != DType::F32)
 }
@@ -81,7 +82,8 @@ fn helpers(kernel: &Kernel) -> String {
     text
 }
 
-/// What is decomposed into coordinates while a kernel runs: elements of the elementwise kernels, terms of a run.
+/// The prefix of the sizes, and the number of axes, if a kernel splits indices into coordinates: of elements in an
+/// elementwise kernel, of terms in a run.
 fn divided(kernel: &Kernel) -> Option<(&'static str, usize)> {
     let strided = kernel.operands.iter().any(|o| o.map != Map::Linear);
     match kernel.form {
@@ -91,7 +93,8 @@ fn divided(kernel: &Kernel) -> Option<(&'static str, usize)> {
     }
 }
 
-/// The coordinates of an index, given as a start that the workgroup shares and a few more steps.
+/// The function that gives the coordinates of an index. The index is a start that the workgroup shares, plus a few
+/// steps.
 fn coordinates(kernel: &Kernel) -> String {
     let Some((sizes, axes)) = divided(kernel) else { return String::new() };
     let fields: Vec<_> = (0..axes).map(|a| format!("a{a}: u32")).collect();
@@ -121,7 +124,7 @@ fn carry(j: u32, size: u32) -> u32 {
     text + &format!("    return At({});\n}}\n", fields.join(", "))
 }
 
-/// `base + the sum of coordinates times strides`; strides are numbered from `first`.
+/// `base + the sum of coordinates times strides`. Strides are numbered from `first`.
 fn offset(operand: &KernelOperand, from: &str, coordinates: &[String], first: usize) -> String {
     let steps = coordinates
         .iter()
@@ -134,7 +137,7 @@ fn at(axes: usize) -> Vec<String> {
     (0..axes).map(|a| format!("at.a{a}")).collect()
 }
 
-/// One element of an operand as it is stored, by the expression of its index.
+/// One element of an operand as stored, at the index given by an expression.
 fn scalar(kernel: &Kernel, i: usize, index: &str) -> String {
     let memory = memory(kernel, i);
     match kernel.operands[i].element {
@@ -149,7 +152,7 @@ fn scalar(kernel: &Kernel, i: usize, index: &str) -> String {
     }
 }
 
-/// The function that loads an operand: one element, or four.
+/// The function that loads one element or four elements of an operand.
 fn load(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
     let (name, base) = (&operand.name, format!("params.base_{}", operand.name));
     let parameters = |index: &str| match divided(kernel) {
@@ -174,7 +177,7 @@ fn load(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
                 parameters("i")
             )
         }
-        // `i` is where the sum's first term lies.
+        // `i` is the index of the sum's first term.
         Form::Runs(Access::Vec4) => {
             format!("\nfn load_{name}(i: u32, at: At) -> vec4<u32> {{\n{}}}\n", vector(kernel, i, operand))
         }
@@ -194,7 +197,7 @@ fn load(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
     }
 }
 
-/// The function that says where a term of an operand lies, `i` being where the first of the sum lies.
+/// The function that gives the index of a term in an operand. `i` is the index of the sum's first term.
 fn place_of_term(kernel: &Kernel, operand: &KernelOperand) -> String {
     let mut text =
         format!("\nfn place_{}(i: u32, term: u32) -> u32 {{\n    var rest = term;\n", operand.name);
@@ -207,10 +210,10 @@ fn place_of_term(kernel: &Kernel, operand: &KernelOperand) -> String {
     text + &format!("    return {};\n}}\n", offset(operand, "i", &coordinates, kernel.axes))
 }
 
-/// Where the element of the coordinates `at` lies, or the vector; `from` is where the first one lies. A row's strides, and
-/// its last axis, are counted in vectors.
+/// The index of the element or vector at the coordinates `at`. `from` is the index of the first one. The strides of a
+/// row and its last axis are counted in vectors.
 fn place(kernel: &Kernel, operand: &KernelOperand, from: &str) -> String {
-    // A sum's own coordinates are in `from`.
+    // `from` already includes the coordinates of the sum itself.
     let (axes, first) = if kernel.summed > 0 { (kernel.summed, kernel.axes) } else { (kernel.axes, 0) };
     let all = at(axes);
     let (last, outer) = all.split_last().expect("an index space has an axis");
@@ -222,7 +225,7 @@ fn place(kernel: &Kernel, operand: &KernelOperand, from: &str) -> String {
     }
 }
 
-/// The body of a load of four neighbours; `v` counts vectors.
+/// The body of a function that loads four neighbours. `v` counts vectors.
 fn vector(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
     let (memory, base) = (memory(kernel, i), format!("params.base_{}", operand.name));
     let index = place(kernel, operand, if kernel.summed > 0 { "i" } else { &base });
@@ -249,7 +252,8 @@ fn vector(kernel: &Kernel, i: usize, operand: &KernelOperand) -> String {
 
 // Elementwise kernels.
 
-/// Each invocation loads every input of its four elements before it stores: that is what makes in-place safe.
+/// Each invocation loads every input of its four elements before it stores any output. This makes in-place calls
+/// safe.
 fn elementwise(d: &Signature, kernel: &Kernel, access: Access) -> String {
     let body = match access {
         Access::Vec4 => vectors(d, kernel),
@@ -274,13 +278,13 @@ fn elementwise(d: &Signature, kernel: &Kernel, access: Access) -> String {
     text
 }
 
-/// What `element` takes for a number that was loaded.
+/// The argument of `element` for a loaded number.
 fn widened(d: &Signature, kernel: &Kernel, operand: &KernelOperand, value: &str) -> String {
     let as_is = !is_half(operand) || is_copied(d, kernel, operand);
     if as_is { value.to_owned() } else { format!("storage_widen({value})") }
 }
 
-/// What is stored for a number of 16 bits that `element` gives.
+/// The stored value of a 16-bit number that `element` returns.
 fn rounded(d: &Signature, kernel: &Kernel, operand: &KernelOperand, value: &str) -> String {
     if is_copied(d, kernel, operand) { value.to_owned() } else { format!("storage_round({value})") }
 }
@@ -345,7 +349,7 @@ fn store_vector(d: &Signature, kernel: &Kernel, i: usize, operand: &KernelOperan
     format!("{}[{}] = {vector};", memory(kernel, i), place(kernel, operand, from))
 }
 
-/// An invocation has four words of 32-bit outputs, or two of 16-bit outputs, a workgroup apart.
+/// An invocation writes four words of 32-bit outputs, or two of 16-bit outputs. They are a workgroup apart.
 fn words(d: &Signature, kernel: &Kernel) -> String {
     let half = stores(kernel).any(|(_, o)| is_half(o));
     let mut text = String::new();
@@ -407,7 +411,7 @@ fn store_words(d: &Signature, kernel: &Kernel, i: usize, operand: &KernelOperand
             let [low, high] =
                 [first, second].map(|lane| rounded(d, kernel, operand, &format!("out_{lane}.{name}")));
             let word = format!("{memory}[({base} + i.{first}) >> 1u]");
-            // The half of a word that is not ours stays as it is.
+            // The half of a word that belongs to another element is kept.
             let _ = write!(
                 text,
                 "    if (i.{first} < params.len && i.{second} < params.len) {{\n        {word} = {low} | ({high} << 16u);\n    }} \
@@ -436,12 +440,12 @@ fn store_words(d: &Signature, kernel: &Kernel, i: usize, operand: &KernelOperand
 
 // Sums.
 
-/// The operands that hold an element for each term: all but the partial results.
+/// The operands with an element for each term: all except the partial results.
 fn carried(kernel: &Kernel) -> impl Iterator<Item = (usize, &KernelOperand)> {
     stores(kernel).filter(|(i, _)| !kernel.is_sums(*i))
 }
 
-/// The sum and the block of an item, and where each operand's first term of that sum lies.
+/// The sum and the block of an item, and the index of that sum's first term in each operand.
 fn item(kernel: &Kernel) -> String {
     let mut text = String::from(
         "    let sum_index = params.first_sum + item % params.sums;\n    let block = params.first_block + item / params.sums;\n",
@@ -467,8 +471,8 @@ fn item(kernel: &Kernel) -> String {
     text
 }
 
-/// Four neighbouring terms from `first` on: `term_0` to `term_3`. One that is not there is -0, which adds nothing. All are
-/// loaded before one is computed, so that a lane waits for memory once.
+/// Four neighbouring terms from `first` on: `term_0` to `term_3`. A missing term is -0, which adds nothing. All terms
+/// are loaded before one is computed, so a lane waits for memory only once.
 fn four_terms(d: &Signature, kernel: &Kernel) -> String {
     let mut text = String::new();
     for (_, name, _) in loads(kernel) {
@@ -508,7 +512,7 @@ fn four_terms(d: &Signature, kernel: &Kernel) -> String {
     text
 }
 
-/// The same by vectors: all four are there, or none.
+/// The same as vectors: either all four terms exist, or none.
 fn vector_of_terms(d: &Signature, kernel: &Kernel) -> String {
     let mut text = String::new();
     for k in 0..4 {
@@ -537,7 +541,7 @@ fn vector_of_terms(d: &Signature, kernel: &Kernel) -> String {
 
 const SUM_OF_FOUR: &str = "f32_add(f32_add(term_0, term_1), f32_add(term_2, term_3))";
 
-/// Where the partial result of a sum's block goes.
+/// Stores the partial result of a sum's block.
 fn store_partial(kernel: &Kernel, value: &str) -> String {
     let last = kernel.operands.len() - 1;
     let coordinates = ["sum_index".to_owned(), "block".to_owned()];
@@ -545,7 +549,8 @@ fn store_partial(kernel: &Kernel, value: &str) -> String {
     format!("{}[{index}] = {value};\n", memory(kernel, last))
 }
 
-/// An invocation adds a block of one sum, four terms a step: a counter in binary says which partial sums are complete.
+/// An invocation adds a block of one sum, four terms in each step. The bits of the step counter say which partial
+/// sums are complete.
 fn columns(d: &Signature, kernel: &Kernel) -> String {
     let mut text = format!(
         "    let item = group * {WORKGROUP_SIZE}u + lane;\n    if (item >= params.len) {{\n        return;\n    }}\n"
@@ -569,7 +574,7 @@ fn columns(d: &Signature, kernel: &Kernel) -> String {
     text + "    }\n    " + &store_partial(kernel, "sum")
 }
 
-/// A workgroup adds a block of one sum: four terms an invocation, then the tree of what they give.
+/// A workgroup adds a block of one sum. Each invocation adds four terms, then a tree adds the results.
 fn runs(d: &Signature, kernel: &Kernel) -> String {
     let mut text =
         String::from("    let item = group;\n    if (item >= params.len) {\n        return;\n    }\n");

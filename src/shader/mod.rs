@@ -19,7 +19,7 @@ mod tests;
 
 pub use crate::plan::Access;
 
-/// A complete WGSL module and what a host needs to dispatch it.
+/// A complete WGSL module, with what a host needs to dispatch it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Shader {
@@ -48,14 +48,15 @@ impl Shader {
     pub const ENTRY_POINT: &str = "main";
     /// The workgroup size of every kernel, in its first dimension.
     pub const WORKGROUP_SIZE: u32 = WORKGROUP_SIZE;
-    /// The elements that a workgroup computes.
+    /// The number of elements that a workgroup computes.
     pub const ELEMENTS_PER_WORKGROUP: u32 = ELEMENTS_PER_WORKGROUP;
-    /// The most elements of a dispatch.
+    /// The most elements in one dispatch.
     pub const MAX_ELEMENTS: u64 = MAX_DISPATCH;
 
-    /// The kernel that computes `outputs` of an op on contiguous operands, each in a buffer of its own.
+    /// The kernel that computes `outputs` of an op on contiguous operands, each in its own buffer.
     ///
-    /// It is headed by a comment that says how to bind and dispatch it, and runs as it is on any WebGPU host.
+    /// The source starts with a comment that says how to bind and dispatch the kernel. It runs unchanged on any
+    /// WebGPU host.
     ///
     /// ```
     /// use elemgrad::{DType, Outputs, ops::modulo, shader::{Access, Shader}};
@@ -69,14 +70,14 @@ impl Shader {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NothingWanted`] and [`Error::Arity`] for outputs that are none or not the op's.
+    /// [`Error::NothingWanted`] if `outputs` is empty, [`Error::Arity`] if the op lacks one of them.
     pub fn new(signature: &Signature, outputs: Outputs, dtype: DType, access: Access) -> Result<Self, Error> {
         signature.check(outputs)?;
         Ok(compose(signature, &Kernel::contiguous(signature, outputs, dtype, access)))
     }
 
-    /// The op's functions and the function `element` that computes `outputs` with them, without bindings, for pasting into
-    /// another shader. There a number is the bits of its f32 in a `u32`, whatever the storage type.
+    /// The op's functions and the function `element`, which computes `outputs` with them, without bindings. Paste the
+    /// text into another shader. It represents a number by the bits of its f32 in a `u32`, for every storage type.
     ///
     /// # Errors
     /// As [`new`](Shader::new).
@@ -87,7 +88,7 @@ impl Shader {
         Ok(library(signature, &kernel, &element) + &element)
     }
 
-    /// How to dispatch an elementwise kernel, in words.
+    /// The rule for dispatching an elementwise kernel, in words.
     pub fn dispatch_rule() -> String {
         format!(
             "len > 0; groups = ceil((len + parity) / {ELEMENTS_PER_WORKGROUP}); rows = ceil(groups / max_compute_workgroups_per_dimension); \
@@ -111,7 +112,7 @@ impl Shader {
     }
 }
 
-/// The module of a kernel of an op.
+/// Composes the module of a kernel.
 pub(crate) fn compose(signature: &Signature, kernel: &Kernel) -> Shader {
     let params = params(kernel);
     let bindings = bindings(kernel);
@@ -139,10 +140,10 @@ pub(crate) fn params(kernel: &Kernel) -> Vec<String> {
         params.push(format!("base_{name}"));
         let axes_of_strides = kernel.axes + kernel.summed;
         let strides = match operand.map {
-            // Of partial results: to the next sum's, and to the next block's.
+            // Of partial results: the step to the next sum, and to the next block.
             _ if kernel.is_sums(i) => 2,
             Map::Linear => 0,
-            // The last one is 1, or 0.
+            // The last stride is 1 or 0.
             Map::Row | Map::Splat => axes_of_strides - 1,
             Map::Gather => axes_of_strides,
         };
@@ -151,14 +152,14 @@ pub(crate) fn params(kernel: &Kernel) -> Vec<String> {
     params
 }
 
-/// The name of the binding of an operand.
+/// The name of an operand's binding.
 fn memory(kernel: &Kernel, operand: usize) -> String {
     let slot = kernel.slots.iter().find(|slot| slot.operands.contains(&operand));
     let names = slot.into_iter().flat_map(|s| &s.operands).map(|&i| kernel.operands[i].name.as_str());
     format!("buffer_{}", names.collect::<Vec<_>>().join("__"))
 }
 
-/// Whether an operand of 16 bits is neither widened nor rounded: an input that the kernel only copies, or its copy.
+/// Whether a 16-bit operand is neither widened nor rounded: it is an input that the kernel only copies, or the copy.
 fn is_copied(signature: &Signature, kernel: &Kernel, operand: &KernelOperand) -> bool {
     let Source::Op { outputs, from_mask } = kernel.source else { return false };
     let copies = |o: &KernelOperand| {
@@ -232,7 +233,7 @@ fn header(d: &Signature, kernel: &Kernel, bindings: &[Binding], params: &[String
     text + "\n"
 }
 
-/// What the uniform's fields of an operand mean.
+/// Explains an operand's fields in the uniform.
 fn units(kernel: &Kernel, operand: &KernelOperand) -> String {
     let unit = match operand.element {
         Held::Bit => "words of 32 elements",
@@ -251,12 +252,12 @@ fn units(kernel: &Kernel, operand: &KernelOperand) -> String {
     format!("//   base_{name}: where index 0 lies in the binding{steps}; in {unit}, modulo 2^32.\n")
 }
 
-/// A text for a comment of one line.
+/// The text on one line, for a comment.
 fn one_line(text: &str) -> String {
     text.replace(LINE_BREAKS, " ")
 }
 
-/// What the rest of a kernel calls: the op's own functions, and those of `shaders/`.
+/// The functions that the rest of a kernel calls: the op's own, and those of `shaders/`.
 fn library(signature: &Signature, kernel: &Kernel, rest: &str) -> String {
     let own = match kernel.source {
         Source::Op { .. } => signature.functions(),
@@ -266,7 +267,7 @@ fn library(signature: &Signature, kernel: &Kernel, rest: &str) -> String {
     std::iter::once(called).chain(own.iter().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
 }
 
-/// The function of one element, with what the wanted outputs need and nothing else.
+/// The function of one element. It computes only what the wanted outputs need.
 fn element(signature: &Signature, kernel: &Kernel) -> String {
     let mut parameters = Vec::new();
     for operand in &kernel.operands {
@@ -316,13 +317,13 @@ fn declarations(bindings: &[Binding], params: &[String]) -> String {
     text
 }
 
-/// The most bytes of an op's WGSL: more than an expression of the most nodes has.
+/// The most bytes of an op's WGSL. The largest allowed expression has fewer.
 const MAX_BYTES: usize = 1 << 20;
-/// The most operators and brackets within each other: naga recurses over them, and a stack that overflows aborts the
-/// process. Compiled without optimization it takes 8 KiB for each, and a thread has 2 MiB.
+/// The deepest nesting of operators and brackets. naga recurses over them, and a stack overflow aborts the process.
+/// Without optimization, naga uses 8 KiB of stack for each level, and a thread has 2 MiB.
 const MAX_DEPTH: usize = 128;
 
-/// Whether an op's WGSL can be given to a compiler.
+/// Checks that an op's WGSL is small enough for the compiler.
 pub(crate) fn check_size(signature: &Signature) -> Result<(), Error> {
     let texts = || signature.functions().iter().map(|text| &**text).chain(signature.expressions());
     let (bytes, deepest) = (texts().map(str::len).sum::<usize>(), texts().map(depth).max());

@@ -1,6 +1,8 @@
-//! Every kernel that can be composed: naga accepts it, and its floats are those that the numerical contract allows.
+//! Every kernel that can be composed: naga accepts it, and it uses only the float arithmetic that the numerical
+//! contract allows.
 //!
-//! With `ELEMGRAD_DUMP_SHADERS=DIR` the kernels go to `DIR`, for another compiler: see `tests/tint/check.mjs`.
+//! With `ELEMGRAD_DUMP_SHADERS=DIR` the kernels are written to `DIR`, for another compiler: see
+//! `tests/tint/check.mjs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +35,8 @@ struct Composed {
     shader: Shader,
 }
 
-/// Every op, storage type, set of outputs and access, with ways of sharing bindings, layouts and options; the sums.
+/// Kernels for every op, storage type, set of outputs and access, with ways of sharing bindings, layouts and options,
+/// and the kernels of sums.
 fn kernels() -> Vec<Composed> {
     let mut kernels = Vec::new();
     for &op in ops::all() {
@@ -58,7 +61,7 @@ fn kernels() -> Vec<Composed> {
     kernels
 }
 
-/// Each building block in each arithmetic that has it, and all of them in one op.
+/// Each building block in each arithmetic that supports it, and all of them in one op.
 fn custom() -> Vec<(Op, Kernel)> {
     let mut ops = Vec::new();
     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
@@ -86,7 +89,7 @@ fn custom() -> Vec<(Op, Kernel)> {
     ops.iter().flat_map(kernels).collect()
 }
 
-/// Every way of sharing bindings, with inputs `read` or `read_write`; some where there are many.
+/// Every way of sharing bindings, with inputs `read` or `read_write`. If there are many ways, only some.
 fn shared(kernel: &Kernel) -> Vec<Kernel> {
     let operands = &kernel.operands;
     let few = kernel.dtype == DType::F32 && operands.len() <= 5;
@@ -99,7 +102,7 @@ fn shared(kernel: &Kernel) -> Vec<Kernel> {
         |i: &usize| kernel.form == Form::Elementwise(Access::Vec4) && operands[*i].element != Held::Bit;
     let mut kernels = Vec::new();
     for groups in all {
-        // A binding has one type.
+        // A binding has a single type.
         if !groups.iter().all(|g| g.iter().all(|i| vector(i) == vector(&g[0]))) {
             continue;
         }
@@ -113,7 +116,7 @@ fn shared(kernel: &Kernel) -> Vec<Kernel> {
     kernels
 }
 
-/// Operands over some axes: rows, one element for a row, anything.
+/// Kernels with strided operands: rows, one element for each row, anything.
 fn strided(kernel: &Kernel) -> Vec<Kernel> {
     let vec4 = kernel.form == Form::Elementwise(Access::Vec4);
     let maps: &[Map] = if vec4 { &[Map::Row, Map::Splat, Map::Gather] } else { &[Map::Gather] };
@@ -122,7 +125,8 @@ fn strided(kernel: &Kernel) -> Vec<Kernel> {
         let mut kernel = Kernel { axes, ..kernel.clone() };
         let numbers = kernel.operands.iter_mut().filter(|o| o.element != Held::Bit);
         for (i, operand) in numbers.enumerate() {
-            // Every second one, so that what is linear stands beside it. What is written is whole words.
+            // Change every second operand, so linear operands occur next to strided ones. Written operands are whole
+            // words.
             operand.map = match (operand.write, map) {
                 (false, _) if i % 2 == 0 => map,
                 (true, Map::Row) => Map::Row,
@@ -135,7 +139,7 @@ fn strided(kernel: &Kernel) -> Vec<Kernel> {
     kernels.collect()
 }
 
-/// Gradients that are added to what is there, and a mask that is read.
+/// Kernels with gradients that are added to existing values, and with a mask that is read.
 fn with_options(op: &'static Op, kernel: &Kernel) -> Vec<Kernel> {
     let signature = op.signature();
     let Source::Op { outputs, .. } = kernel.source else { return Vec::new() };
@@ -165,7 +169,8 @@ fn with_options(op: &'static Op, kernel: &Kernel) -> Vec<Kernel> {
     kernels
 }
 
-/// What adds the terms of a gradient, with or without outputs on the way, what adds partial sums, and what stores them.
+/// The kernels of sums: those that add the terms of a gradient, with or without carried outputs, those that add
+/// partial sums, and those that store the sums.
 fn sums(op: &Op, dtype: DType, write: usize) -> Vec<Kernel> {
     let number = |name: &str, write: usize| KernelOperand {
         name: name.into(),
@@ -233,7 +238,7 @@ fn sums(op: &Op, dtype: DType, write: usize) -> Vec<Kernel> {
     kernels
 }
 
-/// Every way to put `0..count` into groups.
+/// Every way to split `0..count` into groups.
 fn partitions(count: usize) -> Vec<Vec<Vec<usize>>> {
     let Some(last) = count.checked_sub(1) else { return vec![Vec::new()] };
     let mut all = Vec::new();
@@ -264,10 +269,11 @@ fn naga_accepts_every_kernel() -> Result<(), Error> {
     Ok(())
 }
 
-/// The op or the storage type, if it is of one; the function in which a float takes part, what it does there, and by which
-/// case of the contract it may.
+/// The op or the storage type, if the function belongs to one; the function that uses floats; what it does with them;
+/// the case of the contract that allows it.
 ///
-/// A float elsewhere, or one more of them, fails the test: think, and then write the reason down at the use and here.
+/// A float anywhere else, or one more of them, fails the test. Think about it, then write the reason down both at the
+/// use and here.
 const FLOATS: [(&str, &str, &str, &str); 14] = [
     (
         "",
@@ -348,7 +354,7 @@ const FLOATS: [(&str, &str, &str, &str); 14] = [
     ),
 ];
 
-/// What an op says of itself stays in its line of the comment, whatever ends a line in WGSL.
+/// An op's formula stays within its one-line comment, whatever WGSL counts as a line break.
 #[test]
 fn a_formula_of_many_lines_stays_a_comment() -> Result<(), Error> {
     let formula = "a\nb\rc\r\nd\u{b}e\u{c}f\u{85}g\u{2028}h\u{2029}i";
@@ -381,7 +387,7 @@ fn floats_are_those_that_the_contract_allows() {
     assert_eq!(floats("const HALF = 0.5; fn f() -> f32 { return HALF; }")["f"], "literal");
 }
 
-/// For each function that has any, its expressions that are floats or are made of floats.
+/// For each function with float expressions: the expressions that are floats or are computed from floats.
 fn floats(source: &str) -> BTreeMap<String, String> {
     let module = naga::front::wgsl::parse_str(source).expect("it was accepted");
     let mut validator =
@@ -414,7 +420,7 @@ fn floats(source: &str) -> BTreeMap<String, String> {
                 Expression::Math { fun, arg, .. } if float(arg) => Some(format!("{fun:?}")),
                 Expression::Literal(_) if float(handle) => Some("literal".into()),
                 ref other if float(handle) => {
-                    // What it is, without the numbers of what it is made of.
+                    // The kind of the expression, without the numbers of its operands.
                     let text = format!("{other:?}");
                     Some(text.split([' ', '(']).next().unwrap_or_default().to_owned())
                 }
@@ -428,7 +434,7 @@ fn floats(source: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Browsers refuse what naga lets pass: a NaN known at compile time, and extensions that they do not have.
+/// Browsers refuse some code that naga accepts: a NaN known at compile time, and extensions that they lack.
 #[test]
 fn no_kernel_has_what_browsers_refuse() {
     let (kernels, integers) = (kernels(), library::integers());
@@ -450,7 +456,7 @@ fn no_kernel_has_what_browsers_refuse() {
     }
 }
 
-/// What is not wanted is neither bound nor computed.
+/// Unwanted outputs are neither bound nor computed.
 #[test]
 fn kernels_have_what_their_outputs_need_and_nothing_else() {
     let operands = |op: &str, outputs| {
@@ -494,7 +500,7 @@ fn kernels_have_what_their_outputs_need_and_nothing_else() {
     }
 }
 
-/// `DIR/N.wgsl` for each kernel, and `DIR/kernels.json` that says what they are.
+/// Writes `DIR/N.wgsl` for each kernel, and `DIR/kernels.json`, which describes the kernels.
 #[test]
 fn kernels_are_dumped_for_other_compilers() -> std::io::Result<()> {
     let Some(folder) = std::env::var_os("ELEMGRAD_DUMP_SHADERS") else { return Ok(()) };
@@ -517,7 +523,7 @@ fn kernels_are_dumped_for_other_compilers() -> std::io::Result<()> {
                 format!("[{}, {}]", quoted(name), slot.expect("every operand has a slot") + 1)
             })
             .collect();
-        // What another host can run with nothing but the vectors: contiguous operands, overwritten.
+        // The kernels that another host can run with only the test vectors: contiguous operands, outputs overwritten.
         let form = match kernel.form {
             Form::Elementwise(access)
                 if ops::find(op).is_some()
@@ -541,7 +547,7 @@ fn kernels_are_dumped_for_other_compilers() -> std::io::Result<()> {
     std::fs::write(folder.join("kernels.json"), format!("[{list}]\n"))
 }
 
-/// The largest op is given to a compiler, though its WGSL is longer than any text of a user.
+/// The largest op still reaches the compiler, although its WGSL is longer than any text of a user.
 #[test]
 fn an_op_of_the_most_nodes_compiles() -> Result<(), Error> {
     let large = |links| Op::new("large", ["x", "y"], |[x, y]| (0..links).fold(x, |sum, _| sum + x - y));

@@ -1,4 +1,4 @@
-//! `elemgrad bench`: each kernel's bytes per second beside a copy in the same run.
+//! `elemgrad bench`: each kernel's bytes per second, compared with a copy in the same run.
 
 use elemgrad::{
     Choice, DType, Pass, Runner,
@@ -15,7 +15,7 @@ use crate::{
     progress::Progress,
 };
 
-/// What was measured, and the figures.
+/// A measured case, and its figures.
 type Row<'a> = (Case<'a>, Measurement);
 
 pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure> {
@@ -30,7 +30,7 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
     let runner = Runner::open(device)?;
     let mut rows = Vec::new();
     let measured = measure_all(&runner, cases, &mut rows);
-    // What was measured before a failure is worth its time.
+    // Print what was measured before a failure: it took time to measure.
     if args.json {
         print::json(&rows.iter().map(row).collect())?;
     } else {
@@ -58,7 +58,7 @@ fn measure_all<'a>(runner: &Runner, cases: Vec<Case<'a>>, rows: &mut Vec<Row<'a>
     Ok(())
 }
 
-/// What is measured, in order.
+/// The cases to measure, in order.
 fn cases<'a>(args: &cli::Bench, ops: &'a [Given]) -> Vec<Case<'a>> {
     let mut cases: Vec<_> = ops
         .iter()
@@ -88,7 +88,7 @@ fn cases<'a>(args: &cli::Bench, ops: &'a [Given]) -> Vec<Case<'a>> {
     cases
 }
 
-/// Each case with each of the values.
+/// Expands each case to one case for each value.
 fn with<'a, T: Copy>(cases: &mut Vec<Case<'a>>, values: &[T], set: impl Fn(&mut Case<'a>, T)) {
     let set = &set;
     let each = |case: &Case<'a>| {
@@ -102,7 +102,7 @@ fn with<'a, T: Copy>(cases: &mut Vec<Case<'a>>, values: &[T], set: impl Fn(&mut 
     *cases = cases.iter().flat_map(each).collect();
 }
 
-/// What tells a case from the others.
+/// The names that identify a case.
 fn names(case: &Case) -> [String; 6] {
     let op = case.op.name().to_owned();
     let others = [
@@ -116,7 +116,7 @@ fn names(case: &Case) -> [String; 6] {
     [op, pass, extra, dtype, layout, data]
 }
 
-/// Read and written, of an element of `z`.
+/// The bytes read and written for each element of `z`.
 fn bytes_per_element(m: &Measurement) -> f64 {
     (m.traffic.read + m.traffic.written) as f64 / m.elements as f64
 }

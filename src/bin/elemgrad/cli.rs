@@ -83,18 +83,18 @@ pub(crate) struct OpArgs {
 
 const ARITHMETICS: [Arithmetic; 2] = [Arithmetic::Native, Arithmetic::Exact];
 
-/// For calls that have no op unless one is told.
+/// For commands that require an op.
 fn one_op() -> ArgGroup {
     ArgGroup::new("op").args(["built_in", "wgsl", "expr"]).required(true)
 }
 
-/// `NAME=VALUE`.
+/// Parses `NAME=VALUE`.
 fn named<T>(text: &str, form: &str, value: impl Fn(&str) -> Option<T>) -> Result<(String, T), String> {
     let parsed = text.split_once('=').and_then(|(name, text)| Some((name.to_owned(), value(text)?)));
     parsed.ok_or_else(|| format!("needs the form {form}"))
 }
 
-/// A number, no NaN and no infinity.
+/// Parses a finite number.
 fn finite(text: &str) -> Option<f32> {
     text.parse().ok().filter(|value: &f32| value.is_finite())
 }
@@ -115,7 +115,7 @@ fn parse_range(text: &str) -> Result<(String, RangeInclusive<f32>), String> {
     })
 }
 
-/// One of `all`, by its name.
+/// Parses one of `all` by its name.
 fn one_of<T>(all: &'static [T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: Copy + Send + Sync + 'static,
@@ -124,19 +124,19 @@ where
         .try_map(move |text| all.iter().copied().find(|value| name(*value) == text).ok_or("no such name"))
 }
 
-/// One value of an option that also takes `all`.
+/// One value of an option that also accepts `all`.
 #[derive(Clone)]
 pub(crate) struct Several<T>(Vec<T>);
 
 impl<T: Copy> Several<T> {
-    /// All values that an option was given, or the default where there are none.
+    /// All values given for an option, or the default if there are none.
     pub(crate) fn told(values: &[Self], default: &[T]) -> Vec<T> {
         let all: Vec<T> = values.iter().flat_map(|several| several.0.iter().copied()).collect();
         if all.is_empty() { default.to_vec() } else { all }
     }
 }
 
-/// One of `all`, by its name, or all of them.
+/// Parses one of `all` by its name, or `all` for all of them.
 fn some_of<T>(all: &'static [T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = Several<T>>
 where
     T: Copy + Send + Sync + 'static,
@@ -192,15 +192,15 @@ pub(crate) struct Verify {
     pub(crate) json: bool,
 }
 
-/// All kinds of data.
+/// The kinds of data that the option accepts.
 const DATA: [Data; 3] = [Data::Ordinary, Data::Extreme, Data::Mix];
 
-/// Its name, `none` too.
+/// Its name, with `none` for no extra.
 pub(crate) fn extra_name(extra: Extra) -> &'static str {
     if extra == Extra::None { "none" } else { extra.name() }
 }
 
-/// An operand's name and bits, such as `x=3f800000`.
+/// Parses an operand's name and bits, such as `x=3f800000`.
 fn parse_bits(text: &str) -> Result<(String, u32), String> {
     let (name, hex) = text.split_once('=').ok_or("needs the form x=3f800000")?;
     let bits =

@@ -1,4 +1,4 @@
-//! `elemgrad demo`: both ops, forward and backward in one pass, fast and right to the bit.
+//! `elemgrad demo`: both ops, forward and backward in one pass, with their speed and a check of every bit.
 
 use elemgrad::{
     Choice, DType, Pass, Runner,
@@ -8,7 +8,7 @@ use elemgrad::{
 
 use crate::{cli, failure::Failure, interrupt, print, progress::Progress};
 
-/// Elements of each call unless told.
+/// The default number of elements of each call.
 const ELEMENTS: u64 = 64 << 20;
 
 pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> {

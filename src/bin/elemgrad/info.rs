@@ -1,4 +1,4 @@
-//! `elemgrad info`: what devices there are, and what they do with floating point.
+//! `elemgrad info`: the available devices, and how they compute with floating point.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::{cli, failure::Failure, interrupt, print};
 
-/// The longest line of text.
+/// The longest line of the text.
 const WIDTH: usize = 100;
 
-/// What there is to say of an adapter.
+/// The facts to print about an adapter.
 struct Adapter {
     info: wgpu::AdapterInfo,
     auto: bool,
@@ -123,7 +123,7 @@ fn probe_rows(p: Probes) -> [[String; 2]; 5] {
     ]
 }
 
-/// The limits that bear on kernels, named as in `wgpu::Limits`.
+/// The limits that affect kernels, named as in `wgpu::Limits`.
 fn limits(l: &wgpu::Limits) -> Vec<(&'static str, u64)> {
     vec![
         ("max_buffer_size", l.max_buffer_size),
@@ -137,7 +137,7 @@ fn limits(l: &wgpu::Limits) -> Vec<(&'static str, u64)> {
     ]
 }
 
-/// A title and, indented, rows of name and value.
+/// A title, and indented rows of name and value.
 fn section(title: &str, rows: impl IntoIterator<Item = [String; 2]>) -> String {
     let rows: Vec<_> = rows.into_iter().collect();
     let width = rows.iter().map(|[name, _]| name.len()).max().unwrap_or(0);
@@ -145,7 +145,7 @@ fn section(title: &str, rows: impl IntoIterator<Item = [String; 2]>) -> String {
         .fold(format!("  {title}\n"), |text, [name, value]| text + &format!("    {name:<width$}  {value}\n"))
 }
 
-/// Words in indented lines of bounded width.
+/// Wraps words into indented lines of bounded width.
 fn wrapped(words: &[&str]) -> String {
     const INDENT: &str = "    ";
     let (mut text, mut column) = (String::new(), 0);

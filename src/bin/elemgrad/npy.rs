@@ -1,4 +1,4 @@
-//! NumPy's `.npy` files: checked when opened, read and written in pieces.
+//! NumPy's `.npy` files: checked when they are opened, read and written in pieces.
 
 use std::{
     cmp::Ordering,
@@ -10,12 +10,12 @@ use std::{
 use elemgrad::{DType, Element};
 use npyz::{NpyHeader, Order, TypeStr, WriteOptions, WriterBuilder as _};
 
-// A file's bytes are the elements' bytes, as they are in a GPU's buffers.
+// A file has the bytes of its elements in the same order as a GPU's buffer.
 const _: () = assert!(cfg!(target_endian = "little"), "needs a little-endian host");
 
-/// The longest header that is read: NumPy's own limit.
+/// The longest header to read. NumPy has the same limit.
 const MAX_HEADER: u32 = 10_000;
-/// The deepest nesting of brackets in a header: a structured type has a few levels, the parser's stack has an end.
+/// The deepest nesting of brackets in a header. A structured type has a few levels, and the parser's stack is finite.
 const MAX_NESTING: i32 = 8;
 
 /// What is wrong with a file, and what to do.
@@ -60,12 +60,12 @@ enum Problem {
     Long,
 }
 
-/// A file that is being read.
+/// An open file to read.
 pub(crate) struct Reader {
     path: PathBuf,
     file: File,
     header: Header,
-    /// The bytes of a piece that is to be rounded.
+    /// The bytes of a piece before rounding.
     wide: Vec<u8>,
 }
 
@@ -76,11 +76,11 @@ struct Header {
     stored: Stored,
 }
 
-/// What the elements of a file are.
+/// The type of the elements in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
     F16,
-    /// Words of 16 bits: those of bf16, for which NumPy has no type.
+    /// 16-bit words: bf16, for which NumPy has no type.
     U16,
     F32,
     F64,
@@ -130,7 +130,7 @@ impl From<DType> for Stored {
 }
 
 impl Reader {
-    /// Opens a file and checks all of it but the data.
+    /// Opens a file and checks everything except the data.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         Self::try_open(path).map_err(|problem| Error { path: path.to_owned(), problem })
     }
@@ -140,7 +140,7 @@ impl Reader {
         let (header, header_len) = read_header(&mut file)?;
         let need = header.elements.checked_mul(header.stored.size() as u64).ok_or(Problem::Shape)?;
         let metadata = file.metadata()?;
-        // A pipe's length shows when it has been read.
+        // The length of a pipe is known only after it has been read.
         let got = if metadata.is_file() { metadata.len().saturating_sub(header_len) } else { need };
         if got != need {
             return Err(Problem::Length { got, need, shape: tuple(&header.shape) });
@@ -153,7 +153,7 @@ impl Reader {
         &self.path
     }
 
-    /// What the elements are.
+    /// The type of the elements.
     pub(crate) fn stored(&self) -> Stored {
         self.header.stored
     }
@@ -163,12 +163,12 @@ impl Reader {
         &self.header.shape
     }
 
-    /// How many elements it has.
+    /// The number of elements.
     pub(crate) fn elements(&self) -> u64 {
         self.header.elements
     }
 
-    /// The next elements, as many as `values` has; wider ones are rounded.
+    /// Reads the next `values.len()` elements. Elements of a wider type are rounded.
     pub(crate) fn read<E: Element>(&mut self, values: &mut [E]) -> Result<(), Error> {
         self.try_read(E::DTYPE, bytemuck::cast_slice_mut(values))
             .map_err(|problem| Error { path: self.path.clone(), problem })
@@ -193,7 +193,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Sees that nothing follows the data: a pipe shows it only when all has been read.
+    /// Checks that nothing follows the data. For a pipe this is known only after everything has been read.
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
         let problem = match self.file.read(&mut [0]) {
             Ok(0) => return Ok(()),
@@ -212,25 +212,25 @@ pub(crate) fn tuple(shape: &[u64]) -> String {
     }
 }
 
-/// The bits of the element nearest to `value`, ties to even: rounded once.
+/// The bits of the element nearest to `value`, ties to even. Rounds only once.
 fn round(dtype: DType, value: f64) -> u32 {
     // `as` rounds to nearest, ties to even.
     let nearest = value as f32;
     let below = match f64::from(nearest).abs().partial_cmp(&value.abs()) {
         Some(Ordering::Greater) => f32::from_bits(nearest.to_bits() - 1),
         Some(Ordering::Less) => nearest,
-        // Exact, or NaN.
+        // `nearest` is exact, or NaN.
         _ => return dtype.round(nearest),
     };
     if dtype == DType::F32 {
         return nearest.to_bits();
     }
-    // Rounded towards zero, with the last bit set for what is lost: an f32 has some bits more than the 16-bit types, so
-    // that this lies on the same side of their ties as `value`.
+    // Rounded towards zero, with the last bit set to mark what is lost. An f32 has more bits than the 16-bit types,
+    // so this value is on the same side of their ties as `value`.
     dtype.round(f32::from_bits(below.to_bits() | 1))
 }
 
-/// The header of an array of such elements, or of words of 32 bits.
+/// Writes the header of an array of `dtype` elements, or of 32-bit words.
 pub(crate) fn write_header(writer: impl Write, dtype: Option<DType>, shape: &[u64]) -> io::Result<()> {
     let descr = dtype.map_or("<u4", |dtype| Stored::from(dtype).descr());
     let ty: TypeStr = descr.parse().map_err(io::Error::other)?;
@@ -238,7 +238,7 @@ pub(crate) fn write_header(writer: impl Write, dtype: Option<DType>, shape: &[u6
     options.shape(shape).writer(writer).write_header_only().map(drop)
 }
 
-/// The header, and how many bytes it takes.
+/// Reads the header. Returns it and its number of bytes.
 fn read_header(reader: &mut impl Read) -> Result<(Header, u64), Problem> {
     let mut bytes = vec![0; 8];
     read_exact(reader, &mut bytes, Problem::NotNpy)?;
@@ -279,8 +279,8 @@ impl Header {
     }
 }
 
-/// Sees that a header is as plain as those that NumPy writes: on others the parser may panic (sums of numbers, products
-/// that overflow), recurse without end or take exponential time (nested brackets).
+/// Checks that a header is as plain as those that NumPy writes. On other headers the parser may panic (sums of
+/// numbers, products that overflow), recurse without end or take exponential time (nested brackets).
 fn check_text(text: &str) -> Result<(), Problem> {
     let malformed = |what: &str| Problem::Header(what.into());
     if text.contains(['\\', '"']) {
@@ -301,7 +301,8 @@ fn check_text(text: &str) -> Result<(), Problem> {
             return Err(malformed("too many brackets"));
         }
     }
-    // The parser multiplies a shape's dimensions, zeros left out here because it multiplies partial products too.
+    // The parser multiplies a shape's dimensions. A zero counts as 1 here because the parser also multiplies partial
+    // products.
     let words = outside_quotes.split(|c: char| !c.is_ascii_alphanumeric());
     let numbers: Vec<_> = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit())).collect();
     if numbers.iter().any(|n| n.contains(|c: char| !c.is_ascii_digit())) {
@@ -332,7 +333,7 @@ mod tests {
         [b"\x93NUMPY\x01\x00", &length[..], text.as_bytes()].concat()
     }
 
-    /// Headers with any few bytes exchanged, left out or doubled are read or refused, without a panic.
+    /// A header with any few bytes replaced, removed or doubled is read or refused, without a panic.
     #[test]
     fn no_header_panics() {
         let headers = [
@@ -356,7 +357,8 @@ mod tests {
         assert!(accepted > 0);
     }
 
-    /// Between neighbouring values of a type, at their middle and a little beside it, beyond any f32's last place.
+    /// Tests values halfway between neighbours of a type, and values slightly off halfway by less than an f32
+    /// resolves.
     #[test]
     fn doubles_are_rounded_once() {
         for &dtype in DType::ALL {

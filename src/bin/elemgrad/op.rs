@@ -14,12 +14,12 @@ use crate::{
     print::quoted,
 };
 
-/// An op, and how it was given.
+/// An op, and how the user gave it.
 pub(crate) struct Given {
     pub(crate) op: Op,
-    /// Whether it is a ready-made one.
+    /// Whether the op is built in.
     pub(crate) is_built_in: bool,
-    /// The arguments that give it again.
+    /// The arguments that select this op again.
     pub(crate) arguments: String,
 }
 
@@ -34,12 +34,12 @@ impl Given {
 }
 
 impl OpArgs {
-    /// The op of a call that has to have one.
+    /// The op of a command that requires one.
     pub(crate) fn one(&self) -> Result<Given, Failure> {
         self.given()?.ok_or_else(|| Failure::Usage("needs an op: a name, --wgsl or --expr".into()))
     }
 
-    /// The op, or all built-in ones where none is given.
+    /// The given op, or all built-in ops if none is given.
     pub(crate) fn all(&self) -> Result<Vec<Given>, Failure> {
         Ok(self
             .given()?
@@ -68,7 +68,7 @@ impl OpArgs {
     }
 }
 
-/// What is wrong with a text, as compilers say where.
+/// The failure for a wrong text, with the place in a compiler's format.
 fn wrong(origin: &str, error: Error) -> Failure {
     match error {
         Error::Wgsl { line, column, message, source_line, caret, .. } => Failure::Usage(format!(
@@ -79,7 +79,7 @@ fn wrong(origin: &str, error: Error) -> Failure {
     }
 }
 
-/// The name of a file's op: its stem, with what no identifier has replaced.
+/// The name of a file's op: the file's stem, with characters replaced that no identifier has.
 fn name(path: &Path) -> String {
     if is_standard_input(path) {
         return "stdin".into();
@@ -97,7 +97,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     Ok(if is_standard_input(path) { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) })
 }
 
-/// A file's text. What is too long for the compiler is not read to its end: it may have none.
+/// A file's text. A file that is too long for the compiler is not read to its end: it may be endless.
 fn text(path: &Path) -> Result<String, Failure> {
     let failed = |problem: String| Failure::Usage(format!("{}: {problem}", path.display()));
     let mut bytes = Vec::new();

@@ -1,4 +1,5 @@
-//! Output files that appear all together or not at all: temporary siblings, renamed when all are complete.
+//! Output files that appear all together or not at all. Each is a temporary sibling; all are renamed when all are
+//! complete.
 
 use std::{
     fs::{self, File},
@@ -12,29 +13,29 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::{failure::Failure, npy};
 
-/// What to remove if the outputs are not completed. A signal's thread sees it too.
+/// What to remove if the outputs are not completed. The thread that handles signals accesses it too.
 static STAGED: Mutex<Option<Staged>> = Mutex::new(None);
 
 struct Staged {
     files: Vec<(TempPath, PathBuf)>,
-    /// The directories that were not there, the outermost first.
+    /// The directories that did not exist, the outermost first.
     directories: Vec<PathBuf>,
 }
 
-/// Removes all outputs that are not complete.
+/// Removes all incomplete outputs.
 pub(crate) fn discard() {
     let staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(Staged { files, directories }) = staged {
         drop(files);
-        // One that is not empty any more is somebody else's by now.
+        // A directory that is no longer empty has files of somebody else. It stays.
         directories.iter().rev().for_each(|directory| drop(fs::remove_dir(directory)));
     }
 }
 
-/// An output file to be.
+/// An output file to create.
 pub(crate) struct Output {
     pub(crate) name: String,
-    /// The type of its elements; `None` for words of 32 bits.
+    /// The type of its elements; `None` for 32-bit words.
     pub(crate) dtype: Option<DType>,
     pub(crate) shape: Vec<u64>,
 }
@@ -45,7 +46,7 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    /// Opens files in `directory`, which is created if it is not there.
+    /// Opens files in `directory`, which is created if it does not exist.
     pub(crate) fn create(directory: &Path, files: &[Output]) -> Result<Self, Failure> {
         let failed = |path: &Path, e: &dyn std::fmt::Display| {
             Failure::Usage(format!("{}: cannot be written: {e}; choose another --out", path.display()))
@@ -80,13 +81,13 @@ impl Outputs {
         file.write_all(bytes).map_err(|e| Failure::on_file(path, e))
     }
 
-    /// Puts all outputs in their places.
+    /// Renames all outputs to their final names.
     pub(crate) fn complete(mut self) -> Result<(), Failure> {
         for (file, path) in self.files.drain(..) {
-            // Some file systems notice only now that they are full.
+            // Some file systems report only now that they are full.
             file.sync_all().map_err(|e| Failure::on_file(&path, e))?;
         }
-        // A signal waits for the lock, then finds nothing to remove.
+        // A signal handler waits for the lock, then finds nothing to remove.
         let mut lock = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(staged) = lock.take() else { return Err(Failure::Interrupted) };
         for (temporary, path) in staged.files {
@@ -102,19 +103,19 @@ impl Drop for Outputs {
     }
 }
 
-/// A file that is gone unless it is given its place.
+/// A temporary file, which is removed unless it is renamed.
 pub(crate) fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // As any new file: the umask takes away from this.
+        // The same permissions as for any new file: the umask restricts these.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.prefix(".elemgrad-").tempfile_in(directory)
 }
 
-/// The directories of a path that are not there, the outermost first.
+/// The directories of a path that do not exist, the outermost first.
 fn missing_directories(path: &Path) -> Vec<PathBuf> {
     let mut missing: Vec<_> = path
         .ancestors()

@@ -1,7 +1,7 @@
 //! `elemgrad plot`: an op's output and gradients over each of its inputs, as SVG.
 //!
-//! A column for each input, a row for each output. A jump is drawn as one: the curve ends there, with a full dot where it
-//! takes the value and an empty one where it does not. Near a pole the picture ends before the curve does.
+//! The picture has a column for each input and a row for each output. At a jump the curve ends, with a full dot where
+//! it takes the value and an empty dot where it does not. Near a pole the curve leaves the picture.
 
 use std::{
     fs,
@@ -19,45 +19,47 @@ use plotters::{
 
 use crate::{cli, failure::Failure, op::Given, outputs};
 
-/// One panel of the picture.
+/// The size of one panel.
 const PANEL: (u32, u32) = (640, 250);
-/// Above the panels.
+/// The height of the title above the panels.
 const TITLE: u32 = 56;
-/// Points of a curve, jumps not counted.
+/// The number of points in a curve, not counting jumps.
 const POINTS: u32 = 450;
-/// Neighbouring floats whose values are further apart than this part of the picture's height have a jump between them.
+/// If the values at neighbouring floats differ by more than this fraction of the picture's height, there is a jump
+/// between them.
 const JUMP: f64 = 0.02;
-/// Values beside a jump that are so many heights of the picture away are on their way to infinity.
+/// Values next to a jump that are more than this many picture heights away are on their way to infinity.
 const POLE: f64 = 8.0;
-/// A height that is so many times that of most values is too much.
+/// A height is too large if it is more than this many times the height of most values.
 const SPARSE: f64 = 4.0;
-/// So many last bits of a float are 0 where a jump beside it is at a short binary fraction.
+/// If a jump is at a short binary fraction, a float next to it has at least this many trailing zero bits.
 const SHORT: u32 = 8;
-/// A curve's size in pixels, roughly, and how far a point may be beside a line through others.
+/// The approximate size of a curve in pixels, and the largest distance of a point from a line through others.
 const CURVE: (f64, f64) = (550.0, 150.0);
 const NEARLY: f64 = 0.3;
-/// More jumps than this have no dots.
+/// With more jumps than this, no dots are drawn.
 const MAX_DOTS: usize = 40;
-/// The most characters of a formula, which has the width of a panel.
+/// The most characters of a formula. A formula is as wide as a panel.
 const MAX_FORMULA: usize = 66;
-/// The range of an input, and the value where it does not vary, of ops that are not built in.
+/// For ops that are not built in: the range of an input, and its value while another input varies.
 const USUAL: (RangeInclusive<f32>, f32) = (-3.0..=3.0, 1.0);
-/// Okabe and Ito's colours, which the colour-blind can tell apart: `z`, then the gradients.
+/// Colours by Okabe and Ito that colour-blind people can tell apart: `z`, then the gradients.
 const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
 const INK: RGBColor = RGBColor(51, 51, 51);
 const FAINT: RGBColor = RGBColor(222, 222, 222);
 
-/// What one column shows: an op's input over a range, the others at fixed values. The upstream gradient is 1.
+/// The content of one column: one input of an op over a range, the others at fixed values. The upstream gradient is
+/// 1.
 struct Column<'a> {
     op: &'a Op,
     input: usize,
     range: RangeInclusive<f32>,
-    /// Every input; that of the column's own does not count.
+    /// The value of every input. The value of the column's own input is not used.
     at: Vec<f32>,
 }
 
-/// Of built-in ops: op, input, range, and the inputs' values. The jumps in these ranges lie at short binary fractions, so
-/// that a dot can be put on them.
+/// Columns of the built-in ops: op, input, range, and the inputs' values. The jumps in these ranges are at short
+/// binary fractions, so dots can be drawn on them.
 const COLUMNS: [(&str, usize, RangeInclusive<f32>, &[f32]); 3] = [
     ("spiky", 0, -2.0..=2.5, &[0.0]),
     ("mod", 0, -2.5..=2.5, &[0.0, 1.0]),
@@ -73,7 +75,7 @@ pub(crate) fn execute(args: &cli::Plot, device: &Choice) -> Result<(), Failure> 
         Failure::Usage(format!("{}: cannot be written: {e}; choose another --out", args.out.display()))
     };
     if args.out.symlink_metadata().is_ok_and(|there| !there.is_file()) {
-        // A terminal, a pipe, a link to one.
+        // The target is a terminal, a pipe, or a link to one.
         return fs::write(&args.out, svg).map_err(cannot);
     }
     let directory = args.out.parent().filter(|path| !path.as_os_str().is_empty());
@@ -103,7 +105,7 @@ fn columns<'a>(args: &cli::Plot, given: &'a Given) -> Result<Vec<Column<'a>>, Fa
     Ok((0..signature.inputs().len()).map(column).collect())
 }
 
-/// What an option says of each input.
+/// The value that an option gives for each input.
 fn by_name<'a, T>(
     signature: &Signature,
     option: &str,
@@ -149,24 +151,24 @@ fn draw(op: &Op, columns: &[Column], runner: &Runner) -> Result<String, Failure>
     Ok(svg)
 }
 
-/// How many outputs are drawn: `z` and the gradients, which are the first.
+/// The number of outputs to draw: `z` and the gradients, which come first.
 fn drawn(op: &Op) -> usize {
     1 + op.signature().inputs().len()
 }
 
-/// An input's value and an output's.
+/// A value of the input and the value of the output.
 type Point = (f32, f32);
-/// Points that a line connects.
+/// Points connected by a line.
 type Piece = Vec<Point>;
 
-/// An output over an input.
+/// The curve of an output over an input.
 struct Curve {
-    /// Between jumps, and between places where there is no finite value.
+    /// The pieces between jumps and places without a finite value.
     pieces: Vec<Piece>,
     frame: Frame,
 }
 
-/// The values that a picture shows.
+/// The range of values that a picture shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Frame {
     low: f64,
@@ -176,13 +178,13 @@ struct Frame {
 impl Frame {
     const UNIT: Self = Self { low: 0.0, high: 1.0 };
 
-    /// Around all finite values; `None` where there are none.
+    /// A frame around all finite values; `None` if there are none.
     fn around(values: &[f32]) -> Option<Self> {
         let finite = values.iter().filter(|value| value.is_finite()).map(|value| f64::from(*value));
         finite.map(|value| Self { low: value, high: value }).reduce(Self::and)
     }
 
-    /// Around most values, and some more: what there is to see of a curve that has a pole.
+    /// A frame around most values, with a margin: the interesting part of a curve with a pole.
     fn around_most(values: &[f32]) -> Option<Self> {
         let mut finite: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
         finite.sort_by(f32::total_cmp);
@@ -197,13 +199,13 @@ impl Frame {
         Self { low: self.low.min(other.low), high: self.high.max(other.high) }
     }
 
-    /// With 0 and 1 where they are not far, and where all values are one: an axis has a length.
+    /// Includes 0 and 1 if they are not far, or if all values are equal: an axis needs a length.
     fn with_unit(self) -> Self {
         let both = self.and(Self::UNIT);
         if self.height() == 0.0 || both.height() <= SPARSE * self.height() { both } else { self }
     }
 
-    /// With a margin of this part of its height.
+    /// The frame with a margin of `part` times its height.
     fn widened(self, part: f64) -> Self {
         let margin = self.height() * part;
         Self { low: self.low - margin, high: self.high + margin }
@@ -217,7 +219,7 @@ impl Frame {
         (self.low..=self.high).contains(&f64::from(value))
     }
 
-    /// How far two values are apart, in heights: infinitely far where only one is finite.
+    /// The distance between two values in frame heights; infinite if only one of them is finite.
     fn gap(self, a: f32, b: f32) -> f64 {
         match (a.is_finite(), b.is_finite()) {
             (true, true) => (f64::from(a) - f64::from(b)).abs() / self.height(),
@@ -228,7 +230,7 @@ impl Frame {
 }
 
 impl Column<'_> {
-    /// Each output's curve.
+    /// The curve of each output.
     fn curves(&self, runner: &Runner) -> Result<Vec<Curve>, Error> {
         let even = self.even();
         let seen: Vec<_> = self.values(runner, &even)?.iter().map(|v| Frames::around(v)).collect();
@@ -243,7 +245,7 @@ impl Column<'_> {
         Ok(values.iter().zip(seen).map(|(values, seen)| seen.curve(&at, values)).collect())
     }
 
-    /// `z` and the gradients, on the device.
+    /// `z` and the gradients, computed on the device.
     fn values(&self, runner: &Runner, at: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
         let mut reads: Vec<_> = self.at.iter().map(|value| vec![*value; at.len()]).collect();
         reads[self.input] = at.to_vec();
@@ -261,7 +263,7 @@ impl Column<'_> {
         (0..=POINTS).map(|i| (start + (end - start) * f64::from(i) / f64::from(POINTS)) as f32).collect()
     }
 
-    /// The neighbouring floats between which an output jumps, where it does.
+    /// The neighbouring floats between which an output jumps, if it does.
     fn jump(&self, mut left: f32, mut right: f32, write: usize, frame: Frame) -> Option<[f32; 2]> {
         let gap = |a: f32, b: f32| frame.gap(self.reference(a)[write], self.reference(b)[write]);
         if gap(left, right) < JUMP {
@@ -270,7 +272,7 @@ impl Column<'_> {
         loop {
             let middle = f32::midpoint(left, right);
             if middle <= left || middle >= right {
-                // Where it is steep the gap has become small on the way.
+                // If the curve is only steep, the gap has become small by now.
                 return (gap(left, right) >= JUMP).then_some([left, right]);
             }
             if gap(left, middle) >= gap(middle, right) { right = middle } else { left = middle }
@@ -286,7 +288,7 @@ impl Column<'_> {
         writes
     }
 
-    /// `x, y = 1`: what varies, and what does not.
+    /// The input that varies, and the fixed values of the others, such as `x   (y = 1)`.
     fn caption(&self) -> String {
         let inputs = &self.op.signature().inputs();
         let fixed = inputs.iter().zip(&self.at).enumerate().filter(|(i, _)| *i != self.input);
@@ -296,11 +298,11 @@ impl Column<'_> {
     }
 }
 
-/// What evenly spaced values say of an output.
+/// The frames that follow from an output's values at evenly spaced inputs.
 struct Frames {
-    /// Around all of them: the measure of jumps.
+    /// Around all values. Jumps are measured in its height.
     all: Frame,
-    /// Around most of them.
+    /// Around most values.
     most: Frame,
 }
 
@@ -332,8 +334,8 @@ fn are_neighbours(a: f32, b: f32) -> bool {
     a.next_up() == b
 }
 
-/// Leaves out points that are nearly on the line between others (Ramer, Douglas and Peucker): coordinates are rounded to
-/// pixels, which would show.
+/// Removes points that are nearly on the line between others (Ramer, Douglas and Peucker). Otherwise the rounding of
+/// coordinates to pixels would show.
 fn straighten(points: &[Point], pixels: &dyn Fn(Point) -> (f64, f64)) -> Piece {
     let [first, .., last] = points else { return points.to_vec() };
     let (start, end) = (pixels(*first), pixels(*last));
@@ -355,7 +357,7 @@ fn straighten(points: &[Point], pixels: &dyn Fn(Point) -> (f64, f64)) -> Piece {
     }
 }
 
-/// The parts of a piece that lie in a frame.
+/// The parts of a piece within a frame.
 fn clip(piece: &[Point], frame: Frame) -> Vec<Vec<(f64, f64)>> {
     let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
     for pair in piece.windows(2) {
@@ -412,7 +414,8 @@ fn draw_panel<DB: DrawingBackend>(
     draw_dots(&mut chart, curve, colour)
 }
 
-/// A number on an axis of this length: a zero may be what is left of a sum, and few digits are the number's own.
+/// A number on an axis of this length. A tiny number is a rounding error and prints as 0, and only a few digits are
+/// significant.
 fn number(value: f64, length: f64) -> String {
     let value = if value.abs() < 1e-6 * length { 0.0 } else { value };
     let value = format!("{value:.5e}").parse().unwrap_or(value);
@@ -421,7 +424,7 @@ fn number(value: f64, length: f64) -> String {
 
 type Chart<'a, DB> = ChartContext<'a, DB, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// The ends at each jump, where it can be told of all of them which takes the value.
+/// Draws dots at the ends of each jump, if it is known for all jumps which end takes the value.
 fn draw_dots<DB: DrawingBackend>(
     chart: &mut Chart<DB>,
     curve: &Curve,
@@ -443,9 +446,9 @@ fn draw_dots<DB: DrawingBackend>(
     Ok(())
 }
 
-/// The end of a jump that takes the value, then the other.
+/// The end of a jump that takes the value, then the other end.
 ///
-/// The jump is at a short binary fraction, or for the tie just above -0.5 one step beside it.
+/// The jump is at a short binary fraction. The jump of the tie just above -0.5 is one step next to it.
 fn full_and_empty([left, right]: [Point; 2]) -> Option<[Point; 2]> {
     let roundness = |a: f32, b: f32| a.to_bits().trailing_zeros().max(b.to_bits().trailing_zeros());
     let of_left = roundness(left.0, left.0.next_down());
@@ -454,7 +457,7 @@ fn full_and_empty([left, right]: [Point; 2]) -> Option<[Point; 2]> {
     (of_left.max(of_right) >= SHORT).then_some(ends)
 }
 
-/// `z = x - y * floor(x / y)`.
+/// The formula of an output, such as `z = x - y * floor(x / y)`.
 fn formula(op: &Op, write: usize) -> String {
     let output = &op.signature().outputs()[write];
     let text = format!("{} = {}", output.name, output.formula);

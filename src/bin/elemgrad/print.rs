@@ -1,10 +1,10 @@
-//! Standard output and standard error, without the panics of `println!` where the reader has gone.
+//! Standard output and standard error, without the panics of `println!` if the reader has gone.
 
 use std::io::{ErrorKind, Write as _, stderr, stdout};
 
 use crate::failure::Failure;
 
-/// Prints `text` on standard output. A reader that has seen enough is no failure.
+/// Prints `text` on standard output. It is not a failure if the reader has gone.
 pub(crate) fn out(text: &str) -> Result<(), Failure> {
     let mut stdout = stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -25,7 +25,7 @@ pub(crate) fn complain(failure: &Failure) {
     note(&format!("elemgrad: {failure}\n"));
 }
 
-/// Rows under headings, in columns; columns of numbers are flush right.
+/// Formats rows under headings, in columns. Columns of numbers are flush right.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let columns = headings.iter().enumerate().map(|(i, heading)| {
         let cells = || rows.iter().map(move |row| row[i].as_str());
@@ -39,14 +39,14 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     (0..=rows.len()).map(|i| line(i).trim_end().to_owned() + "\n").collect()
 }
 
-/// A count with its thousands apart.
+/// Formats a count with separated thousands.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let groups = digits.as_bytes().rchunks(3).rev();
     groups.map(|group| String::from_utf8_lossy(group)).collect::<Vec<_>>().join(",")
 }
 
-/// Seconds with a unit that fits.
+/// Formats seconds with a suitable unit.
 pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {
         s if s >= 1.0 => format!("{s:.2} s"),
@@ -55,18 +55,18 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Bytes per second.
+/// Formats bytes per second.
 pub(crate) fn speed(bytes_per_second: f64) -> String {
     format!("{:.2} GB/s", bytes_per_second / 1e9)
 }
 
-/// A text as one word of a shell's.
+/// Quotes a text as one word for a shell.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Prints on standard error.
 pub(crate) fn note(text: &str) {
-    // Nowhere is left to report that this failed.
+    // If this fails, there is nowhere left to report it.
     let _ = stderr().write_all(text.as_bytes());
 }

@@ -1,10 +1,10 @@
-//! The progress bar of long work, on standard error and on a terminal only.
+//! The progress bar of long work. It appears only on standard error, and only if that is a terminal.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar over `len` elements; it vanishes when dropped.
+/// A bar over `len` elements. It vanishes when dropped.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
@@ -16,14 +16,14 @@ impl Progress {
         Self(bar)
     }
 
-    /// A sign of life, where there is nothing to count.
+    /// A spinner for work that has nothing to count.
     pub(crate) fn spinner(what: &str) -> Self {
         let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
         spinner.enable_steady_tick(Duration::from_millis(100));
         Self(spinner)
     }
 
-    /// `done` elements of all.
+    /// Shows that `done` of all elements are done.
     pub(crate) fn set(&self, done: u64) {
         self.0.set_position(done);
     }

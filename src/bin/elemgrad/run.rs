@@ -1,7 +1,8 @@
 //! `elemgrad run`: an op on `.npy` files.
 //!
-//! Where no gradient is a sum, `z` is computed chunk by chunk: of files of its size a chunk is in memory, of those that are
-//! broadcast all. A sum needs all of its terms in one call, so then everything is in memory.
+//! If no gradient is a sum, `z` is computed chunk by chunk. For files of the size of `z`, one chunk is in memory; for
+//! files that are broadcast, everything is. A sum needs all of its terms in one call, so then everything is in
+//! memory.
 
 use std::path::Path;
 
@@ -20,25 +21,25 @@ use crate::{
     progress::Progress,
 };
 
-/// Elements that are in memory at a time, of each operand that is streamed: 32 MiB of f32. A multiple of 32, so that a
-/// mask's words are whole.
+/// The number of elements of each streamed operand that are in memory at a time: 32 MiB of f32. A multiple of 32, so
+/// a mask's words are whole.
 const CHUNK: u64 = 8 << 20;
 
-/// A file of one of the op's reads.
+/// The file of one of the op's reads.
 struct Input {
     option: String,
     reader: npy::Reader,
 }
 
-/// What is computed.
+/// The computation to run.
 struct Job<'a> {
     op: &'a Op,
     outputs: elemgrad::Outputs,
-    /// Of `z`.
+    /// The shape of `z`.
     shape: Vec<u64>,
-    /// Elements of `z`.
+    /// The number of elements of `z`.
     len: u64,
-    /// Elements of each output, for a mask words; 0 of those that are not wanted.
+    /// The number of elements of each output, or of words for a mask. 0 for an output that is not wanted.
     lens: Vec<u64>,
 }
 
@@ -70,10 +71,10 @@ pub(crate) fn execute(args: &cli::Run, device: &Choice) -> Result<(), Failure> {
     outputs.complete()
 }
 
-/// A file that is given for an input: its name, the option and the path.
+/// A file given for an input: the input's name, the option and the path.
 type Named<'a> = (&'a str, String, &'a Path);
 
-/// Opens the op's inputs, and the upstream gradient where there is one.
+/// Opens the op's inputs, and the upstream gradient if it is given.
 fn open_inputs(args: &cli::Run, signature: &Signature) -> Result<Vec<Input>, Failure> {
     let short = [("x", &args.x), ("y", &args.y)].into_iter();
     let short = short.filter_map(|(name, path)| Some((name, format!("--{name}"), path.as_deref()?)));
@@ -99,7 +100,7 @@ fn has_input(signature: &Signature, name: &str) -> bool {
     signature.inputs().iter().any(|input| input == name)
 }
 
-/// The one file of an input.
+/// The only file given for an input.
 fn file_of<'a, 'b>(input: &str, named: &'b [Named<'a>], op: &str) -> Result<&'b Named<'a>, Failure> {
     let mut files = named.iter().filter(|(name, ..)| *name == input);
     match (files.next(), files.next()) {
@@ -114,7 +115,7 @@ fn file_of<'a, 'b>(input: &str, named: &'b [Named<'a>], op: &str) -> Result<&'b 
     }
 }
 
-/// The type of all operands: what `--dtype` says, else what the first file holds, f32 for f64.
+/// The type of all operands: the value of `--dtype`, else the type of the first file, with f32 for f64.
 fn storage_type(args: &cli::Run, inputs: &[Input]) -> Result<DType, Failure> {
     let first = &inputs[0];
     let own = match first.reader.stored() {
@@ -125,7 +126,7 @@ fn storage_type(args: &cli::Run, inputs: &[Input]) -> Result<DType, Failure> {
     let need = npy::Stored::from(dtype);
     for (i, input) in inputs.iter().enumerate() {
         let stored = input.reader.stored();
-        // f64 becomes f32 untold; what becomes 16 bits must be told.
+        // f64 becomes f32 without `--dtype`. Rounding to 16 bits requires it.
         let is_wider = stored == npy::Stored::F64 || stored == npy::Stored::F32 && dtype != DType::F32;
         let told = args.dtype.is_some() || stored == npy::Stored::F64 && dtype == DType::F32;
         if stored == need || is_wider && told && args.cast {
@@ -151,7 +152,7 @@ fn storage_type(args: &cli::Run, inputs: &[Input]) -> Result<DType, Failure> {
     Ok(dtype)
 }
 
-/// `z`, the gradients where there is an upstream one, and what else was asked for.
+/// `z`, the gradients if the upstream gradient is given, and the other outputs that the options ask for.
 fn wanted(args: &cli::Run, signature: &Signature) -> Result<elemgrad::Outputs, Failure> {
     let mut outputs = elemgrad::Outputs::Z;
     if args.grad.is_some() {
@@ -172,7 +173,7 @@ fn wanted(args: &cli::Run, signature: &Signature) -> Result<elemgrad::Outputs, F
     Ok(outputs)
 }
 
-/// The shape of `z`, which the upstream gradient has too.
+/// The shape of `z`. The upstream gradient must have this shape too.
 fn shape(op: &Op, inputs: &[Input]) -> Result<Vec<u64>, Failure> {
     let (inputs, upstream) = inputs.split_at(op.signature().inputs().len());
     let mut shape = inputs[0].reader.shape().to_vec();
@@ -200,22 +201,22 @@ fn shape(op: &Op, inputs: &[Input]) -> Result<Vec<u64>, Failure> {
     }
 }
 
-/// `--x and --y`.
+/// The options of the inputs, such as `--x and --y`.
 fn options(inputs: &[Input]) -> String {
     inputs.iter().map(|input| input.option.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
-/// What is computed of an output.
+/// The computed values of an output.
 enum Values<E> {
     Numbers(Vec<E>),
     /// The words of a mask.
     Words(Vec<u32>),
-    /// Nothing: it has the bits of the upstream gradient.
+    /// Nothing: the output has the bits of the upstream gradient.
     Upstream,
 }
 
 impl<'a> Job<'a> {
-    /// What is computed, and the files that it is written to.
+    /// The computation, and the files to write.
     fn new(
         op: &'a Op,
         dtype: DType,
@@ -244,7 +245,7 @@ impl<'a> Job<'a> {
         Ok((job, files))
     }
 
-    /// Whether an output is a gradient of an input that was broadcast.
+    /// Whether an output is the gradient of a broadcast input.
     fn is_sum(&self, write: usize) -> bool {
         self.op.signature().gradient_of(write).is_some() && self.lens[write] != self.len
     }
@@ -273,7 +274,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Reads everything, computes it and writes it.
+    /// Reads all inputs, computes everything at once and writes the outputs.
     fn at_once<E: Element>(
         &self,
         runner: &Runner,
@@ -370,7 +371,7 @@ fn write<E: Element>(
         let bytes = match values {
             Values::Numbers(numbers) => bytemuck::cast_slice(numbers),
             Values::Words(words) => bytemuck::cast_slice(words),
-            // Behind the inputs.
+            // The upstream gradient follows the inputs.
             Values::Upstream => bytemuck::cast_slice(reads.last().map_or(&[][..], Vec::as_slice)),
         };
         outputs.write(i, bytes)
@@ -392,7 +393,7 @@ impl Input {
         Ok(Self { option: option.to_owned(), reader })
     }
 
-    /// All elements.
+    /// Reads all elements.
     fn read_all<E: Element>(&mut self) -> Result<Vec<E>, Failure> {
         let mut values = Vec::new();
         resize(&mut values, self.reader.elements())?;
@@ -404,10 +405,10 @@ impl Input {
     }
 }
 
-/// An array that is broadcast.
+/// A broadcast array.
 struct Held<E> {
     values: Vec<E>,
-    /// The axes of `z`: their sizes, and the array's steps along them.
+    /// For each axis of `z`: its size, and the array's step along it.
     axes: Vec<(u64, u64)>,
 }
 
@@ -425,7 +426,7 @@ impl<E: Element> Held<E> {
         Ok(Self { values: input.read_all()?, axes })
     }
 
-    /// The elements that belong to those of `z` from `first` on.
+    /// Copies the elements for those of `z` from `first` on.
     fn copy(&self, first: u64, mut to: &mut [E]) {
         let Some(((row, step), outer)) = self.axes.split_last() else { return };
         let mut at = first;

@@ -8,7 +8,7 @@ use crate::{cli, failure::Failure, print};
 pub(crate) fn execute(args: &cli::Shader, device: &Choice) -> Result<(), Failure> {
     let given = args.op.one()?;
     let signature = given.op().signature();
-    // The WGSL is the same on every device; one that is asked for must be there.
+    // The WGSL is the same on every device, but a device that the user names must exist.
     if *device != Choice::Auto {
         Runner::open(device)?;
     }

@@ -1,4 +1,4 @@
-//! `elemgrad verify`: a device against the scalar reference.
+//! `elemgrad verify`: compares a device with the scalar reference.
 
 use std::{fmt::Write as _, ops::ControlFlow};
 
@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::{cli, failure::Failure, interrupt, op::Given, print, progress::Progress};
 
-/// Elements that are sampled of an op of one input, and of more, unless told.
+/// The default sizes of a sample: for an op of one input, and for ops of more.
 const SAMPLE: [u64; 2] = [1 << 24, 10_000_000];
-/// The most bits of input that an exhaustive check goes through.
+/// The most bits of input in an exhaustive check.
 const MAX_INPUT_BITS: u64 = 32;
 
 pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure> {
@@ -38,7 +38,7 @@ pub(crate) fn execute(args: &cli::Verify, device: &Choice) -> Result<(), Failure
     if reports.iter().any(|report| report.mismatches > 0) {
         return Err(Failure::Mismatch);
     }
-    // What was not compared is no success.
+    // A comparison that left out too much is not a success.
     match reports.iter().find(|report| !report.is_conclusive()) {
         Some(report) => {
             Err(Failure::OnTheWay(format!("{}: too much was left out to say that it is right", report.op)))
@@ -65,7 +65,7 @@ pub(crate) fn check(
     Ok(report)
 }
 
-/// What is compared on what.
+/// The ops to compare, each with its inputs.
 fn checks<'a>(args: &cli::Verify, ops: &'a [Given]) -> Result<Vec<(&'a Given, Inputs)>, Failure> {
     if let ([one], false) = (ops, args.bits.is_empty()) {
         return Ok(vec![(one, given(one.op(), args.dtype, &args.bits)?)]);
@@ -93,12 +93,12 @@ fn checks<'a>(args: &cli::Verify, ops: &'a [Given]) -> Result<Vec<(&'a Given, In
     Ok(checks.collect())
 }
 
-/// How many bits the inputs of an op have together.
+/// The number of bits in all inputs of an op together.
 fn input_bits(op: &Op, dtype: DType) -> u64 {
     op.signature().inputs().len() as u64 * 8 * dtype.size()
 }
 
-/// One element, its operands by name.
+/// One element, from its operands by name.
 fn given(op: &Op, dtype: DType, bits: &[(String, u32)]) -> Result<Inputs, Failure> {
     let names: Vec<_> = op.signature().read_names().take(op.signature().upstream() + 1).collect();
     let digits = 2 * dtype.size() as usize;
@@ -150,7 +150,7 @@ fn summary(report: &VerifyReport, inputs: &Inputs, passes: &[Pass]) -> String {
     )
 }
 
-/// How much was left out, where anything was.
+/// How much was left out; empty if nothing was.
 fn left_out(report: &VerifyReport) -> String {
     if report.left_out == 0 {
         return String::new();
@@ -160,7 +160,7 @@ fn left_out(report: &VerifyReport) -> String {
     format!(", left out: {} ({percent:.1} %){verdict}", print::count(report.left_out))
 }
 
-/// The first mismatches, each with a line that repeats it: the op by `arguments`.
+/// The first mismatches, each with a command that repeats it. `arguments` select the op.
 pub(crate) fn details(report: &VerifyReport, arguments: &str) -> String {
     report.first.iter().fold(String::new(), |mut text, mismatch| {
         let _ = writeln!(text, "{} {mismatch}\n  {}", report.op, repeat(report, arguments, mismatch));
@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    /// An op with the names of `mod`, which is right at its first call alone: that of the reference.
+    /// An op with the names of `mod` that is right only in its first call, which is the reference's.
     fn wrong() -> Result<Op, elemgrad::Error> {
         let calls = std::sync::atomic::AtomicUsize::new(0);
         let signature = Signature::builder("mod", ["x", "y"]).z("x", "").gradient("x", "dz", "");
