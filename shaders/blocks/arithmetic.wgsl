@@ -1,8 +1,8 @@
 // Sums, products, signs, extremes, and rounding to integers. Twin of src/blocks/arithmetic.rs.
-// 
-// A function named f32_* computes with integers: the bits are those of IEEE arithmetic on every device. A function named
-// native_* computes with the device's own floats, within the bound that its row states. What a device makes of NaN, infinity
-// and subnormals there is its own affair.
+//
+// Functions named f32_* compute with integers: they give the bits of IEEE arithmetic on every device. Functions named
+// native_* compute with the device's own floats, within the bound that the block's row states. Each device decides
+// how native_* functions treat NaN, infinity and subnormals.
 
 fn f32_neg(v: u32) -> u32 {
     return select(v ^ F32_SIGN, F32_NAN, (v & F32_MAGNITUDE) > F32_INF);
@@ -24,16 +24,17 @@ fn f32_add(a: u32, b: u32) -> u32 {
     if (ul >= F32_INF) {
         return select(large, F32_NAN, ul > F32_INF || (us == F32_INF && differ));
     }
-    // A subnormal has the exponent 1 and no hidden bit: what it has of significand is its bits.
+    // A subnormal has exponent 1 and no hidden bit: its bits are its significand.
     let el = max(ul >> 23u, 1u);
     let es = max(us >> 23u, 1u);
     let ml = ul - ((el - 1u) << 23u);
     let ms = us - ((es - 1u) << 23u);
-    // Six bits below the unit: a bit is lost only where the exponents are 7 or more apart, and then at most one leading
-    // bit cancels. Subtracting a sticky bit, which stands for a fraction below it, borrows and stays sticky.
+    // Keep six bits below the unit. A bit is lost only if the exponents differ by 7 or more, and then at most one
+    // leading bit cancels. A sticky bit stands for a fraction below it. Subtracting it borrows, and the result stays
+    // sticky.
     let t = shift_right_sticky(ms << 6u, el - es);
     let m = (ml << 6u) + select(t, 0u - t, differ);
-    // An exact zero is -0 for two zeros that are negative, and +0 for all else.
+    // An exact zero is -0 if both operands are -0, else +0.
     return select((large & F32_SIGN) | f32_pack(m, el + 1u), a & b & F32_SIGN, m == 0u);
 }
 
@@ -47,8 +48,8 @@ fn f32_mul(a: u32, b: u32) -> u32 {
     let ub = b & F32_MAGNITUDE;
     let small = min(ua, ub);
     let e = (ua >> 23u) + (ub >> 23u);
-    // The common case is a zero times a finite number, or two normal numbers and a product that is normal, or too large by
-    // its rounding alone: straight line.
+    // The common case, in straight-line code: a zero times a finite number, or two normal numbers whose product is
+    // normal or overflows only by rounding.
     if (max(ua, ub) >= F32_INF || (small != 0u && (small < F32_HIDDEN || e - 128u > 252u))) {
         return f32_mul_rare(a, b);
     }
@@ -58,16 +59,17 @@ fn f32_mul(a: u32, b: u32) -> u32 {
 
 // a * b / 2^17 with a sticky lowest bit, in [2^29, 2^31), for a and b in [2^23, 2^24).
 fn significand_product(a: u32, b: u32) -> u32 {
-    // a and b as floats in [2^10, 2^11): the product is in [2^20, 2^22), in units of 2^26, and the addition leaves it,
-    // rounded, in the low bits: an estimate (case 1). Integers find what it misses, in wrapping arithmetic; that
-    // survives the wrap while it is below 2^31, up to an estimate that is off by 31.
+    // Take a and b as floats in [2^10, 2^11). Their product is in [2^20, 2^22), in units of 2^26. The addition leaves
+    // it, rounded, in the low bits: an estimate (case 1). Integers find what the estimate misses, in wrapping
+    // arithmetic. The difference survives the wrap while it is below 2^31, that is, if the estimate is off by at most
+    // 31.
     let estimate = bitcast<f32>(a + 0x44000000u) * bitcast<f32>(b + 0x44000000u) + 8388608.0;
     let top = bitcast<u32>(estimate) - 0x4b000000u;
     let missed = a * b - (top << 26u);
     return ((top << 9u) + u32(i32(missed) >> 17u)) | u32((missed & 0x1ffffu) != 0u);
 }
 
-// Everything: NaN, infinities, subnormals, overflow.
+// Handles every case: NaN, infinities, subnormals, overflow.
 fn f32_mul_rare(a: u32, b: u32) -> u32 {
     let sign = (a ^ b) & F32_SIGN;
     let ua = a & F32_MAGNITUDE;
@@ -85,12 +87,12 @@ fn f32_mul_rare(a: u32, b: u32) -> u32 {
     return sign | f32_nearest(significand_product(pa.m, pb.m), pa.e + pb.e - 126);
 }
 
-// f32_ordinal but for -0, which is below +0.
+// Like f32_ordinal, but -0 is below +0.
 fn f32_total_ordinal(v: u32) -> i32 {
     return f32_ordinal(v) - i32(v >> 31u);
 }
 
-// IEEE 754-2019 minimum and maximum: NaN if an operand is, and -0 is below +0.
+// IEEE 754-2019 minimum and maximum: NaN if an operand is NaN; -0 is below +0.
 fn f32_min(a: u32, b: u32) -> u32 {
     let lesser = select(b, a, f32_total_ordinal(a) < f32_total_ordinal(b));
     return select(lesser, F32_NAN, either_is_nan(a, b));
@@ -101,7 +103,8 @@ fn f32_max(a: u32, b: u32) -> u32 {
     return select(greater, F32_NAN, either_is_nan(a, b));
 }
 
-// The bits of a magnitude that stand for less than 1; all of the fraction below 1.
+// A mask of the bits of a magnitude that stand for less than 1. For a magnitude below 1, it is the whole fraction
+// field.
 fn fraction_bits(magnitude: u32) -> u32 {
     return (1u << u32(clamp(150 - i32(magnitude >> 23u), 0, 23))) - 1u;
 }
@@ -118,13 +121,13 @@ fn round_up(magnitude: u32) -> u32 {
 
 fn round_even(magnitude: u32) -> u32 {
     let below = fraction_bits(magnitude);
-    // Whether the integer is odd: in [1, 2) that is the lowest bit of the exponent, which is 1. Where all bits are integer
-    // `below` is 0, and nothing is added.
+    // Whether the integer part is odd. In [1, 2) this reads the lowest bit of the exponent field, which is 1. If all
+    // bits are integer bits, `below` is 0 and nothing is added.
     let odd = u32((magnitude & (below + 1u)) != 0u);
     return select((magnitude + ((below + odd) >> 1u)) & ~below, u32(magnitude > F32_HALF) * F32_ONE, magnitude < F32_ONE);
 }
 
-// A rounded magnitude with the sign of v; NaN where v is.
+// The rounded magnitude with the sign of v; NaN if v is NaN.
 fn rounded_like(v: u32, magnitude: u32) -> u32 {
     return select((v & F32_SIGN) | magnitude, F32_NAN, (v & F32_MAGNITUDE) > F32_INF);
 }
@@ -143,7 +146,7 @@ fn f32_ceil(v: u32) -> u32 {
     return rounded_like(v, select(round_up(magnitude), round_down(magnitude), v >= F32_SIGN));
 }
 
-// To nearest, ties to even.
+// Rounds to the nearest integer, ties to even.
 fn f32_round(v: u32) -> u32 {
     return rounded_like(v, round_even(v & F32_MAGNITUDE));
 }
@@ -151,25 +154,26 @@ fn f32_round(v: u32) -> u32 {
 // The IEEE square root of an f32, rounded to nearest even.
 fn f32_sqrt(v: u32) -> u32 {
     if (v - 1u >= F32_INF - 1u) {
-        // Zeros and infinity are their own roots; NaN and what is negative have none.
+        // Zeros and infinity are their own roots. NaN and negative numbers have none.
         return select(F32_NAN, v, (v & F32_MAGNITUDE) == 0u || v == F32_INF);
     }
     let p = f32_unpack(v);
     let odd = u32(p.e) & 1u;
-    // v is n * 4^k with n in [2^46, 2^48), of which wrapping arithmetic has the low half. The root of n, in [2^23, 2^24), is
-    // estimated from n / 2^46 in [1, 4) (case 1).
+    // v is n * 4^k with n in [2^46, 2^48). Wrapping arithmetic holds the low half of n. The root of n is in [2^23,
+    // 2^24). It is estimated from n / 2^46, which is in [1, 4) (case 1).
     let n = p.m << (24u - odd);
     let f = bitcast<f32>((p.m & F32_FRACTION) | ((128u - odd) << 23u));
     let inverse = inverseSqrt(f);
     let estimate = bitcast<u32>(f * inverse) - 0x3f000000u;
-    // n - estimate^2 is below 2^31, and survives the wrap, while the estimate is off by less than 60, which is 2^-17 of it.
-    // Over twice the root it is what the estimate is off by; the addition leaves one neighbour of that in the low bits.
+    // If the estimate is off by less than 60, which is 2^-17 of it, n - estimate^2 is below 2^31 and survives the
+    // wrap. Divided by twice the root, it is the error of the estimate. The addition leaves one neighbour of that
+    // quotient in the low bits.
     let missed = n - estimate * estimate;
     let off = bitcast<u32>(f32(i32(missed)) * (inverse * 5.9604644775390625e-8) + 12582912.0) - 0x4b400000u;
     let near = estimate + off;
     let rest = i32(missed - off * (estimate + near));
-    // `near` is the root, or one more or less, and nearest where n is above near^2 - near and at most near^2 + near: the
-    // square of what lies halfway is no integer, so there are no ties.
+    // `near` is the root, or one more or less. It is the nearest integer if near^2 - near < n <= near^2 + near. There
+    // are no ties, because the square of a halfway point is no integer.
     let root = near + u32(rest > i32(near)) - u32(rest <= -i32(near));
     // The leading one of the root adds 1 to the exponent field.
     return (u32((p.e + 125) >> 1u) << 23u) + root;
@@ -212,6 +216,6 @@ fn native_trunc(a: u32) -> u32 {
 }
 
 fn native_sqrt(a: u32) -> u32 {
-    // WGSL takes it from 1 / sqrt(a), which may be what it likes at 0.
+    // WGSL derives sqrt(a) from 1 / sqrt(a), which may be anything at 0.
     return select(bitcast<u32>(sqrt(bitcast<f32>(a))), a, (a & F32_MAGNITUDE) == 0u);
 }

@@ -1,10 +1,10 @@
-// IEEE comparisons, false where one is NaN. Twin of src/blocks/logic.rs.
+// IEEE comparisons: false if an operand is NaN. Twin of src/blocks/logic.rs.
 
 fn either_is_nan(a: u32, b: u32) -> bool {
     return max(a & F32_MAGNITUDE, b & F32_MAGNITUDE) > F32_INF;
 }
 
-// An integer that is ordered as the numbers are; zeros are equal.
+// An integer for each number, in the same order. Both zeros give 0.
 fn f32_ordinal(v: u32) -> i32 {
     let magnitude = i32(v & F32_MAGNITUDE);
     return select(magnitude, -magnitude, v >= F32_SIGN);

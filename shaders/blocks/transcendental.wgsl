@@ -1,4 +1,4 @@
-// Exponentials, logarithms, circular and hyperbolic functions by the device's own floats. Twin of
+// Exponentials, logarithms, circular and hyperbolic functions in the device's own floats. Twin of
 // src/blocks/transcendental.rs.
 
 fn native_exp(a: u32) -> u32 {
@@ -9,8 +9,9 @@ fn native_log(a: u32) -> u32 {
     return bitcast<u32>(log(bitcast<f32>(a)));
 }
 
-// WGSL bounds the error of sin and cos on [-pi, pi] only. The first two parts of 2 pi have so few bits that their products
-// with a whole number of turns up to 2^11 are exact. What the rounding of the turns leaves beyond pi is cut off.
+// x reduced to [-pi, pi]: WGSL bounds the error of sin and cos only there. 2 pi is subtracted in three parts. The
+// first two have so few bits that their products with up to 2^11 whole turns are exact. Rounding the turns may leave
+// something beyond pi, which is cut off.
 fn native_turn(x: f32) -> f32 {
     let turns = round(x * 0.15915494);
     let rest = ((x - turns * 6.28125) - turns * 0.0019350051879882812) - turns * 3.0199159819e-7;
@@ -25,12 +26,12 @@ fn native_cos(a: u32) -> u32 {
     return bitcast<u32>(clamp(cos(native_turn(bitcast<f32>(a))), -1.0, 1.0));
 }
 
-// A device may take tanh from exponentials that overflow; from 10 on it is 1.
+// A device may compute tanh from exponentials that overflow. From 10 on, tanh is 1, so the argument is clamped.
 fn native_tanh(a: u32) -> u32 {
     return bitcast<u32>(tanh(clamp(bitcast<f32>(a), -10.0, 10.0)));
 }
 
-// WGSL takes it from a logarithm, which 0 has not, times b.
+// WGSL derives pow from the logarithm of a, times b. Zero has no logarithm, so the powers of zero are given here.
 fn native_pow(a: u32, b: u32) -> u32 {
     let power = bitcast<u32>(pow(bitcast<f32>(a), bitcast<f32>(b)));
     let of_zero = select(0u, F32_INF, b > F32_SIGN);

@@ -1,4 +1,4 @@
-// Storage that holds bf16, the upper half of an f32: what a kernel loads is widened, what it stores is rounded.
+// Storage of bf16, the upper half of an f32. A kernel widens what it loads and rounds what it stores.
 
 // Significant bits of a number.
 const STORAGE_DIGITS: u32 = 8u;
@@ -14,14 +14,14 @@ fn storage_widen(h: u32) -> u32 {
 fn storage_round(v: u32) -> u32 {
     let magnitude = v & F32_MAGNITUDE;
     let kept = magnitude >> 16u;
-    // A carry adds 1 to the exponent, which makes infinity of what is too large.
+    // A carry adds 1 to the exponent. This turns a number that is too large into infinity.
     let rounded = (magnitude + 0x7fffu + (kept & 1u)) >> 16u;
-    // No NaN becomes infinity by what it loses.
+    // Dropping payload bits must not turn a NaN into infinity.
     let nan = max(kept, 0x7f81u);
     return ((v >> 16u) & 0x8000u) | select(rounded, nan, magnitude > F32_INF);
 }
 
-// The one that is this type's.
+// The argument for this storage type.
 fn storage_pick(of_f32: u32, of_f16: u32, of_bf16: u32) -> u32 {
     return of_bf16;
 }

@@ -1,4 +1,4 @@
-// Storage that holds f32: the bits are those that are computed with.
+// Storage of f32: kernels compute with the bits as they are stored.
 
 // Significant bits of a number.
 const STORAGE_DIGITS: u32 = 24u;
@@ -13,7 +13,7 @@ fn storage_round(v: u32) -> u32 {
     return v;
 }
 
-// The one that is this type's.
+// The argument for this storage type.
 fn storage_pick(of_f32: u32, of_f16: u32, of_bf16: u32) -> u32 {
     return of_f32;
 }
