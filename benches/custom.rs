@@ -1,7 +1,7 @@
-//! The built-in ops beside the same ops of building blocks, in turns: `cargo bench --bench custom`.
+//! Times the built-in ops against the same ops of building blocks, in turns: `cargo bench --bench custom`.
 //!
-//! Devices are those of `cargo bench --bench ops`; `--quick` is few elements and turns, `--elements N` as many as you say,
-//! `--limit 1.1` a failure where a ratio is above, and a word what the names of cases must have in them.
+//! The devices are those of `cargo bench --bench ops`. `--quick` takes few elements and turns. `--elements N` takes N
+//! elements. `--limit 1.1` fails if a ratio is above 1.1. A word selects the cases whose names contain it.
 
 mod common;
 
@@ -34,7 +34,7 @@ fn main() -> Result<ExitCode, Error> {
                     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
                         let custom = custom.clone().with_arithmetic(arithmetic)?;
                         if runner.gpu().is_none() && arithmetic == Arithmetic::Exact {
-                            // The same code on the CPU.
+                            // The CPU runs the same code for both kinds of arithmetic.
                             continue;
                         }
                         let case = |op| Case {
@@ -58,7 +58,7 @@ fn main() -> Result<ExitCode, Error> {
             }
         }
     }
-    // Where nothing ran, nothing is within the limit.
+    // A run that measured nothing is a failure.
     Ok(if worst == 0.0 || number("--limit").is_some_and(|limit| worst > limit) {
         eprintln!("the worst ratio is {worst:.2}");
         ExitCode::FAILURE
@@ -72,14 +72,14 @@ fn pairs() -> Result<[(&'static Op, Op); 2], Error> {
     Ok([(ops::spiky(), spiky), (ops::modulo(), Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?)])
 }
 
-/// The custom op's median time over the built-in op's.
+/// The median time of the custom op divided by that of the built-in op.
 fn compare(name: &str, runner: &Runner, cases: [&Case; 2], turns: usize) -> Result<f64, Error> {
     let mut prepared = [Prepared::new(runner, cases[0])?, Prepared::new(runner, cases[1])?];
     let mut times = [const { Vec::new() }; 2];
     for turn in 0..=turns {
         for (prepared, times) in prepared.iter_mut().zip(&mut times) {
             let time = prepared.calls(4)? / 4;
-            // The first is not counted: pages are touched and kernels compiled.
+            // The first turn is not counted: it touches pages and compiles kernels.
             if turn > 0 {
                 times.push(time);
             }

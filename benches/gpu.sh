@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# All there is to know of one GPU, in one run: what it is, whether its bits are right, how fast its kernels are.
+# Measures one GPU in one run: what it is, whether its bits are right, how fast its kernels are.
 #
-#   benches/gpu.sh [ELEMGRAD]     the command, by default target/release/elemgrad; results go to the folder $OUT (gpu-report)
+#   benches/gpu.sh [ELEMGRAD]
 #
-# $ELEMENTS are those of each call (268435456: operands of 1 GiB in f32, some 12 GiB of host memory), $DEVICE the device.
-# Every step is done, whatever the others say; the last line of the script's output is the worst of them.
+# ELEMGRAD is the command, by default target/release/elemgrad. Results go to the folder $OUT (gpu-report). $ELEMENTS
+# is the number of elements of each call (268435456: operands of 1 GiB in f32, some 12 GiB of host memory). $DEVICE is
+# the device (gpu). Every step runs, whatever the others return. The last line of output is the worst exit code.
 set -uo pipefail
 elemgrad=${1:-target/release/elemgrad}
 out=${OUT:-gpu-report}
@@ -13,7 +14,7 @@ elements=${ELEMENTS:-268435456}
 mkdir -p "$out"
 worst=0
 
-# step FILE SUBCOMMAND...: runs it on the device and keeps what it prints.
+# step FILE SUBCOMMAND...: runs the subcommand on the device and keeps what it prints.
 step() {
     local file=$1 code=0
     shift
@@ -46,7 +47,7 @@ step verify-exact-less verify --expr 'select(x, y, x < y || x == -y)' --arithmet
 for block in min max floor_mod floor_quotient trunc_mod; do
     step "verify-exact-$block" verify --expr "$block(x, y)" --arithmetic exact --pairs 1000000000
 done
-# What native arithmetic gives lies where it must.
+# The results of native arithmetic must lie within their bounds.
 for block in sqrt log; do
     step "verify-native-$block" verify --expr "$block(abs(x))" --pairs 100000000
 done
@@ -57,7 +58,8 @@ step verify-native-pow verify --expr 'pow(abs(x), y)' --pairs 100000000
 step verify-native-arithmetic verify --expr '(x * y + 1.0) / (abs(x) + 2.0) - y' --pairs 100000000
 for arithmetic in native exact; do
     step "bench-spiky-$arithmetic" bench --expr 'spiky(x)' --arithmetic "$arithmetic" --elements "$elements" --dtype all
-    step "bench-mod-$arithmetic" bench --expr 'floor_mod(x, y)' --arithmetic "$arithmetic" --elements "$elements" --dtype all
+    step "bench-mod-$arithmetic" bench --expr 'floor_mod(x, y)' --arithmetic "$arithmetic" --elements "$elements" \
+        --dtype all
 done
 echo "exit $worst"
 exit "$worst"

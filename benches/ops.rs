@@ -1,10 +1,9 @@
-//! op × pass × storage type × layout × options × device × size in bytes per second, with a copy beside each.
+//! Bytes per second of every op × pass × storage type × layout × option × device × size, next to those of a copy.
 //!
-//! `cargo bench`, or `cargo bench -- --quick`; a filter names a group, as in
-//! `cargo bench --bench ops -- mod/fused/f32`. Devices are
-//! the CPU and every hardware adapter, and software adapters where `ELEMGRAD_BENCH_SOFTWARE` is set; a GPU is timed by its
-//! own clock where it has one. Every case is compared with the reference before it is timed. What a call costs besides is
-//! `cargo bench --bench overhead`.
+//! Run `cargo bench`, or `cargo bench -- --quick`. A filter names a group, as in `cargo bench --bench ops --
+//! mod/fused/f32`. The devices are the CPU and every hardware adapter, and with `ELEMGRAD_BENCH_SOFTWARE` also
+//! software adapters. A GPU that has its own clock is timed by it. Every case is compared with the reference before
+//! it is timed. `cargo bench --bench overhead` measures what else a call costs.
 
 mod common;
 
@@ -24,9 +23,9 @@ use elemgrad::{
     ops,
 };
 
-/// Small enough for a core's cache, around the last cache's size, and past it.
+/// Small enough for a core's cache, around the size of the last cache, and beyond it.
 const ELEMENTS: [u64; 3] = [1 << 12, 1 << 20, 1 << 24];
-/// The size at which storage types, layouts and options other than the usual are timed.
+/// The size at which unusual storage types, layouts and options are timed.
 const USUAL: u64 = 1 << 20;
 
 criterion_group!(benches, ops);
@@ -51,7 +50,7 @@ fn ops(criterion: &mut Criterion) {
     }
 }
 
-/// Every combination that the ops have; of storage type, layout and options at most one is not the usual.
+/// Every combination that the ops have, with at most one unusual choice of storage type, layout and option.
 fn cases() -> Vec<Case<'static>> {
     let mut cases = Vec::new();
     for &op in ops::all() {
@@ -77,7 +76,7 @@ fn cases() -> Vec<Case<'static>> {
 }
 
 fn time(group: &mut BenchmarkGroup<WallTime>, runner: &Runner, case: &Case) {
-    // A case that a filter leaves out is not prepared.
+    // A case that the filter leaves out is not prepared.
     let cell = OnceCell::new();
     let prepared = || {
         let prepare = || {
@@ -107,7 +106,8 @@ fn time(group: &mut BenchmarkGroup<WallTime>, runner: &Runner, case: &Case) {
     }
 }
 
-/// Submissions of so many calls that their own cost counts little, and so few that none takes long.
+/// Splits calls into submissions with so many calls that the cost of the submission counts little, and so few that
+/// none takes long.
 fn in_parts(mut calls: u64, mut time: impl FnMut(u32) -> Duration) -> Duration {
     let mut sum = Duration::ZERO;
     while calls > 0 {

@@ -1,7 +1,7 @@
 //! What a call costs besides its work: `cargo bench --bench overhead`.
 //!
-//! Small slices on the CPU path beside a loop over the scalar functions, and a recording beside one by hand of the same
-//! dispatch, on wgpu's back end that does nothing. Both sides take turns; times are medians.
+//! Compares small slices on the CPU path with a loop over the scalar functions, and a recording with a hand-written
+//! one of the same dispatch, on wgpu's back end that does nothing. Both sides take turns. Times are medians.
 
 use std::{
     hint::black_box,
@@ -15,7 +15,7 @@ use elemgrad::{
     wgpu,
 };
 
-/// How often the two sides take turns.
+/// The number of turns of each side.
 const TURNS: usize = 301;
 
 fn main() {
@@ -26,7 +26,7 @@ fn main() {
     recording();
 }
 
-/// Small slices, beside a loop over the scalar functions.
+/// Compares small slices with a loop over the scalar functions.
 fn small(elements: usize) {
     let runner = Runner::cpu();
     let x: Vec<f32> = (0..elements).map(|i| i as f32 * 0.37 - 50.0).collect();
@@ -61,7 +61,7 @@ fn small(elements: usize) {
     assert_eq!(z, by_loop);
 }
 
-/// A recording beside one by hand of the same dispatch.
+/// Compares a recording with a hand-written one of the same dispatch.
 fn recording() {
     const CALLS: usize = 500;
     let (device, _queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
@@ -91,7 +91,7 @@ fn recording() {
     );
 }
 
-/// Seconds of a call.
+/// Seconds per call.
 fn repeat(calls: usize, mut call: impl FnMut()) -> f64 {
     let start = Instant::now();
     (0..calls).for_each(|_| call());

@@ -1,4 +1,4 @@
-//! Your device, your buffers, your passes: elemgrad's kernel between two of your own, one encoder, one submit.
+//! elemgrad's kernel between two of your own: your device, your buffers, your passes, one encoder, one submit.
 //!
 //! `cargo run --release --example inside_your_encoder`
 
@@ -26,7 +26,7 @@ fn scale(@builtin(global_invocation_id) id: vec3<u32>) {
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Your device. Software adapters will do.
+    // Your device. A software adapter will do.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapter = match pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
     {
@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (fill, scale) = (pipeline("fill"), pipeline("scale"));
     let (fill_group, scale_group) = (bind_group(&fill, &[&x, &dz]), bind_group(&scale, &[&z]));
 
-    // elemgrad's: everything is checked, compiled and allocated here.
+    // elemgrad's kernel: everything is checked, compiled and allocated here.
     let kernels = Kernels::new(&device);
     let step = kernels.bind(spiky::Fused { x: &x, dz: &dz, z: &z, dx: &dx })?;
 

@@ -1,8 +1,8 @@
-//! What the benchmarks share.
+//! Code that the benchmarks share.
 
 use elemgrad::{Runner, gpu};
 
-/// The CPU path and each GPU by name; with `ELEMGRAD_BENCH_SOFTWARE` software adapters too.
+/// The CPU path and each hardware GPU, by name. With `ELEMGRAD_BENCH_SOFTWARE`, also software adapters.
 pub(crate) fn devices() -> Vec<(String, Runner)> {
     let software = std::env::var_os("ELEMGRAD_BENCH_SOFTWARE").is_some();
     let mut devices = vec![("cpu".to_owned(), Runner::cpu())];

@@ -1,4 +1,4 @@
-// What naga's Metal code uses of Metal, in CUDA.
+// The parts of Metal that naga's Metal code uses, in CUDA.
 typedef unsigned int uint;
 struct bool2_ { bool x, y; };
 struct __align__(8) uint2_ {
@@ -22,7 +22,8 @@ struct __align__(16) uint4 {
     __device__ uint4(uint a) : uint4(a, a, a, a) {}
     __device__ uint4(uint a, uint b, uint c, uint d) : x(a), y(b), z(c), w(d) {}
 };
-#define EACH(op) __device__ inline uint4 operator op(uint4 a, uint4 b) { return {a.x op b.x, a.y op b.y, a.z op b.z, a.w op b.w}; }
+#define EACH(op) \
+    __device__ inline uint4 operator op(uint4 a, uint4 b) { return {a.x op b.x, a.y op b.y, a.z op b.z, a.w op b.w}; }
 EACH(+) EACH(-) EACH(*) EACH(&) EACH(|) EACH(<<) EACH(>>)
 // Workgroup memory.
 typedef uint atomic_uint;

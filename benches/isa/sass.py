@@ -1,18 +1,19 @@
-"""The machine instructions of kernels, an element, on the common path of an NVIDIA GPU. No GPU is needed.
+"""Counts a kernel's machine instructions per element, on the common path of an NVIDIA GPU. No GPU is needed.
 
-    elemgrad shader mod --pass fused --access vec4 > k.wgsl; python benches/isa/sass.py k.wgsl [K.wgsl ..] [--arch sm_90]
+    elemgrad shader mod --pass fused --access vec4 > k.wgsl
+    python benches/isa/sass.py k.wgsl [K.wgsl ..] [--arch sm_90]
 
-Needs naga (cargo install naga-cli) and, from PyPI, nvidia-cuda-nvrtc-cu12 and triton (for its disassembler). The WGSL
-becomes Metal by naga and CUDA by search and replace, so it is what a driver makes of it but for the driver's own choices.
-The common path is the longest that enters no function whose name ends in _rare. Loops are unrolled: a sum has STEPS
-steps. Where a workgroup works together it is the mean of its warps' paths. ALU instructions issue at half the rate of
-all, XU at an eighth. With SASS=FILE the last path goes to FILE.
+Needs naga (cargo install naga-cli) and, from PyPI, nvidia-cuda-nvrtc-cu12 and triton (for its disassembler). naga turns
+the WGSL into Metal; search and replace turns that into CUDA. So the result is what a driver makes of the WGSL, except
+for the driver's own choices. The common path is the longest one that enters no function whose name ends in _rare. Loops
+are unrolled: a sum has STEPS steps. If a workgroup works together, the counts are means over the paths of its warps. ALU
+instructions issue at half the rate of all, XU instructions at an eighth. With SASS=FILE, the last path goes to FILE.
 """
 import argparse, collections, ctypes, glob, importlib.util, os, re, subprocess, sys, tempfile
 
-ELEMENTS = 4  # of one invocation, in one step
-STEPS = 4  # of an invocation that adds the terms of a sum
-WARPS = 8  # of a workgroup
+ELEMENTS = 4  # per invocation and step
+STEPS = 4  # per invocation that adds the terms of a sum
+WARPS = 8  # per workgroup
 PIPES = {
     "fma": r"IMAD|FFMA|FMUL|FADD",
     "xu": r"MUFU|F2I$|F2I\.|I2F$|I2F\.|FLO|POPC",
@@ -35,13 +36,15 @@ def cuda(wgsl, folder):
     text = re.sub(r"(?<![\w.])(\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]?\d+)(?![\w.])", r"\1f", text)
     text = re.sub(r"^constant ", "static constexpr ", text, flags=re.M)
     text = re.sub(r"\buint2\b", "uint2_", text)
-    # An array without a length is one of length 1 there, by reference: a pointer here.
+    # In Metal, an array without a length has length 1 and is passed by reference. Here it is a pointer.
     text = re.sub(r"^typedef (\S+) (type_\d+)\[1\];", r"typedef \1 \2;", text, flags=re.M)
     text = re.sub(r"device (type_\d+)( const)?& (\w+)", r"\1\2* __restrict__ \3", text)
     text = re.sub(r"\bconstant (\w+&)", r"const \1", text)
-    # A loop with what naga runs before each turn but the first; its bound, which no loop reaches, is left out.
+    # A loop, with the code that naga runs before each turn but the first. The bound, which no loop reaches, is left
+    # out.
     text = re.sub(
-        r"(?:uint2_ (loop_bound\w*) = [^;]*;\s*)?bool (loop_init\w*) = true;\s*while\(true\) \{(?:\s*if [^\n]*\1[^\n]*\s*\1 -=[^\n]*)?"
+        r"(?:uint2_ (loop_bound\w*) = [^;]*;\s*)?bool (loop_init\w*) = true;\s*while\(true\) \{"
+        r"(?:\s*if [^\n]*\1[^\n]*\s*\1 -=[^\n]*)?"
         r"\s*if \(!\2\) \{(.*?)\}\s*\2 = false;",
         r"for (;; [&] {\3}()) {", text, flags=re.S)
     functions, kernel = text.split("kernel void main_(")
@@ -78,7 +81,7 @@ def compile(source, *options):
 
 
 def common_path(sass):
-    """The instructions from entry to exit, and whether a loop is among them."""
+    """The instructions from entry to exit, and whether they contain a loop."""
     code, labels = [], {}
     for line in sass.splitlines():
         if label := re.match(r"(\.L_\w+):", line.strip()):
@@ -96,7 +99,7 @@ def common_path(sass):
     best, active, loops = {}, set(), []
 
     def walk(i):
-        """The length of the longest way on and its next instruction, or None where all ways are rare."""
+        """The length of the longest path from here and its next instruction, or None if all paths are rare."""
         if code[i][1].startswith("PMTRIG"):
             return None
         if i in active:

@@ -1,7 +1,7 @@
 """What is compared: a peer's program and the elemgrad command, behind the same few methods.
 
-load: the operands that later calls compute with. results: the outputs of an op and pass. time: takes the times whose
-medians seconds has, of one call, by op and pass.
+load: sets the operands of later calls. results: the outputs of an op and pass. time: times calls. seconds: the median
+time of one call, by op and pass.
 """
 
 import json
@@ -93,7 +93,7 @@ class Elemgrad:
             return [np.load(Path(folder, f"{name}.npy")).view(self.t.storage) for name in outputs]
 
     def time(self):
-        """Runs the command's own bench, of which all but ordinary data is left unused."""
+        """Runs the command's own bench, and uses only its ordinary data."""
         elements = str(len(self.operands["x"]))
         rows = json.loads(ask(self.command, "bench", "--elements", elements, "--json", *self.options))
         wanted = {"dtype": self.t.name, "layout": "contiguous", "data": "ordinary"}
@@ -107,7 +107,7 @@ class Elemgrad:
 
 
 def elemgrads(command: str, t: Type) -> tuple[list[Elemgrad], dict[str, str], list[str]]:
-    """The command on the CPU and on a hardware GPU, its version, and what is left out and why."""
+    """The command on the CPU and on a hardware GPU, its version, and what is left out for which reason."""
     if dtype_option(t) and "--dtype" not in ask(command, "bench", "--help"):
         return [], {}, [f"elemgrad: this build has no {t.name}"]
     found = [Elemgrad(command, "cpu", "", t)]

@@ -32,13 +32,13 @@ class Random:
 
 
 def ordinary(t: Type, elements: int, seed: int) -> Operands:
-    """Ratios below 2^20, of numbers that every type has: what `elemgrad bench` calls ordinary."""
+    """Ratios below 2^20 of numbers that every type has: the ordinary data of `elemgrad bench`."""
     random = Random(t, elements, seed)
     return narrowed(t, x=random.power(-6, 14), y=random.power(-6, 6), dz=random.power(-4, 4))
 
 
 def mix(t: Type, elements: int, seed: int) -> Operands:
-    """What goes wrong: no zeros, infinities or NaN, for which programs have conventions of their own."""
+    """Operands that go wrong. Zeros, infinities and NaN are left out: programs have their own conventions for them."""
     random = Random(t, elements, seed)
     divisor = random.power(-4, 4)
     far = random.power(4, 14)

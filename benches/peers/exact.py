@@ -1,4 +1,4 @@
-"""The exact results, in rational arithmetic: the judge of every program, and no part of any of them."""
+"""The exact results, in rational arithmetic. They judge every program and are part of none."""
 
 import math
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ F32 = TYPES["f32"]
 
 def rounded(numerator: int, shift: int, t: Type) -> float:
     """numerator / 2^shift rounded once to the type, to nearest, ties to even."""
-    # How many bits lie below the last one that the type keeps there.
+    # The number of bits below the last one that the type keeps.
     drop = max(abs(numerator).bit_length() - t.precision, shift + t.least)
     if drop <= 0:
         return math.ldexp(numerator, -shift)
@@ -56,7 +56,7 @@ def mod(x: float, y: float, t: Type) -> tuple[float, float]:
     """x mod y rounded to the type, and floor(x / y) to 24 bits, for finite x and finite y other than 0."""
     (p, below_p), (q, below_q) = x.as_integer_ratio(), y.as_integer_ratio()
     quotient, rest = divmod(p * below_q, q * below_p)
-    # Of a float, these are powers of two.
+    # The denominator of a float is a power of two.
     shift = (below_p * below_q).bit_length() - 1
     return rounded(rest, shift, t) if rest else math.copysign(0.0, y), rounded(quotient, 0, F32)
 
@@ -74,7 +74,7 @@ def results(x: np.ndarray, y: np.ndarray, dz: np.ndarray, t: Type) -> dict[str, 
     r, _ = mods(x, one, t)
     z, quotient = mods(x, y, t)
     with np.errstate(over="ignore"):
-        # The f64 product of two f32 is exact, so that this rounds once.
+        # The f64 product of two f32 is exact, so this rounds once.
         dy = (t.widen(dz) * -quotient.astype(np.float32).astype(np.float64)).astype(np.float32)
     return {
         "spiky z": t.narrow(np.where(r <= 0.5, r, 0).astype(np.float32)),

@@ -4,9 +4,9 @@
     pip install -r requirements.txt
     python peers.py [--elements N] [--dtype f32|f16|bf16] [--elemgrad COMMAND] [--json]
 
-Each program does what programs.py says with the operands of data.py, in memory that it has touched before; exact.py
-says what is right. Programs take turns, and a time is the median of a program's calls. Bytes are counted as `elemgrad
-bench` counts them, whatever a program moves: each input read once, each output written once.
+Each program runs its functions of programs.py on the operands of data.py, in memory that it has touched before.
+exact.py gives the right results. Programs take turns, and a time is the median of a program's calls. Bytes are counted
+as `elemgrad bench` counts them, whatever a program moves: each input is read once, each output is written once.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from contestants import PASSES, Elemgrad, Peer, bytes_per_element, elemgrads
 from exact import TYPES, Type
 
 SEED = 1
-# Of the peers' calls, before elemgrad's own bench and once more after it.
+# Rounds of the peers' calls, before elemgrad's own bench and again after it.
 ROUNDS = 5
 
 Contestants = list[Elemgrad | Peer]
-# By program, device, and op and pass.
+# Program, device, and op with pass.
 Key = tuple[str, str, str]
 
 
@@ -45,7 +45,7 @@ def main():
         sys.exit(f"nothing to measure: {'; '.join(left_out)}")
     samples = {
         "mix": data.mix(t, args.checked, SEED),
-        # The last: what is loaded is what is timed.
+        # Last, because the operands that are loaded are the ones that are timed.
         "ordinary": data.ordinary(t, args.elements, SEED),
     }
     differing = {
@@ -59,7 +59,8 @@ def main():
         "command": shlex.join(["python", "benches/peers/peers.py", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "hardware": {"cpu": cpu()} | {c.device: c.hardware for c in contestants if c.device == "gpu"},
-        # Of the minute before this run. On a busy machine, programs that wait for all their threads suffer most.
+        # The load in the minute before this run. On a busy machine, programs that wait for all their threads suffer
+        # most.
         "load": load,
         "versions": {"Python": platform.python_version()} | versions,
         "left_out": left_out,
@@ -95,7 +96,7 @@ def positive(text: str) -> int:
 
 
 def assemble(command: str | None, t: Type) -> tuple[Contestants, dict[str, str], list[str]]:
-    """Who takes part, their versions, and what is left out and why."""
+    """The contestants, their versions, and what is left out for which reason."""
     built = Path(__file__).resolve().parents[2] / "target/release/elemgrad"
     if found := shutil.which(command or built):
         ours, versions, left_out = elemgrads(found, t)
@@ -108,15 +109,15 @@ def assemble(command: str | None, t: Type) -> tuple[Contestants, dict[str, str],
 def check(
     contestants: Contestants, operands: data.Operands, elements: int, checked: int, t: Type
 ) -> dict[Key, int]:
-    """How many of the first elements have an output that is not exact."""
+    """The number of elements, among the first ones, with an output that is not exact."""
     progress("the exact results")
     answers = exact.results(**{name: values[:checked] for name, values in operands.items()}, t=t)
-    # Short data repeats itself up to full length, so that what is checked is the code that is timed.
+    # Short data is repeated to full length, so the code that is checked is the code that is timed.
     whole = {name: np.resize(values, elements) for name, values in operands.items()}
     outputs = {name: np.empty(elements, t.storage) for name in ("z", "dx", "dy")}
     counts = {}
     for c in contestants:
-        # No program may pass off what the one before it left: all ones are a NaN of every type.
+        # No program may pass off the outputs of the one before it. All ones are a NaN of every type.
         for values in outputs.values():
             values.view(np.uint8).fill(0xFF)
         c.load(whole | outputs)

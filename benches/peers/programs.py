@@ -1,7 +1,7 @@
 """Both ops as a user of each peer writes them.
 
-A function gets inputs and, behind them, outputs that lie in memory already, and returns its outputs: those, wherever
-the peer can write there. All take `x - floor(x)` for `mod(x, 1)`: it is faster than a remainder, and exact in f32.
+A function takes the inputs, then outputs that are already allocated, and returns its outputs. It writes to the
+allocated ones if the peer can. All use `x - floor(x)` for `mod(x, 1)`: it is faster than a remainder, and exact in f32.
 """
 
 import os
@@ -28,7 +28,7 @@ class Program:
 
 
 def every(t: Type) -> tuple[list[Program], dict[str, str], list[str]]:
-    """The programs that this machine can run, their packages' versions, and what is left out and why."""
+    """The programs that this machine can run, their packages' versions, and what is left out for which reason."""
     programs, versions, left_out = copies(), {"numpy": np.__version__}, []
     for name, module, types, make in (
         ("NumPy", "numpy", ("f32", "f16"), numpy),
@@ -50,7 +50,7 @@ def every(t: Type) -> tuple[list[Program], dict[str, str], list[str]]:
 
 
 def copies() -> list[Program]:
-    """What a CPU's speed is compared with, whoever takes part."""
+    """The copies that a CPU's speed is compared with, whichever programs take part."""
     cores = os.cpu_count()
     pool = ThreadPoolExecutor(cores)
 
@@ -90,7 +90,7 @@ def numpy(t: Type) -> tuple[list[Program], list[str]]:
 def numexpr(t: Type) -> tuple[list[Program], list[str]]:
     import numexpr as ne
 
-    # A literal would be f64, and all that it meets.
+    # A literal would be f64, and make f64 of all operands that it meets.
     half = np.float32(0.5)
 
     def spiky_forward(x, z):

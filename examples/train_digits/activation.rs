@@ -1,12 +1,12 @@
-//! The activations: `spiky`, the same with a surrogate gradient, and one that has no jumps.
+//! The activations: `spiky`, `spiky` with a surrogate gradient, and an activation without jumps.
 //!
-//! `spiky` is periodic, so its slope has the mean 0: it rises by a half in one half of the period, and falls by a half in
-//! the jump. Its gradient is 1 where it rises and 0 elsewhere. It cannot see the jump, and says that all in all the way
-//! up is up.
+//! `spiky` is periodic, so its mean slope is 0: it rises by a half in one half of the period, and falls by a half in
+//! the jump. Its gradient is 1 where it rises and 0 elsewhere. This gradient cannot see the jump: on the whole, it
+//! says that a larger input gives a larger output.
 
 use elemgrad::{Error, Expr, Op};
 
-/// `r` where `r = x mod 1 <= 0.5`, else 0; its gradient is `dz` where `r <= 0.5`, else 0.
+/// `r` if `r = x mod 1 <= 0.5`, else 0. Its gradient is `dz` if `r <= 0.5`, else 0.
 pub(crate) fn spiky() -> Result<Op, Error> {
     Op::new("spiky", ["x"], |[x]| {
         let r = phase(x);
@@ -14,13 +14,13 @@ pub(crate) fn spiky() -> Result<Op, Error> {
     })
 }
 
-/// `spiky` with the gradient of the triangle: the fall by a half is spread evenly over the half of the period that the jump
-/// opens, so that the mean is 0 again.
+/// `spiky` with the gradient of the triangle. The fall by a half is spread evenly over the half of the period that
+/// starts with the jump, so the mean is 0 again.
 pub(crate) fn spiky_with_surrogate() -> Result<Op, Error> {
     spiky()?.with_gradient("x", |[x], _, dz| phase(x).le(0.5).select(dz, -dz))
 }
 
-/// `r` where `r <= 0.5`, else `1 - r`: continuous.
+/// `r` if `r <= 0.5`, else `1 - r`: continuous.
 pub(crate) fn triangle() -> Result<Op, Error> {
     Op::new("triangle", ["x"], |[x]| {
         let r = phase(x);

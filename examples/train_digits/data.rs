@@ -1,4 +1,4 @@
-//! The handwritten digits, and which of them are held out.
+//! The handwritten digits, and the choice of those that are held out.
 
 use std::io;
 
@@ -8,20 +8,20 @@ use ndarray::{Array1, Array2, Axis};
 /// 8 × 8 pixels.
 pub(crate) const PIXELS: usize = 64;
 pub(crate) const CLASSES: usize = 10;
-/// Pixels are 0 to 16.
+/// Pixels range from 0 to 16.
 const BRIGHTEST: f32 = 16.0;
 
-/// Bytes, a row for each digit: its pixels, then what it is. The README beside it says where it comes from.
+/// Bytes, one row per digit: its pixels, then the digit. The README in this folder names the source.
 static FILE: &[u8] = include_bytes!("digits.npy");
 
 pub(crate) struct Digits {
-    /// A row for each digit, from 0 to 1.
+    /// One row per digit, from 0 to 1.
     pub(crate) images: Array2<f32>,
     pub(crate) labels: Array1<usize>,
 }
 
 impl Digits {
-    /// All digits, in an order that the random numbers fix.
+    /// All digits, in an order that `random` fixes.
     pub(crate) fn shuffled(random: &mut Rng) -> io::Result<Self> {
         let table = npyz::NpyFile::new(FILE)?.into_vec::<u8>()?;
         let mut rows: Vec<&[u8]> = table.chunks_exact(PIXELS + 1).collect();
@@ -33,7 +33,7 @@ impl Digits {
         Ok(Self { images, labels })
     }
 
-    /// The first so many, and the others.
+    /// The first `count` digits, and the others.
     pub(crate) fn split(&self, count: usize) -> [Self; 2] {
         let (first, others): (Vec<_>, Vec<_>) = (0..self.len()).partition(|digit| *digit < count);
         [self.select(&first), self.select(&others)]

@@ -1,9 +1,10 @@
 //! A network that learns to read handwritten digits, with an activation that jumps.
 //!
-//! Two layers with 512 hidden units. The activation runs forward and backward on elemgrad's kernels, the matrix products
-//! on the host. With `spiky`, SGD gets beyond 95 % on digits it has not seen. Adam collapses: the gradient cannot see the
-//! jumps, and Adam's steps do not shrink where it is small, so that its error carries the weights away. A surrogate
-//! gradient with the right mean mends it; so does an activation without jumps.
+//! The network has two layers and 512 hidden units. The activation runs forward and backward on elemgrad's kernels;
+//! the matrix products run on the host. With `spiky`, SGD gets beyond 95 % on digits it has not seen. Adam collapses:
+//! the gradient cannot see the jumps, and Adam's steps do not shrink where the gradient is small, so its error
+//! carries the weights away. A surrogate gradient with the right mean fixes this. So does an activation without
+//! jumps.
 //!
 //! `cargo run --release --features cli --example train_digits`
 
@@ -33,7 +34,7 @@ use crate::{
     train::{Epoch, Trainer},
 };
 
-/// How many digits the networks do not see while they learn.
+/// The number of digits that the networks do not see while they learn.
 const HELD_OUT: usize = 360;
 
 /// Train two-layer networks on handwritten digits, with spiky and its variants as activations
@@ -42,7 +43,8 @@ struct Arguments {
     /// How often each network sees all the digits it learns from
     #[arg(long, default_value_t = 150, value_parser = value_parser!(u32).range(1..))]
     epochs: u32,
-    /// Where the activation runs: auto (a hardware GPU, else the CPU), cpu, reference, gpu, or a part of an adapter's name
+    /// Where the activation runs: auto (a hardware GPU, else the CPU), cpu, reference, gpu, or a part of an adapter's
+    /// name
     #[arg(long, default_value = "auto")]
     device: Choice,
     /// Fixes which digits are held out, the first weights and the order of the batches
@@ -70,7 +72,7 @@ fn recipes() -> Result<[Recipe; 4], elemgrad::Error> {
     ])
 }
 
-/// What came of a recipe.
+/// The results of a recipe.
 struct Curve {
     name: &'static str,
     epochs: Vec<Epoch>,
@@ -90,7 +92,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let cannot = |e: std::io::Error| {
         format!("{}: cannot be written: {e}; choose another --picture", arguments.picture.display())
     };
-    // Before the work, which would be lost; under a name of its own, so that a picture is there once it is complete.
+    // Create the file before the work, which would be lost otherwise. A temporary name ensures that only a complete
+    // picture gets the final name.
     let folder = arguments.picture.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut picture = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(cannot)?;
     let runner = Runner::open(&arguments.device)?;
@@ -107,7 +110,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut curves = Vec::new();
     for Recipe { name, activation, rule } in recipes()? {
         let bar = progress_bar(name, arguments.epochs);
-        // The same first weights and batches for all.
+        // All networks start with the same weights and see the same batches.
         let epochs = trainer.train(&activation, rule, &mut random.clone(), |epoch| {
             bar.set_message(format!("loss {:6.4}, held out {:5.1} %", epoch.loss, epoch.percent()));
             bar.inc(1);
@@ -122,7 +125,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A bar on standard error, where that is a terminal; it stays.
+/// A bar on standard error, if that is a terminal. It stays when it is full.
 fn progress_bar(name: &'static str, epochs: u32) -> ProgressBar {
     let bar = ProgressBar::new(u64::from(epochs)).with_prefix(name);
     if let Ok(style) = ProgressStyle::with_template("{prefix:35} {wide_bar} {pos:>3}/{len} {msg}") {

@@ -1,4 +1,4 @@
-//! Two layers with an activation between them: what it says of images, and the gradients of its parameters.
+//! Two layers with an activation between them: the scores of images, and the gradients of the parameters.
 
 use elemgrad::{Error, Op, Runner};
 use fastrand::Rng;
@@ -7,11 +7,12 @@ use ndarray::{Array1, Array2, Axis};
 use crate::data::{CLASSES, Digits, PIXELS};
 
 const HIDDEN: usize = 512;
-/// The first layer starts around the middle of `spiky`'s rising half, and so small that no image is near the jump.
+/// The first layer starts around the middle of the rising half of `spiky`, with weights so small that no image is
+/// near the jump.
 const FIRST_DEVIATION: f32 = 0.05 / 8.0;
 const FIRST_BIAS: f32 = 0.25;
 
-/// Weights and bias of the first layer, then of the second; a bias is a row.
+/// Weights and bias of the first layer, then of the second. A bias is a row.
 pub(crate) type Parameters = [Array2<f32>; 4];
 
 pub(crate) struct Network<'a> {
@@ -23,7 +24,7 @@ pub(crate) struct Network<'a> {
 impl<'a> Network<'a> {
     pub(crate) fn new(runner: &'a Runner, activation: &'a Op, random: &mut Rng) -> Self {
         let mut weights = |shape, deviation: f32| {
-            // Evenly distributed numbers have this bound for their deviation.
+            // The bound of uniform numbers with this standard deviation.
             let bound = deviation * 3.0_f32.sqrt();
             Array2::from_shape_simple_fn(shape, || bound * (2.0 * random.f32() - 1.0))
         };
@@ -36,7 +37,7 @@ impl<'a> Network<'a> {
         Self { runner, activation, parameters }
     }
 
-    /// The share of digits that it takes for what they are.
+    /// The share of digits that the network classifies correctly.
     pub(crate) fn accuracy(&self, digits: &Digits) -> Result<f32, Error> {
         let [_, _, scores] = self.forward(&digits.images)?;
         let right = scores.rows().into_iter().zip(&digits.labels).filter(|(row, label)| {
@@ -46,7 +47,7 @@ impl<'a> Network<'a> {
         Ok(right.count() as f32 / digits.len() as f32)
     }
 
-    /// The mean loss, and its gradient by each parameter.
+    /// The mean loss, and its gradient with respect to each parameter.
     pub(crate) fn loss(&self, digits: &Digits) -> Result<(f32, Parameters), Error> {
         let [_, _, weights, _] = &self.parameters;
         let [x, z, scores] = self.forward(&digits.images)?;
@@ -59,7 +60,7 @@ impl<'a> Network<'a> {
         Ok((loss, gradients))
     }
 
-    /// What goes into the activation, what comes out, and the scores of the classes.
+    /// The input of the activation, its output, and the scores of the classes.
     fn forward(&self, images: &Array2<f32>) -> Result<[Array2<f32>; 3], Error> {
         let [first, first_bias, second, second_bias] = &self.parameters;
         let x = images.dot(first) + first_bias;
@@ -69,7 +70,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// The mean of the cross-entropies of the scores' softmax, and its gradient by the scores.
+/// The mean cross-entropy of the softmax of the scores, and its gradient with respect to the scores.
 fn cross_entropy(mut scores: Array2<f32>, labels: &Array1<usize>) -> (f32, Array2<f32>) {
     let mut loss = 0.0;
     for (mut row, label) in scores.rows_mut().into_iter().zip(labels) {
@@ -87,7 +88,7 @@ fn sum_of_rows(matrix: &Array2<f32>) -> Array2<f32> {
     matrix.sum_axis(Axis(0)).insert_axis(Axis(0))
 }
 
-/// The elements, for a kernel.
+/// The elements as a slice, for a kernel.
 fn flat(matrix: &Array2<f32>) -> &[f32] {
     matrix.as_slice().expect("a product lies row by row")
 }

@@ -1,4 +1,4 @@
-//! How gradients change parameters.
+//! The rules by which gradients change parameters.
 
 use ndarray::{Array2, Zip};
 
@@ -8,7 +8,8 @@ use crate::network::Parameters;
 pub(crate) enum Rule {
     /// Stochastic gradient descent with momentum.
     Sgd,
-    /// Kingma and Ba's. Each parameter's step is divided by the size of its gradients, so it does not shrink with them.
+    /// Kingma and Ba's rule. Each parameter's step is divided by the size of its gradients, so it does not shrink
+    /// with them.
     Adam,
 }
 
@@ -16,16 +17,16 @@ const SGD_STEP: f32 = 0.003;
 const MOMENTUM: f32 = 0.9;
 
 const ADAM_STEP: f32 = 0.001;
-/// What is kept of the means of gradients and of their squares.
+/// The decay factors of the mean gradient and of the mean squared gradient.
 const KEPT: [f32; 2] = [0.9, 0.999];
 const EPSILON: f32 = 1e-8;
 
 pub(crate) struct Optimizer {
     rule: Rule,
     steps: i32,
-    /// The sum of gradients in which old ones fade, for Adam their mean.
+    /// A sum of gradients in which old ones decay; for Adam, their mean.
     gradients: Parameters,
-    /// The mean of their squares, for Adam.
+    /// The mean of the squared gradients, for Adam.
     squares: Parameters,
 }
 
@@ -45,7 +46,7 @@ impl Optimizer {
                     parameter.scaled_add(-SGD_STEP, velocity);
                 }
                 Rule::Adam => {
-                    // The means start at 0: this makes up for it.
+                    // Corrects the means for their start at 0.
                     let unbiased = KEPT.map(|kept| (1.0 - kept.powi(self.steps)).recip());
                     let (mean, square) = (&mut self.gradients[i], &mut self.squares[i]);
                     Zip::from(parameter).and(mean).and(square).and(gradient).for_each(|p, m, s, g| {

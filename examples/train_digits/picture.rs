@@ -11,9 +11,9 @@ use plotters::{
 use crate::{Curve, data::CLASSES, train::Epoch};
 
 const SIZE: (u32, u32) = (1280, 520);
-/// Above the panels.
+/// The height of the title, above the panels.
 const TITLE: u32 = 52;
-/// Okabe and Ito's colours, which the colour-blind can tell apart.
+/// Okabe and Ito's colours, which colour-blind people can tell apart.
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 const INK: RGBColor = RGBColor(51, 51, 51);
@@ -25,7 +25,7 @@ struct Panel {
     title: &'static str,
     y: &'static str,
     range: Range<f64>,
-    /// The most numbers that the vertical axis gets.
+    /// The maximum number of labels on the vertical axis.
     y_labels: usize,
     format: fn(&f64) -> String,
     value: fn(&Epoch) -> f64,
@@ -33,15 +33,15 @@ struct Panel {
     legend: bool,
 }
 
-/// A height to compare with.
+/// A reference height.
 struct Mark {
     height: f64,
     text: &'static str,
-    /// At the left end above the line, or at the right end below it: where no curve is.
+    /// Whether the text is at the left end above the line, or at the right end below it. No curve is there.
     left: bool,
 }
 
-/// In decades: a network that has learned all there is differs in them from one that goes on.
+/// The loss in decades. They tell a network that has learned all there is from one that goes on.
 fn loss(curves: &[Curve]) -> Panel {
     let value = |epoch: &Epoch| f64::from(epoch.loss).max(1e-6).log10();
     let losses = curves.iter().flat_map(|curve| &curve.epochs).map(value);
@@ -149,7 +149,7 @@ impl Mark {
     }
 }
 
-/// In the middle, below the networks that learn and beside the one that collapses.
+/// Draws the legend in the middle, below the networks that learn and next to the one that collapses.
 fn draw_legend<'a, DB: DrawingBackend + 'a>(chart: &mut Chart<'a, DB>) -> Drawn<DB> {
     chart
         .configure_series_labels()
@@ -163,7 +163,7 @@ fn draw_legend<'a, DB: DrawingBackend + 'a>(chart: &mut Chart<'a, DB>) -> Drawn<
 }
 
 impl Curve {
-    /// The network, and how well it does in the end.
+    /// The name of the network, and its final accuracy.
     fn caption(&self) -> String {
         let last = self.epochs.last().map_or(0.0, Epoch::percent);
         format!("{}: {last:.1} %", self.name)

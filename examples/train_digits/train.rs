@@ -18,11 +18,11 @@ pub(crate) struct Trainer<'a> {
     pub(crate) epochs: u32,
 }
 
-/// How well a network does after it has seen all the digits once more.
+/// The results of a network after one more pass over all its digits.
 pub(crate) struct Epoch {
     /// The mean over the digits it learns from, while it learns.
     pub(crate) loss: f32,
-    /// The share of the held-out digits that it takes for what they are.
+    /// The share of held-out digits that the network classifies correctly.
     pub(crate) accuracy: f32,
 }
 
@@ -33,7 +33,7 @@ impl Epoch {
 }
 
 impl Trainer<'_> {
-    /// Trains a new network, and tells of each epoch.
+    /// Trains a new network and reports each epoch to `tell`.
     pub(crate) fn train(
         &self,
         activation: &Op,
@@ -52,7 +52,7 @@ impl Trainer<'_> {
         (0..self.epochs).map(epoch).collect()
     }
 
-    /// One step for each batch; the mean loss.
+    /// Takes one step per batch. Returns the mean loss.
     fn epoch(
         &self,
         network: &mut Network,

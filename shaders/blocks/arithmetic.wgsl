@@ -124,7 +124,8 @@ fn round_even(magnitude: u32) -> u32 {
     // Whether the integer part is odd. In [1, 2) this reads the lowest bit of the exponent field, which is 1. If all
     // bits are integer bits, `below` is 0 and nothing is added.
     let odd = u32((magnitude & (below + 1u)) != 0u);
-    return select((magnitude + ((below + odd) >> 1u)) & ~below, u32(magnitude > F32_HALF) * F32_ONE, magnitude < F32_ONE);
+    return select((magnitude + ((below + odd) >> 1u)) & ~below, u32(magnitude > F32_HALF) * F32_ONE,
+        magnitude < F32_ONE);
 }
 
 // The rounded magnitude with the sign of v; NaN if v is NaN.
