@@ -45,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How many allocations this thread makes in `work`.
+/// The number of allocations that this thread makes in `work`.
 fn allocations(work: impl FnOnce()) -> usize {
     let before = COUNT.get();
     work();
@@ -61,7 +61,7 @@ struct Setup {
     by_hand: (wgpu::ComputePipeline, Vec<wgpu::BindGroup>),
 }
 
-/// A call of some windows, and a pipeline and bind groups of one's own, as many and as large.
+/// A call of some windows, and a hand-written pipeline with as many bind groups of the same size.
 fn setup(windows: u64) -> Setup {
     let required_limits =
         wgpu::Limits { max_storage_buffer_binding_size: 4 * WINDOW, ..wgpu::Limits::default() };
@@ -108,7 +108,7 @@ fn setup(windows: u64) -> Setup {
     Setup { device, queue, bound, by_hand: (pipeline, groups) }
 }
 
-/// The allocations of `record` in a fresh pass; the pass itself, and ending and submitting it, do not count.
+/// The allocations of `record` in a fresh pass. The pass itself, its end and its submission do not count.
 fn counted(setup: &Setup, record: impl FnOnce(&mut wgpu::ComputePass)) -> usize {
     let mut encoder = setup.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

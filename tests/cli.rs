@@ -31,7 +31,7 @@ fn succeeds(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Exit code 2, nothing on standard output, and a sentence with all of `words` on standard error.
+/// Asserts exit code 2, nothing on standard output, and a sentence with all of `words` on standard error.
 #[track_caller]
 fn refuses(args: &[&str], words: &[&str]) {
     let output = elemgrad(args);
@@ -94,7 +94,7 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-/// Whether two headers say the same: Python takes a comma before a bracket.
+/// Asserts that two headers are equal. Python accepts a comma before a bracket.
 #[track_caller]
 fn assert_same_header(a: &str, b: &str) {
     let plain = |text: &str| text.replace(' ', "").replace(",)", ")");
@@ -110,7 +110,7 @@ fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
     file(1, &header(descr, fortran, shape), data)
 }
 
-/// A file of format `version` as `numpy.save` pads it.
+/// A file of format `version`, padded as `numpy.save` does.
 fn file(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY".to_vec();
     bytes.extend([version, 0]);
@@ -249,7 +249,7 @@ fn run_rounds_doubles_when_told() {
     assert_same_header(&read(&dir.path("dx.npy")).0, &header("'<f4'", false, "(5,)"));
 }
 
-/// All bits of a 16-bit type, NaN payloads and subnormals among them, through `run` as through the library.
+/// All bits of a 16-bit type, including NaN payloads and subnormals: `run` gives what the library gives.
 fn sixteen_bits<E: Element>(descr: &str, options: &[&str]) {
     let dir = Directory::new();
     let words: Vec<u16> = (0..=u16::MAX).collect();
@@ -300,7 +300,7 @@ fn run_keeps_the_bits_of_16_bit_types() {
     sixteen_bits::<bf16>("'<u2'", &["--dtype", "bf16"]);
 }
 
-/// A shape and what is in it.
+/// A shape and its elements.
 type Array<'a> = (&'a str, &'a [f32]);
 
 #[test]
@@ -309,7 +309,7 @@ fn run_broadcasts() {
     let out = dir.text("out");
     let small = [1.0, 2.0, 3.0, 4.0, 5.0, 7.0];
     let g = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-    // x, y, z, dx and dy, worked out by hand.
+    // x, y, z, dx and dy, computed by hand.
     let cases: [[Array; 5]; 6] = [
         [
             ("(2, 3)", &small),
@@ -340,7 +340,7 @@ fn run_broadcasts() {
             ("(1, 6)", &g),
             ("(6,)", &[-0.0, -2.0, -3.0, -8.0, -10.0, -18.0]),
         ],
-        // The sum of nothing is +0, and is written.
+        // An empty sum is +0, and is written.
         [("(0,)", &[]), ("(1,)", &[2.0]), ("(0,)", &[]), ("(0,)", &[]), ("(1,)", &[0.0])],
         [("(4, 0)", &[]), ("(0,)", &[]), ("(4, 0)", &[]), ("(4, 0)", &[]), ("(0,)", &[])],
     ];
@@ -367,7 +367,7 @@ fn run_broadcasts() {
     }
 }
 
-/// What is broadcast, over the end of a chunk, as the library has it.
+/// Broadcasting across the end of a chunk gives what the library gives.
 #[test]
 fn run_broadcasts_in_chunks() {
     let dir = Directory::new();
@@ -399,7 +399,7 @@ fn run_broadcasts_in_chunks() {
 fn run_rounds_to_16_bits_when_told() {
     let dir = Directory::new();
     let out = dir.text("");
-    // Just above the tie between 0.25 and the next f16, by less than an f32 can tell: rounded once, it goes up.
+    // Just above the tie between 0.25 and the next f16, by less than f32 resolves. Rounded once, it goes up.
     let double = 0.25 + f64::from(f16::EPSILON) / 8.0 + 1e-12;
     let x8 = dir.write("x8", &npy("'<f8'", false, "(2,)", &[double, 1e9].map(f64::to_le_bytes).concat()));
     let x4 = dir.f32s("x4", "(2,)", &[0.1, f32::from_bits(0x7f80_0001)]);
@@ -567,7 +567,7 @@ mod unix {
     #[test]
     fn signals_leave_no_files() {
         let dir = Directory::new();
-        // Minutes of work for the reference.
+        // This is minutes of work for the reference.
         let x = dir.zeros("x.npy", 1 << 32);
         for name in ["INT", "TERM"] {
             let old = dir.write("z.npy", b"old");
@@ -623,7 +623,7 @@ mod unix {
     fn a_failed_write_leaves_no_files() {
         let dir = Directory::new();
         let (x, old) = (dir.zeros("x.npy", 1 << 20), dir.write("z.npy", b"old"));
-        // Files may not grow beyond a few blocks, and the signal that says so is ignored.
+        // Files may not grow beyond a few blocks, and the signal for that is ignored.
         let script = r#"trap '' XFSZ; ulimit -f 64; exec "$0" "$@""#;
         let mut command = Command::new("sh");
         command.args(["-c", script, env!("CARGO_BIN_EXE_elemgrad"), "run", "spiky", "--device", "cpu"]);
@@ -811,7 +811,7 @@ fn bench_takes_types_layouts_and_extras() {
     let rows = bench(&["mod", "--pass", "fused", "--dtype", "all", "--layout", "all"]);
     let mut rows = rows.iter();
     for (dtype, size) in [("f32", 4.0), ("f16", 2.0), ("bf16", 2.0)] {
-        // x, dz and z, and of y and dy what they have.
+        // x, dz and z, and as many elements as y and dy have.
         let (row, channel) = (68.0 * 1024.0, 64.0 * 1024.0);
         for (layout, elements, y) in [
             ("contiguous", 70000.0, 70000.0),
@@ -902,7 +902,7 @@ fn shader(op: &str, args: &[&str], dtype: &str, functions: &str) {
     }
 }
 
-/// An op of two inputs, one of whose gradients is written.
+/// An op of two inputs. One gradient is written.
 const TOOTH: &str = "fn forward(t: f32, gain: f32) -> f32 {
     let r = floor_mod(t, 1.0);
     if r > 0.5 { return 0.0; }
@@ -944,10 +944,10 @@ fn run_takes_expressions_and_files_by_name() {
     }
 }
 
-/// Arrays, each with the name of its file.
+/// Arrays with their file names.
 type Files<'a> = &'a [(&'a str, Array<'a>)];
 
-/// Outputs that are inputs, which are broadcast or not.
+/// Outputs that are aliases of inputs, broadcast or not.
 #[test]
 fn run_writes_what_an_input_is() {
     let dir = Directory::new();
@@ -1005,7 +1005,8 @@ fn run_takes_wgsl_in_every_type() {
     }
 }
 
-/// The built-in activation of building blocks: the same files, the mask too, and by either name of an input.
+/// The built-in activation made of building blocks writes the same files, including the mask, and takes either name
+/// of an input.
 #[test]
 fn run_of_blocks_is_that_of_the_built_in_op() {
     let dir = Directory::new();
@@ -1063,7 +1064,7 @@ fn run_names_inputs_that_are_wrong() {
     assert_eq!(dir.names(), ["x"]);
 }
 
-/// Every command that takes an op says where it is wrong, before it does anything.
+/// Every command that takes an op reports where its text is wrong, before it does anything.
 #[test]
 fn wrong_wgsl_is_pointed_at() {
     let dir = Directory::new();
@@ -1172,7 +1173,7 @@ fn wgsl_comes_from_standard_input_too() {
         let mut command = command(&args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // The command may not read all of it.
+        // The command may not read all of its input.
         drop(child.stdin.take().unwrap().write_all(text));
         child.wait_with_output().unwrap()
     };
@@ -1244,14 +1245,14 @@ fn plots_are_those_of_the_documentation() {
     }
 }
 
-/// A picture, as text.
+/// A picture as text.
 fn plot(args: &[&str]) -> String {
     let dir = Directory::new();
     succeeds(&[&["plot", "--device", "cpu", "--out", &dir.text("f.svg")], args].concat());
     fs::read_to_string(dir.path("f.svg")).unwrap()
 }
 
-/// How many curves and dots, and whether all of it is where it can be seen.
+/// The number of curves and dots. Asserts that all of them are within the picture.
 fn drawn(svg: &str) -> [usize; 2] {
     let size = svg.split('"').nth(1).unwrap().parse::<i64>().unwrap();
     for points in svg.split("points=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
@@ -1269,12 +1270,12 @@ fn plots_of_ones_own() {
     for text in ["tooth(t, gain)", "t   (gain = 2.5)", "gain   (t = 1)", "dgain ="] {
         assert!(svg.contains(text), "no {text}");
     }
-    // Curves in pieces, and three circles for each jump that has dots.
+    // The pieces of curves, and three circles for each jump that has dots.
     let cases: [(&str, [usize; 2]); 11] = [
         ("tanh(x) * y", [6, 0]),
         ("spiky(x)", [7 + 13, 3 * (6 + 12)]),
         ("select(x, 2.0, x > 0.5)", [4, 6]),
-        // At no short fraction: who can tell which side takes it.
+        // The jump is at no short fraction, so it is open which side takes the point.
         ("select(x, 1000.0, x > 0.3)", [4, 0]),
         ("log(x)", [3, 0]),
         ("1.0 / x", [4, 0]),
@@ -1287,7 +1288,7 @@ fn plots_of_ones_own() {
     for (text, expected) in cases {
         assert_eq!(drawn(&plot(&["--expr", text])), expected, "{text}");
     }
-    // Around the pole at e = 0 z, dd and de are in two pieces.
+    // Around the pole at e = 0, z, dd and de are in two pieces.
     let eight = "a + b * c - d / e + f * g - h";
     assert_eq!(drawn(&plot(&["--expr", eight]))[0], 8 * 9 + 3);
     for range in ["x=-3e38:3e38", "x=1:1.0000001", "x=-1e-45:1e-45"] {

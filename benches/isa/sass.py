@@ -5,9 +5,10 @@
 
 Needs naga (cargo install naga-cli) and, from PyPI, nvidia-cuda-nvrtc-cu12 and triton (for its disassembler). naga turns
 the WGSL into Metal; search and replace turns that into CUDA. So the result is what a driver makes of the WGSL, except
-for the driver's own choices. The common path is the longest one that enters no function whose name ends in _rare. Loops
-are unrolled: a sum has STEPS steps. If a workgroup works together, the counts are means over the paths of its warps. ALU
-instructions issue at half the rate of all, XU instructions at an eighth. With SASS=FILE, the last path goes to FILE.
+for the driver's own choices. The common path is the longest path that enters no function whose name ends in _rare.
+Loops are unrolled: a sum has STEPS steps. If a workgroup works together, the counts are means over the paths of its
+warps. ALU instructions issue at half the rate of all, XU instructions at an eighth. With SASS=FILE, the last path goes
+to FILE.
 """
 import argparse, collections, ctypes, glob, importlib.util, os, re, subprocess, sys, tempfile
 
@@ -55,7 +56,8 @@ def cuda(wgsl, folder):
     pointers = re.findall(r"type_\d+(?: const)?\* __restrict__ \w+", parameters)
     shared = re.findall(r"threadgroup (type_\d+)& (\w+)", parameters)
     if shared:  # wgpu is told not to zero it
-        body = re.sub(r"\A\s*if \(lane == 0u\) \{.*?\n    \}\s*metal::threadgroup_barrier\(.*?\);", "", body, flags=re.S)
+        body = re.sub(
+            r"\A\s*if \(lane == 0u\) \{.*?\n    \}\s*metal::threadgroup_barrier\(.*?\);", "", body, flags=re.S)
     prelude = os.path.join(os.path.dirname(os.path.abspath(__file__)), "prelude.cuh")
     return (
         open(prelude).read() + functions

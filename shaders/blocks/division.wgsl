@@ -128,7 +128,7 @@ fn f32_floor_mod_narrow(x: u32, y: u32) -> F32FloorMod {
     // The floor of the quotient, or one more or less, as a float (case 1). It is 0 if |x| < |y|.
     let integer = bitcast<u32>(fx * (1.0 / fy) + 8388607.5);
     let estimate = bitcast<f32>(select(max(integer, 0x4b000000u), 0x4b000000u, below)) - 8388608.0;
-    // All values below are multiples of the unit of y, with at most 24 bits and as large as that unit: exact,
+    // The values that follow are multiples of the unit of y, with at most 24 bits and as large as that unit: exact,
     // contracted or not (case 2). If |x| < |y|, only a device that flushes subnormals changes x.
     let rest = fx - estimate * fy;
     let over = rest >= fy;

@@ -1,4 +1,4 @@
-//! Everything wrong is a typed error at bind, on wgpu's noop back end, which runs all of wgpu's validation.
+//! Every mistake is a typed error at bind, on wgpu's noop back end, which runs all of wgpu's validation.
 
 use std::sync::{
     Arc,
@@ -17,7 +17,7 @@ use elemgrad::{
 struct Noop {
     adapter: wgpu::Adapter,
     device: wgpu::Device,
-    /// wgpu makes no encoder without it.
+    /// wgpu makes no encoder without a queue.
     _queue: wgpu::Queue,
     kernels: Kernels,
     /// Errors that reached the caller's handler: there must be none.
@@ -53,7 +53,7 @@ impl Noop {
         Self { adapter, kernels: Kernels::new(&device), device, _queue: queue, uncaptured }
     }
 
-    /// A buffer of as many elements.
+    /// A buffer of `len` elements.
     fn buffer(&self, len: u64) -> wgpu::Buffer {
         self.bytes(4 * len, BufferUsages::STORAGE)
     }
@@ -63,7 +63,7 @@ impl Noop {
         self.device.create_buffer(&descriptor)
     }
 
-    /// The error of a bind, which leaves an encoder that was begun before it fit for use, and handlers and scopes alone.
+    /// The error of a bind. An encoder begun before the bind stays usable, and handlers and scopes see nothing.
     fn error<'a>(&self, args: impl IntoArgs<'static, Operand<'a>, Operand<'a>>) -> Error {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -79,7 +79,7 @@ impl Noop {
     }
 }
 
-/// A call on another storage type than f32.
+/// A call on a storage type other than f32.
 fn typed<'a>(
     dtype: DType,
     args: impl IntoArgs<'static, Operand<'a>, Operand<'a>>,
@@ -87,7 +87,7 @@ fn typed<'a>(
     args.dtype(dtype)
 }
 
-/// The error is of the right kind and its message says what there is to say.
+/// Checks the kind of the error and its message.
 #[track_caller]
 fn assert_error(error: &Error, kind: fn(&Error) -> bool, message: &str) {
     assert!(kind(error), "{error:?}");
@@ -131,7 +131,7 @@ fn arguments_of_the_wrong_number() {
     let buffer = noop.buffer(8);
     let b = || Some(&buffer);
     let arity = |e: &Error| matches!(e, Error::Arity { .. });
-    // What stands last may be left out: the upstream gradient, the mask; gradients.
+    // The operands at the end may be left out: the upstream gradient and the mask; gradients.
     for (count, needs) in [(0, 1), (4, 3), (20, 3)] {
         assert_error(
             &noop.error(Args::new(ops::spiky(), vec![b(); count], vec![b(), None])),
@@ -152,7 +152,7 @@ fn arguments_of_the_wrong_number() {
         |e| matches!(e, Error::Strides { .. }),
         "spiky: the layout of x has 1 strides, needs 2, one for each axis",
     );
-    // Of an output and of a mask too.
+    // The same for the layouts of an output and of a mask.
     let layout = || Layout::strided(&[2, 4], &[4, 1, 1], 0);
     let z = noop.buffer(8);
     assert_error(
@@ -196,10 +196,10 @@ fn lengths_that_differ() {
         length,
         "spiky: mask has 1 elements, needs 2, as many as words of 32 bits for the broadcast inputs",
     );
-    // What is given is checked, though nothing that is wanted needs it.
+    // An operand that is given is checked, even if no wanted output needs it.
     let error = noop.error(modulo::Backward { x: &eight, y: &eight, dz: &nine, dx: Some(&z), dy: None });
     assert_error(&error, length, "mod: dz has 9 elements, needs 8, as many as the broadcast inputs");
-    // A gradient has the length of its input, which is not that of the first one.
+    // A gradient has the length of its own input, which need not be the length of the first input.
     let (y, z) = (noop.buffer(1), noop.buffer(8));
     let backward = modulo::Backward {
         x: Operand::from(&eight),
@@ -211,7 +211,7 @@ fn lengths_that_differ() {
     assert_error(&noop.error(backward), length, "mod: dy has 9 elements, needs 1, as many as y");
 }
 
-/// A mask's bits lie one after the other; a layout that says otherwise would not be followed.
+/// The bits of a mask are contiguous. A layout that says otherwise would be ignored, so it is an error.
 #[test]
 fn layouts_of_masks() {
     let noop = Noop::new();
@@ -233,7 +233,7 @@ fn layouts_of_masks() {
     }
 }
 
-/// What nothing is read from may begin anywhere.
+/// A layout that nothing is read from may begin anywhere.
 #[test]
 fn empty_layouts_at_any_offset() {
     let noop = Noop::new();
@@ -332,20 +332,20 @@ fn forbidden_overlaps() {
     };
     let half = |x, y, z| noop.error(typed(DType::F16, modulo::Forward { x, y, z }));
     for distance in 1..10 {
-        // An output over a part of an input, from either side.
+        // An output that overlaps a part of an input, from either side.
         overlap(&noop.error(modulo::Forward { x: at(20), y: away(0), z: at(20 + distance) }), "z", "x");
         overlap(&noop.error(modulo::Forward { x: away(0), y: at(20), z: at(20 - distance) }), "z", "y");
-        // Exactly over one input and over a part of another.
+        // An output exactly in place of one input that overlaps a part of another.
         overlap(&noop.error(modulo::Forward { x: at(20), y: at(20 - distance), z: at(20) }), "z", "y");
     }
-    // Outputs over each other: in part, wholly, and both in place over one input.
+    // Outputs that overlap each other: in part, wholly, and both in place of one input.
     let fused = |dz, z, dx, dy| {
         noop.error(modulo::Fused { x: away(0), y: away(10), dz, z, dx: Some(dx), dy: Some(dy) })
     };
     overlap(&fused(away(20), at(0), at(9), at(50)), "z", "dx");
     overlap(&fused(away(20), at(0), at(20), at(20)), "dx", "dy");
     overlap(&fused(at(40), at(40), at(20), at(40)), "z", "dy");
-    // In 16 bits also over the other half of a word: a lane owns words.
+    // In 16 bits, the other half of a word counts as overlap too: a lane owns whole words.
     let some = |start, len| Operand::new(&arena, start, len);
     overlap(&half(away(0), some(25, 10), some(35, 10)), "z", "y");
     overlap(&half(some(35, 10), away(0), some(25, 10)), "z", "x");
@@ -357,13 +357,13 @@ fn forbidden_overlaps() {
     };
     overlap(&noop.error(two(some(1, 10), some(11, 10))), "dx", "dy");
     assert!(noop.kernels.bind(two(some(1, 10), some(12, 10))).is_ok(), "words of their own");
-    // A layout that is not the output's is not in place, whatever the range.
+    // An input with a layout other than the output's is not in place, whatever its range.
     let square = |layout: Layout| Operand::new(&arena, 20, 9).layout(layout);
     let rows = Layout::contiguous(&[3, 3]);
     let spiky = |layout| noop.kernels.bind(spiky::Forward { x: square(layout), z: square(rows.clone()) });
     assert!(matches!(spiky(rows.transposed()), Err(Error::Overlap { .. })));
     assert!(spiky(rows.clone()).is_ok());
-    // Next to each other, exactly in place, and inputs over each other are right.
+    // Allowed: neighbours, exactly in place, and inputs that overlap each other.
     let right =
         modulo::Fused { x: at(0), y: at(5), dz: at(20), z: at(30), dx: Some(at(20)), dy: Some(at(40)) };
     assert!(noop.kernels.bind(right).is_ok());
@@ -454,19 +454,21 @@ fn outputs_that_cannot_be_accumulated() {
     assert!(noop.kernels.bind(spiky::Backward { x: &x, dz: &x, dx: added() }).is_ok());
 }
 
-/// Words that begin at even and at odd elements cannot be one lane's, and neither dispatch can be first.
+/// One lane cannot own words that begin at even and at odd elements, and neither dispatch can run first.
 #[test]
 fn outputs_in_place_at_even_and_at_odd_elements() {
     let noop = Noop::new();
     let buffers = [0; 3].map(|_| noop.buffer(8));
     let at = |i: usize, start| Operand::new(&buffers[i], start, 9);
-    // Each output over what the other needs; it may lie over what only it needs, which is then read first.
+    // `swapped`: each output is in place of an input that the other output needs. `own`: dx is in place of dz, which
+    // only dx needs, so dx is written first.
     let swapped = |x, dz| spiky::Fused { x: at(0, x), dz: at(1, dz), z: at(1, dz), dx: at(0, x) };
     let own = |x, dz| spiky::Fused { x: at(0, x), dz: at(1, dz), z: at(0, x), dx: at(1, dz) };
     for dtype in [DType::F16, DType::Bf16] {
         for (x, dz, first, second) in [(0, 1, "dx", "z"), (3, 2, "z", "dx")] {
             let message = format!(
-                "spiky: {first} and {second} start in different halves of a word, and both are written in place: move one by one element"
+                "spiky: {first} and {second} start in different halves of a word, and both are written in place: \
+                 move one by one element"
             );
             assert_error(
                 &noop.error(typed(dtype, swapped(x, dz))),
@@ -481,7 +483,7 @@ fn outputs_in_place_at_even_and_at_odd_elements() {
     }
 }
 
-/// Where windows of what the device binds would be absurdly small.
+/// Layouts for which windows of the size that the device binds would be absurdly small.
 #[test]
 fn layouts_that_need_a_copy() {
     let noop = Noop::limited(|l| l.max_storage_buffer_binding_size = 1 << 16);
@@ -495,7 +497,8 @@ fn layouts_that_need_a_copy() {
     assert_error(
         &noop.error(call(rows.transposed())),
         |e| matches!(e, Error::NeedsCopy { .. }),
-        "spiky: x is too large for one binding of 65536 bytes, and its strides would force tiny dispatches: make it contiguous first",
+        "spiky: x is too large for one binding of 65536 bytes, and its strides would force tiny \
+         dispatches: make it contiguous first",
     );
 }
 
@@ -514,7 +517,7 @@ fn limits_of_the_device() {
         limit,
         message,
     );
-    // In place one binding does.
+    // In place, one binding is enough.
     let buffer = noop.buffer(8);
     assert!(noop.kernels.bind(spiky::Forward { x: &buffer, z: &buffer }).is_ok());
 
@@ -540,7 +543,7 @@ fn limits_of_the_device() {
     assert_error(&forward(&noop, 4097), limit, message);
 }
 
-/// Limits so odd that wgpu alone sees them are an error all the same, and none of them a panic.
+/// Limits so odd that only wgpu sees them are errors too. None of them causes a panic.
 #[test]
 fn no_limit_makes_a_panic() {
     let lower: [fn(&mut wgpu::Limits); 8] = [
@@ -596,7 +599,7 @@ fn a_device_lost_before_bind() {
     assert_eq!(noop.uncaptured.load(SeqCst), 0);
 }
 
-/// An op whose WGSL is given.
+/// An op with the given WGSL.
 fn broken(functions: &[&'static str], z: &str) -> Result<Op, Error> {
     let signature = Signature::builder("spiky", ["x"]).z(z, "").gradient("x", "dz", "");
     let signature = functions.iter().fold(signature, |all, function| all.function(*function)).build()?;
@@ -619,7 +622,7 @@ fn a_shader_that_does_not_compile() {
         assert!(told, "{functions:?}, {z}: {error}");
         assert!(error.to_string().starts_with("spiky: the shader does not compile: "), "{error}");
     }
-    // What would be too deep for a compiler that recurses; a stack that overflows is no error.
+    // Texts too deep for a compiler that recurses. A stack overflow cannot be caught as an error.
     let chain = |link: &str, count| format!("x{}", link.repeat(count));
     let nested = |count| format!("{}x{}", "(".repeat(count), ")".repeat(count));
     let branches = |count| {
@@ -644,7 +647,7 @@ fn a_shader_that_does_not_compile() {
         (String::new(), chain(" + x", 120)),
         (String::new(), nested(120)),
         (branches(15), "f(x)".into()),
-        // Neither a comment nor one statement after the other is deep.
+        // Comments and statements in sequence are not deep.
         (format!("// {}\n/* {} */ const A = 1u;\n", "((".repeat(500), "/* ( */".repeat(100)), "x".into()),
         (
             format!("fn f(y: u32) -> u32 {{ var x = y; {} return x; }}", "x += x * 2u; ".repeat(1000)),
@@ -707,7 +710,7 @@ fn a_device_that_is_not_there() {
     assert!(message.starts_with("no device matches 'no such device'; there is: "), "{message}");
 }
 
-/// A shape is that of all elements.
+/// A shape must have as many elements as its operand.
 #[test]
 fn a_shape_of_another_length() {
     let (x, mut z) = ([1.0_f32; 7], [0.0_f32; 6]);
@@ -721,7 +724,7 @@ fn a_shape_of_another_length() {
     assert!(matches!(error, Error::Length { got: 7, need: 6, .. }), "{error}");
 }
 
-/// Memory that the host lacks is named, with the output that it was for.
+/// If the host lacks memory, the error names the output that the memory was for.
 #[test]
 fn memory_that_the_host_lacks() {
     let (x, mut z) = ([1.0_f32], Vec::<f32>::new());
@@ -732,7 +735,7 @@ fn memory_that_the_host_lacks() {
     assert!(z.is_empty());
 }
 
-/// Literals of different lengths broadcast, and a gradient that is not wanted needs no type.
+/// Literals of different lengths broadcast. A gradient that is not wanted needs no type.
 #[test]
 fn operands_have_types_of_their_own() -> Result<(), Error> {
     let (mut z, mut dy) = (Vec::<f32>::new(), vec![0.0_f32]);

@@ -1,4 +1,4 @@
-//! The WGSL front end: what it understands, what it says of the rest, and that no text takes it down.
+//! The WGSL front end: what it accepts, which errors it returns, and that no text crashes it.
 
 use std::{
     fmt::Write as _,
@@ -8,7 +8,7 @@ use std::{
 
 use elemgrad::{DType, Error, Op, Pass, Runner, shader::Shader, signature::Signature};
 
-/// Values of all kinds: ordinary ones, ties, ends and special ones.
+/// Values of all kinds: ordinary values, ties, range ends and special values.
 const VALUES: [f32; 20] = [
     0.0,
     -0.0,
@@ -44,14 +44,14 @@ fn expression(text: &str) -> Op {
     Op::from_expression("op", text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// `z` and the gradients of one element.
+/// `z` and the gradients for one element.
 fn element(op: &Op, reads: &[f32]) -> Vec<f32> {
     let mut writes = vec![0.0; op.signature().outputs().len()];
     op.reference(DType::F32, reads, &mut writes);
     writes
 }
 
-/// Compares an op of two inputs with a Rust function, on all pairs of values.
+/// Compares an op of two inputs with a Rust function for all pairs of values.
 fn assert_computes(op: &Op, wanted: impl Fn(f32, f32) -> f32) {
     for x in VALUES {
         for y in VALUES {
@@ -185,7 +185,7 @@ fn functions_of_one() {
     assert_computes("tanh(x)", f32::tanh);
     assert_computes("round_to_storage(x)", |x| x);
     assert_computes("spiky(x)", elemgrad::ops::spiky::forward);
-    // To a few units of what is given exactly by no formula, where that is finite.
+    // Functions that no exact formula gives: right to a few units, where the result is finite.
     let assert_near = |text: &str, wanted: fn(f64) -> f64| {
         let op = expression(text);
         for x in VALUES {
@@ -209,7 +209,7 @@ fn functions_of_one() {
 fn functions_of_several() {
     let least = |x: f32, y: f32| if x.is_nan() || y.is_nan() { f32::NAN } else { x.min(y) };
     let most = |x: f32, y: f32| if x.is_nan() || y.is_nan() { f32::NAN } else { x.max(y) };
-    // The sign of a zero is as IEEE 754-2019 says, which Rust leaves open.
+    // The sign of a zero follows IEEE 754-2019. Rust leaves it open.
     assert_computes(&expression("min(x, y) + 0"), |x, y| least(x, y) + 0.0);
     assert_computes(&expression("max(x, y) + 0"), |x, y| most(x, y) + 0.0);
     assert_computes(&expression("clamp(x, y, 4) + 0"), |x, y| least(most(x, y), 4.0) + 0.0);
@@ -294,7 +294,7 @@ fn control_flow() {
     });
 }
 
-/// Constants are folded as WGSL says.
+/// Constants are folded according to WGSL.
 #[test]
 fn constants() {
     assert_eq!(element(&expression("x + 1.0 / 3.0"), &[0.0, 1.0])[0], 1.0 / 3.0);
@@ -310,14 +310,14 @@ fn inputs_are_the_names_in_their_order() {
     assert_eq!(inputs("b + a * b - max(c, 1.0e5) + 1.5f"), "b a c");
     assert_eq!(inputs("select(t, -1.0, true) // x"), "t");
     assert_eq!(Runner::cpu().forward(&expression("x - y"), &[&[3.0], &[1.0]]).unwrap(), [2.0]);
-    // Those that begin as types of WGSL's do.
+    // Names that begin like types of WGSL.
     assert_eq!(
         inputs("texture_scale - sampler_rate / vec2_x * mat"),
         "texture_scale sampler_rate vec2_x mat"
     );
 }
 
-/// The error of a text: line and column, message, the line and how far in it the caret stands.
+/// The error of a text: line, column, message, the line shown and the position of the caret in it.
 fn error(result: Result<Op, Error>) -> (usize, usize, String, String, usize) {
     match result {
         Err(Error::Wgsl { line, column, message, source_line, caret, .. }) => {
@@ -410,7 +410,7 @@ fn errors_of_declarations() {
             "expected `;`, found the end of the text",
         ),
         ("fn forward(x: f32) -> f32 { return x; }\nfn unused() -> f32 { return true; }", 2, 1, "return"),
-        // What no op can have.
+        // Signatures that no op can have.
         ("// dz\nfn forward(x: f32,\n dz: f32) -> f32 { return dz; }", 3, 2, "the name 'dz' is not free"),
         (
             "\nfn forward(a: f32, b: f32, c: f32, d: f32, e: f32, f: f32, g: f32, h: f32, i: f32) -> f32 { return i; }",
@@ -451,7 +451,7 @@ fn errors_of_expressions_are_in_the_expression() {
     }
 }
 
-/// The place is counted in characters, and of a long line no more is shown than surrounds it.
+/// Positions count characters. Of a long line, only the part around the position is shown.
 #[test]
 fn errors_show_the_place() {
     let (line, column, _, shown, caret) = error(Op::from_expression("op", "/* ä€ */\t$x"));
@@ -466,7 +466,7 @@ fn errors_show_the_place() {
     assert_eq!((lines.len(), lines[2]), (3, &*format!("{}^", " ".repeat(4 + caret))));
 }
 
-/// The result of a text on a thread with little stack, and the time that it took.
+/// Compiles a text on a thread with a small stack. Returns the result and the time it took.
 fn on_little_stack(text: &str) -> (Result<Op, Error>, Duration) {
     thread::scope(|scope| {
         let compile = || {
@@ -478,7 +478,7 @@ fn on_little_stack(text: &str) -> (Result<Op, Error>, Duration) {
     })
 }
 
-/// A text in which something lies in itself so often, in each way in which that can be.
+/// Texts with `count` levels of nesting, one text for each way to nest.
 fn deep(count: usize) -> Vec<String> {
     let nested = |open: &str, inner: &str, close: &str| {
         format!("{}{inner}{}", open.repeat(count), close.repeat(count))
@@ -545,7 +545,7 @@ fn no_depth_overflows_a_stack() {
             }
         }
     }
-    // What is long and not deep is understood.
+    // A text that is long but not deep is accepted.
     let body = "v += x; ".repeat(1000);
     assert!(
         on_little_stack(&format!("fn forward(x: f32) -> f32 {{ var v = x; {body} return v; }}")).0.is_ok()
@@ -565,14 +565,14 @@ fn sizes_are_capped() {
     let (line, column, message, ..) = error(Op::from_expression("op", &text));
     assert!(message.contains("within each other"), "{message}");
     assert_eq!((line, column), (1, 4003));
-    // A graph has a largest size too.
+    // The size of a graph is limited too.
     let body = "v = sin(v) + x; ".repeat(3000);
     let text = format!("fn forward(x: f32) -> f32 {{ var v = x;\n{body}\nreturn v; }}");
     let (line, _, message, ..) = error(Op::from_wgsl("op", &text));
     assert_eq!((line, &*message), (2, "up to here the op has more than 4096 nodes"));
 }
 
-/// Functions that call each other twice double what is inlined with each.
+/// If each function calls another twice, the inlined code doubles with each function.
 #[test]
 fn inlining_is_bounded() {
     for call in ["f0(x) + f0(x)", "f0(x) * f0(x + 1)", "f0(x * 0.5) - f0(x)"] {

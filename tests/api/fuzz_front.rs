@@ -1,7 +1,7 @@
-//! Texts made and spoiled at random, for the WGSL front end: each is understood or an error, and none takes it down.
+//! Random texts, valid and spoiled, for the WGSL front end: it accepts each or returns an error, and never crashes.
 //!
-//! `ELEMGRAD_FUZZ` is how many (20,000 unless it is told), `ELEMGRAD_FUZZ_SEED` the first seed. An input follows from
-//! its seed.
+//! `ELEMGRAD_FUZZ` is the number of texts (default 20,000). `ELEMGRAD_FUZZ_SEED` is the first seed. The seed fixes
+//! the input.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,9 +13,9 @@ use crate::common::Draw;
 use elemgrad::{DType, Error, Op};
 use rayon::prelude::*;
 
-/// The most bytes of an input: a little more than is compiled.
+/// The maximum bytes of an input: a little more than the front end compiles.
 const LARGEST: usize = 66 << 10;
-/// The longest that an input may take on a busy machine.
+/// The maximum time for an input on a busy machine.
 const LONGEST: Duration = Duration::from_secs(20);
 
 const CORPUS: [&str; 9] = [
@@ -43,18 +43,20 @@ const CORPUS: [&str; 9] = [
     }",
     "fn forward(a: f32, b: f32, c: f32) -> f32 {
         return fma(a, b, c) + smoothstep(a, b, c) + step(a, b) - clamp(c, -1, 1) * sign(a) + fract(b)
-            + pow(abs(a), 1.5) + exp2(b) - log2(c) + tanh(a) / cosh(b) + inverseSqrt(c) + trunc_mod(a, floor_quotient(b, c));
+            + pow(abs(a), 1.5) + exp2(b) - log2(c) + tanh(a) / cosh(b) + inverseSqrt(c) \
+            + trunc_mod(a, floor_quotient(b, c));
     }",
-    // What cannot be lowered.
+    // Texts that cannot be lowered.
     "fn forward(x: f32) -> f32 { var s = 0.0; for (var i = 0; i < 4; i++) { s += x; } return s; }",
     "@group(0) @binding(0) var<storage> data: array<vec4<f32>, 8>;
      struct S { a: f32, b: mat2x2f }
      override n: u32 = 3u;
-     @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) { switch id.x { case 1: {} default: {} } }",
+     @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) { \
+     switch id.x { case 1: {} default: {} } }",
     "x * x - floor_mod(y, 1.0) + select(a, b, x < y)",
 ];
 
-/// What stands in WGSL, to be put anywhere.
+/// Pieces of WGSL, to be inserted anywhere.
 const WORDS: [&str; 105] = [
     "x",
     "y",
@@ -163,7 +165,7 @@ const WORDS: [&str; 105] = [
     "\u{feff}",
 ];
 
-/// An expression that means something, of numbers or of truth values.
+/// A meaningful expression of type number or truth value.
 fn expression(random: &mut Draw, depth: usize, truth: bool) -> String {
     const ONE: [&str; 12] = [
         "abs",
@@ -213,7 +215,7 @@ fn expression(random: &mut Draw, depth: usize, truth: bool) -> String {
     }
 }
 
-/// Statements that mean something.
+/// Meaningful statements.
 fn statements(random: &mut Draw, depth: usize) -> String {
     (0..=random.below(3)).map(|_| statement(random, depth)).collect()
 }
@@ -232,7 +234,7 @@ fn statement(random: &mut Draw, depth: usize) -> String {
     }
 }
 
-/// A text that is most likely understood.
+/// A text that the front end most likely accepts.
 fn valid(random: &mut Draw) -> String {
     match random.below(4) {
         0 => random.pick(&CORPUS).into(),
@@ -251,7 +253,7 @@ fn valid(random: &mut Draw) -> String {
     }
 }
 
-/// Where words start.
+/// The positions where words start.
 fn starts(text: &str) -> Vec<usize> {
     let kind = |c: char| if c.is_alphanumeric() || c == '_' { 0 } else { c as u32 };
     let mut before = None;
@@ -264,7 +266,7 @@ fn starts(text: &str) -> Vec<usize> {
     starts
 }
 
-/// Some words of a text, next to each other.
+/// The range of some consecutive words of a text.
 fn range(random: &mut Draw, text: &str, longest: usize) -> std::ops::Range<usize> {
     let starts = starts(text);
     let first = random.below(starts.len() + 1);
@@ -273,7 +275,7 @@ fn range(random: &mut Draw, text: &str, longest: usize) -> std::ops::Range<usize
     place(first)..place(last)
 }
 
-/// The text with something changed in it.
+/// The text with a random change.
 fn spoiled(random: &mut Draw, mut text: String) -> String {
     let place = range(random, &text, 0);
     let words = range(random, &text, 6);
@@ -294,7 +296,7 @@ fn spoiled(random: &mut Draw, mut text: String) -> String {
         4 | 5 => text.insert_str(place.start, &format!(" {} ", random.pick(&WORDS))),
         6 | 7 => text.replace_range(range(random, &text, 1), random.pick(&WORDS)),
         8 => {
-            // Two words change places.
+            // Swap two pieces of text.
             let (a, b) = (words, range(random, &text, 2));
             let (a, b) = if a.start <= b.start { (a, b) } else { (b, a) };
             if a.end <= b.start {
@@ -313,7 +315,7 @@ fn spoiled(random: &mut Draw, mut text: String) -> String {
     text
 }
 
-/// The text with something in it that is long or deep.
+/// The text with a long or deep piece inserted.
 fn stretched(random: &mut Draw, mut text: String) -> String {
     const OPEN: [&str; 16] = [
         "(",
@@ -350,7 +352,7 @@ fn stretched(random: &mut Draw, mut text: String) -> String {
         "\nfn f(x: f32) -> f32 { return x; }",
         "\nconst c = 1;",
     ];
-    // Most are short enough to be read, and some are as long as can be.
+    // Most pieces are short enough to be accepted. Some are as long as possible.
     let most = [30, 300, 3000, LARGEST][random.below(4)];
     let count = random.below(most) + 1;
     let (place, words) = (range(random, &text, 0).start, range(random, &text, 12));
@@ -369,17 +371,17 @@ fn stretched(random: &mut Draw, mut text: String) -> String {
     text
 }
 
-/// Whether the input of a seed is one expression.
+/// Whether the input for a seed is a single expression.
 fn is_expression(seed: u64) -> bool {
     seed.is_multiple_of(4)
 }
 
-/// The input of a seed.
+/// The input for a seed.
 fn input(seed: u64) -> String {
     let mut random = Draw::new(seed);
     let mut text = if is_expression(seed) { expression(&mut random, 4, false) } else { valid(&mut random) };
     let stretches = random.below(8) == 0;
-    // Each is spoiled or stretched at least once.
+    // Every text is spoiled or stretched at least once.
     for _ in usize::from(stretches)..=[0, 0, 0, 0, 1, 4][random.below(6)] {
         text = spoiled(&mut random, text);
     }
@@ -390,7 +392,8 @@ fn input(seed: u64) -> String {
     text
 }
 
-/// Whether an input is understood; what is wrong where it is neither that nor a proper error.
+/// Whether the front end accepts an input. The error says what is wrong if it neither accepts nor returns a proper
+/// error.
 fn check(seed: u64, text: &str) -> Result<bool, String> {
     let start = Instant::now();
     let compiled = catch_unwind(AssertUnwindSafe(|| {
@@ -412,7 +415,7 @@ fn check(seed: u64, text: &str) -> Result<bool, String> {
     }
 }
 
-/// Whether an error points into the text, and shows no more of it than a line.
+/// Checks that an error points into the text and shows at most one line of it.
 fn proper(error: &Error, text: &str) -> Result<(), String> {
     let Error::Wgsl { line, column, message, source_line, caret, .. } = error else { return Ok(()) };
     let shown = source_line.chars().count();

@@ -1,4 +1,4 @@
-//! Gradients, derived and written, against central differences in f64: and the check itself, which has to fail.
+//! Derived and written gradients against central differences in f64. The check itself must be able to fail.
 
 use crate::common::{Draw, compare, vectors};
 use elemgrad::{
@@ -6,7 +6,7 @@ use elemgrad::{
     check::{Data, GradientOptions, GradientReport, LeftOut, gradient_check},
 };
 
-/// Numbers of both signs, up to a limit.
+/// Random numbers of both signs, up to a limit.
 fn drawn(draw: &mut Draw, limit: f32, len: usize) -> Vec<f32> {
     (0..len).map(|_| limit * (draw.bits() as f32 / (u32::MAX / 2) as f32 - 1.0)).collect()
 }
@@ -15,7 +15,7 @@ fn check(op: &Op, inputs: &[Vec<f32>]) -> Result<GradientReport, Error> {
     gradient_check(op, inputs, &GradientOptions::default())
 }
 
-/// No failure, and most gradients compared.
+/// Asserts that nothing fails and that at least the share `least` of the gradients is compared.
 fn assert_right(op: &Op, inputs: &[Vec<f32>], least: f64) -> Result<(), Error> {
     let report = check(op, inputs)?;
     assert_eq!(report.failures, 0, "{}: {}", report.op, report.first[0]);
@@ -24,7 +24,8 @@ fn assert_right(op: &Op, inputs: &[Vec<f32>], least: f64) -> Result<(), Error> {
     Ok(())
 }
 
-/// An op for each row of the table of derivatives, and the share of gradients that can be compared on any numbers.
+/// An op for each row of the table of derivatives, and the share of gradients that can be compared for arbitrary
+/// numbers.
 fn rows() -> Result<Vec<(Op, f64)>, Error> {
     macro_rules! rows {
         ($($name:ident $least:literal: $z:expr;)+) => {
@@ -82,13 +83,14 @@ fn every_derivative_is_that_of_its_output() -> Result<(), Error> {
     ordinary.pop();
     for (op, least) in rows()? {
         assert_right(&op, &inputs, least)?;
-        // Of large numbers sines and exponentials say little.
+        // For large numbers, sines and exponentials say little.
         assert_right(&op, &ordinary, 0.0)?;
     }
     Ok(())
 }
 
-/// What is off by a hundred-thousandth is seen in every row that has a gradient, and so are NaN and the other's gradient.
+/// The check sees an error of a hundred-thousandth in every row that has a gradient. It also sees NaN and the
+/// gradient of the other input.
 #[test]
 fn a_wrong_gradient_is_seen_in_every_row() -> Result<(), Error> {
     let mut draw = Draw::new(53);
@@ -128,7 +130,7 @@ fn a_wrong_gradient_is_seen_in_every_row() -> Result<(), Error> {
     Ok(())
 }
 
-/// Ties, integers, zeros: where an op jumps nothing is compared, and next to it all is.
+/// Ties, integers, zeros: at a jump of the op nothing is compared; next to the jump everything is.
 #[test]
 fn points_on_an_edge_are_left_out_and_counted() -> Result<(), Error> {
     type Z = for<'g> fn([Expr<'g>; 1]) -> Expr<'g>;
@@ -159,13 +161,13 @@ fn what_is_not_finite_or_unclear_is_left_out_and_counted() -> Result<(), Error> 
     let not_finite = left_out(|l| l.not_finite = 4);
     assert_eq!((report.checked, report.failures, report.left_out), (3, 0, not_finite), "{report:#?}");
 
-    // Of sin(1e30) no step that f64 has tells the slope.
+    // No f64 step tells the slope of sin(1e30).
     let sin = Op::new("sin", ["x"], |[x]| x.sin())?;
     let report = check(&sin, &[vec![1e30, 1e3, 0.0]])?;
     let unclear = left_out(|l| l.unclear = 1);
     assert_eq!((report.checked, report.failures, report.left_out), (2, 0, unclear), "{report:#?}");
 
-    // What cancels says nothing, and is no failure.
+    // A result that cancels tells nothing, and is not a failure.
     let cancels = Op::new("cancels", ["x"], |[x]| (x + 1e25) - 1e25)?;
     assert_eq!(check(&cancels, &[vec![1.0]])?.left_out, unclear);
     // Here the difference quotient knows, and the gradient does not matter where it is 0.
@@ -175,7 +177,7 @@ fn what_is_not_finite_or_unclear_is_left_out_and_counted() -> Result<(), Error> 
     Ok(())
 }
 
-/// Steps that fall on a period would see a constant.
+/// Steps that match a period would see a constant.
 #[test]
 fn periods_do_not_hide_slopes() -> Result<(), Error> {
     let mut draw = Draw::new(54);
@@ -188,7 +190,7 @@ fn periods_do_not_hide_slopes() -> Result<(), Error> {
     Ok(())
 }
 
-/// The branch that is not taken does not count, whatever it computes.
+/// A branch that is not taken does not count, whatever it computes.
 #[test]
 fn a_dead_branch_may_be_nan() -> Result<(), Error> {
     let op = Op::new("op", ["x", "y"], |[x, y]| {
@@ -198,7 +200,7 @@ fn a_dead_branch_may_be_nan() -> Result<(), Error> {
     let inputs = [vec![4.0, -4.0, -0.25, 9.5], vec![-2.0, 0.25, 0.125, 0.375]];
     let report = check(&op, &inputs)?;
     assert_eq!((report.checked, report.failures, report.left_out.total()), (8, 0, 0), "{report:#?}");
-    // Taken, it does.
+    // A branch that is taken counts.
     let report = check(&op, &[vec![4.0], vec![2.0]])?;
     assert_eq!((report.checked, report.left_out.not_finite), (0, 2), "{report:#?}");
     Ok(())
@@ -217,7 +219,7 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     assert_eq!((report.checked, report.failures, report.left_out), (0, 0, written));
     assert!(report.passed(), "there is nothing to check");
 
-    // In an op that calls it the gradient is derived, and the surrogate is part of it.
+    // In an op that calls it, the gradient is derived and includes the surrogate.
     let caller = Op::new("caller", ["x", "y"], |[x, y]| surrogate.call([x * 2.0]) * y)?;
     let inputs_of_two = [vec![2.0], vec![3.0]];
     let report = check(&caller, &inputs_of_two)?;
@@ -225,7 +227,8 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     let report = gradient_check(&caller, &inputs_of_two, &options)?;
     let written = left_out(|l| l.written = 1);
     assert_eq!((report.checked, report.failures, report.left_out), (1, 0, written));
-    // Through the op that calls it too; not where no gradient comes from it, nor where another one is written.
+    // The same holds through the op that calls that op. It does not hold if no gradient comes from it, or if another
+    // gradient is written.
     let outer = Op::new("outer", ["x", "y"], |[x, y]| caller.call([x * x, y]) - y)?
         .with_gradient("y", |[_, _], _, dz| dz)?;
     let through = Op::new("through", ["x", "y"], |[x, y]| outer.call([x, 1.0 * y]))?;
@@ -242,7 +245,7 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
         );
     }
 
-    // Written and right; and one that is not linear in the upstream gradient.
+    // A written gradient that is right, and one that is not linear in the upstream gradient.
     let square = Op::new("square", ["x"], |[x]| x * x)?;
     assert_right(&square.clone().with_gradient("x", |[x], _, dz| dz * 2.0 * x)?, &inputs, 1.0)?;
     let clipped = square.with_gradient("x", |[x], _, dz| dz.max(-1.0) * 2.0 * x)?;
@@ -252,7 +255,7 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     Ok(())
 }
 
-/// A derivative is an op, which has derivatives.
+/// A derivative is an op, so it has derivatives.
 #[test]
 fn second_derivatives_are_right() -> Result<(), Error> {
     let mut draw = Draw::new(55);
@@ -279,7 +282,7 @@ fn second_derivatives_are_right() -> Result<(), Error> {
     Ok(())
 }
 
-/// Along a line through each point the op changes as its tangent says.
+/// Along a line through each point, the op changes as its tangent says.
 #[test]
 fn directional_derivatives_are_right() -> Result<(), Error> {
     let mut draw = Draw::new(56);
@@ -331,7 +334,7 @@ fn a_failure_says_everything() -> Result<(), Error> {
     Ok(())
 }
 
-/// On bits, where the built-in ops have them.
+/// The derived gradients have the bits of the built-in ops.
 #[test]
 fn the_gradients_of_the_built_in_ops_are_derived() -> Result<(), String> {
     let spiky = Op::new("spiky", ["x"], |[x]| x.spiky()).map_err(|e| e.to_string())?;
@@ -347,7 +350,7 @@ fn the_gradients_of_the_built_in_ops_are_derived() -> Result<(), String> {
     Ok(())
 }
 
-/// A slack that is no number allows nothing.
+/// A slack of NaN allows nothing.
 #[test]
 fn a_slack_that_is_nan_lets_nothing_pass() -> Result<(), Error> {
     let wrong = Op::new("square", ["x"], |[x]| x * x)?.with_gradient("x", |[x], _, dz| x * dz)?;

@@ -1,4 +1,5 @@
-//! The house: who may import whom, and what is public. Both are read off the source, so that neither grows unseen.
+//! The structure of the library: which room may import which, and what is public. Both are read from the source, so
+//! neither grows unnoticed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +9,7 @@ use std::{
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The source files of the library, from `src` on, without tests.
+/// The source files of the library, relative to `src`, without tests.
 fn files() -> Vec<PathBuf> {
     fn all(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a folder of the source") {
@@ -30,7 +31,7 @@ fn files() -> Vec<PathBuf> {
     found
 }
 
-/// A file's text without comments and without its tests, which stand at its end.
+/// A file's text without comments and without its tests, which are at its end.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(Path::new(ROOT).join("src").join(file)).expect("a source file");
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -38,7 +39,7 @@ fn code(file: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The paths of a tree of imports: `a::{b, c::d}` is `a::b` and `a::c::d`.
+/// The paths of a tree of imports: `a::{b, c::d}` gives `a::b` and `a::c::d`.
 fn paths(tree: &str) -> Vec<String> {
     let tree = tree.trim();
     let Some((head, rest)) = tree.split_once('{') else { return vec![tree.to_owned()] };
@@ -57,7 +58,7 @@ fn paths(tree: &str) -> Vec<String> {
     parts.flat_map(|part| paths(part)).map(|path| format!("{head}{path}")).collect()
 }
 
-/// What follows `start` in a text, up to where an import or a path ends.
+/// The paths that follow `start` in a text, up to the end of the import or path.
 fn after<'t>(text: &'t str, start: &'t str) -> impl Iterator<Item = Vec<String>> + 't {
     text.match_indices(start).map(move |(at, _)| {
         let rest = &text[at + start.len()..];
@@ -75,7 +76,7 @@ fn room(file: &Path) -> String {
     file.iter().next().unwrap_or_default().to_string_lossy().trim_end_matches(".rs").to_owned()
 }
 
-/// By room, the rooms that `ARCHITECTURE.md` lets it import.
+/// For each room, the rooms that `ARCHITECTURE.md` lets it import.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(Path::new(ROOT).join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
     let rows = text.lines().skip_while(|line| !line.starts_with("| room |")).skip(2);
@@ -97,7 +98,7 @@ fn rooms_import_what_their_row_allows() {
         let text = code(&file);
         for path in after(&text, "crate::").flatten() {
             let to = path.split("::").next().unwrap_or_default().to_owned();
-            // A macro's `$crate`, and an item that lib.rs hands on.
+            // `$crate` in a macro, or an item that lib.rs re-exports.
             assert!(
                 table.contains_key(&to),
                 "{} imports `{to}` through lib.rs: name its room",
@@ -111,13 +112,13 @@ fn rooms_import_what_their_row_allows() {
         let unused = may.iter().filter(|to| !seen.contains(&(from.clone(), (*to).clone())));
         unused.map(|to| format!("{from} to {to}")).collect::<Vec<_>>()
     };
-    // lib.rs hands on, with paths of its own; the command is another crate.
+    // lib.rs re-exports, with paths of its own. The command is another crate.
     let rows = table.iter().filter(|(from, _)| !["lib", "bin"].contains(&from.as_str()));
     let unused: Vec<String> = rows.flat_map(unused).collect();
     assert!(unused.is_empty(), "ARCHITECTURE.md allows what is not used: {unused:?}");
 }
 
-/// The file of a module path, as far as there are files: what is left is an item in it.
+/// The file of a module path, as deep as files go. The rest of the path is an item in that file.
 fn file_of(path: &[&str]) -> PathBuf {
     let source = Path::new(ROOT).join("src");
     let mut folder = PathBuf::new();
@@ -144,7 +145,7 @@ fn no_files_import_each_other_in_a_circle() {
         let above = &module[..module.len().saturating_sub(1)];
         let absolute = after(&text, "\nuse crate::").flatten().map(|path| (&[][..], path));
         let relative = after(&text, "\nuse super::").flatten().map(|path| (above, path));
-        // In a `mod.rs`, what stands in its folder.
+        // For a `mod.rs`, the files in its folder.
         let own = file.ends_with("mod.rs").then_some(module);
         let inside = own.into_iter().flat_map(|own| {
             after(&text, "use ")
@@ -161,7 +162,8 @@ fn no_files_import_each_other_in_a_circle() {
         }
     }
     assert!(arrows.values().map(BTreeSet::len).sum::<usize>() > 200, "imports are read");
-    // A file goes that imports no other, or that no other imports, until none does: what stays is in circles.
+    // Drop every file that imports no other or that no other imports, until none is left to drop. The rest is in
+    // cycles.
     loop {
         let before = arrows.len();
         let here: BTreeSet<PathBuf> = arrows.keys().cloned().collect();
@@ -240,7 +242,7 @@ fn public(file: &str) -> BTreeSet<String> {
     declared.chain(handed_on).filter(|name| !name.is_empty()).collect()
 }
 
-/// What the library makes public, by module. A name more is a decision: it goes in here, and stays.
+/// What the library makes public, by module. A new public name is a decision: it is added here, and stays.
 const PUBLIC: &[(&str, &str, &[&str])] = &[
     (
         "elemgrad",
@@ -320,7 +322,7 @@ fn what_is_public_is_listed() {
     for (module, file, names) in PUBLIC {
         let listed: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(public(file), listed, "{module}");
-        // Ready-made ops, and modules that hold what is counted, are not counted.
+        // Ready-made ops do not count, nor do modules whose contents count.
         let uncounted = ["check", "gpu", "ops", "shader", "signature", "half", "wgpu", "modulo", "spiky"];
         count += names.iter().filter(|name| *module != "elemgrad" || !uncounted.contains(name)).count();
     }

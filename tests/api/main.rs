@@ -1,4 +1,4 @@
-//! What needs no adapter: the definitions, the CPU path, the front end, errors at bind, the text of the kernels.
+//! Tests that need no adapter: the definitions, the CPU path, the front end, errors at bind, the text of the kernels.
 //!
 //! These tests are one binary, because linking wgpu takes longer than most of them.
 

@@ -14,12 +14,12 @@ use elemgrad::{
     signature::Signature,
 };
 
-/// Runs one call of the table's first rows and compares the wanted outputs.
+/// Runs one call on the first rows of a table and compares the wanted outputs.
 fn check(runner: &Runner, table: &Table, len: usize, outputs: Outputs) -> Result<(), String> {
     Call::apart(table, len, outputs, |i| i % 3).check_on_host(runner)
 }
 
-/// Everything else is compared with the scalar reference.
+/// The scalar reference is what everything else is compared with.
 #[test]
 fn the_reference_agrees_with_every_vector() -> Result<(), String> {
     for &dtype in DType::ALL {
@@ -80,7 +80,7 @@ fn the_scalar_functions_are_the_reference() {
     }
 }
 
-/// What the questions that asked for these ops print.
+/// The numbers that the questions behind these ops print.
 #[test]
 fn the_original_prints_these_numbers() -> Result<(), Error> {
     let runner = Runner::cpu();
@@ -107,7 +107,7 @@ fn the_cpu_path_agrees_with_the_reference_on_drawn_rows() -> Result<(), String> 
     Ok(())
 }
 
-/// Shapes that broadcast, strides, sums, masks that are read, gradients that are added to.
+/// Shapes that broadcast, strides, sums, masks that are read, gradients that are accumulated.
 #[test]
 fn runners_agree_with_the_definitions_on_drawn_calls() -> Result<(), String> {
     let tables = tables_for_calls(20_000, 8);
@@ -121,7 +121,7 @@ fn runners_agree_with_the_definitions_on_drawn_calls() -> Result<(), String> {
     Ok(())
 }
 
-/// Gradients of broadcast inputs as the signature has them, whatever the number of threads.
+/// Gradients of broadcast inputs follow the signature, whatever the number of threads.
 #[test]
 fn sums_are_the_tree_of_their_shape() {
     let len = 1_000_000;
@@ -140,7 +140,7 @@ fn sums_are_the_tree_of_their_shape() {
             (400, vec![2500, 1]),
             (999, vec![1, 999]),
         ] {
-            // Of a multiple of `columns` elements, by columns or by rows.
+            // Shapes of a multiple of `columns` elements, summed by columns or by rows.
             let rows = len / columns;
             let shape = [rows as u64, columns as u64];
             let (mut dx, x) = (Vec::<f32>::new(), Layout::strided(&own, &vec![0; own.len()], 0));
@@ -167,14 +167,15 @@ fn sums_are_the_tree_of_their_shape() {
     assert!(others.chunks(first.len()).all(|other| other == first));
 }
 
-/// The error is at most log2(n) 2^-24 times the sum of the terms' magnitudes: of 10^8 terms too, one after the other not.
+/// The error is at most log2(n) 2^-24 times the sum of the terms' magnitudes, even for 10^8 terms. A sum of one term
+/// after the other would exceed that bound.
 #[test]
 fn sums_of_many_terms_are_near_the_exact_ones() {
     const LEN: usize = 1_000_000;
     let mut values = vec![vec![0.0; LEN]; 2];
     Data::Ordinary.fill(DType::F32, 36, 0, &mut values);
     let mut dz = values.swap_remove(1);
-    // Terms are multiples of 2^-27 below 2^6: integers hold their sums.
+    // The terms are multiples of 2^-27 below 2^6, so integers hold their sums.
     let fixed = |v: f32| (f64::from(v) * 2.0_f64.powi(27)) as i128;
     for positive in [false, true] {
         if positive {
@@ -191,7 +192,7 @@ fn sums_of_many_terms_are_near_the_exact_ones() {
                 error <= terms.log2() * 2.0_f64.powi(-24) * (factor.abs() * magnitudes) as f64
             };
             let over = |strides: &[i64]| Layout::strided(&[repeats as u64, LEN as u64], strides, 0);
-            // floor(4.5 / 1) is 4, and so the terms of dy are exact.
+            // floor(4.5 / 1) is 4, so the terms of dy are exact.
             for (write, factor) in [(1, 1), (2, -4)] {
                 let input = |value, i| {
                     let layout = if write == i { Layout::contiguous(&[]) } else { over(&[0, 0]) };
@@ -219,7 +220,7 @@ fn sums_of_many_terms_are_near_the_exact_ones() {
     }
 }
 
-/// Every exponent of y against every distance of exponents, with fractions that make the quotient's rounding hard.
+/// Every exponent of y with every distance of exponents, and fractions that make the quotient hard to round.
 #[test]
 fn the_cpu_path_agrees_with_the_reference_at_every_pair_of_exponents() -> Result<(), String> {
     const FRACTIONS: [u32; 6] = [0, 1, 0x3f_ffff, 0x40_0000, 0x55_5555, 0x7f_ffff];
@@ -239,7 +240,7 @@ fn the_cpu_path_agrees_with_the_reference_at_every_pair_of_exponents() -> Result
     check(&Runner::cpu(), &table, table.len(), Outputs::Z | Outputs::gradient(1))
 }
 
-/// The CPU path gives threads 16 Ki elements, and computes 128 at a time.
+/// The CPU path gives each thread 16 Ki elements and computes 128 at a time.
 #[test]
 fn the_cpu_path_is_right_around_its_blocks() -> Result<(), String> {
     const BLOCK: usize = 16 * 1024;
@@ -252,7 +253,7 @@ fn the_cpu_path_is_right_around_its_blocks() -> Result<(), String> {
     Ok(())
 }
 
-/// The comparison sees what it must: otherwise no other test means anything.
+/// The comparison sees every difference. Otherwise no other test means anything.
 #[test]
 fn the_comparison_can_fail() {
     let op: &Op = ops::modulo();
@@ -272,7 +273,7 @@ fn the_comparison_can_fail() {
     let mut nan = right.clone();
     nan[ordinary] = 0x7fc0_0000;
     fails(&nan);
-    // A NaN of other bits where a NaN is right, and a zero of the other sign.
+    // A NaN with other bits than the right NaN, and a zero of the wrong sign.
     for wanted in [0x7fc0_0000, 0] {
         let mut got = right.clone();
         let i = right.iter().position(|z| *z == wanted).expect("a NaN and a zero");
@@ -285,7 +286,7 @@ fn the_comparison_can_fail() {
     assert!(compare("swapped gradients", op, 1, &reads, &table.writes[2], &table.writes[1]).is_err());
 }
 
-/// The exclusive or of two inputs, whose gradients are both the upstream gradient.
+/// The exclusive or of two inputs. Both gradients are the upstream gradient.
 fn xor() -> Result<Op, Error> {
     let signature = Signature::builder("xor", ["x", "y"])
         .z("x ^ y", "x ^ y")
@@ -301,7 +302,8 @@ fn xor() -> Result<Op, Error> {
     })
 }
 
-/// What needs no layout is computed at once: it gives what the same call with layouts does, errors too.
+/// A call that needs no layout is computed directly. It gives what the same call with layouts gives, including
+/// errors.
 #[test]
 fn calls_without_layouts_are_those_with() -> Result<(), Error> {
     let x: Vec<f32> = (0..200).map(|i| i as f32 * 0.37 - 30.0).collect();
@@ -341,7 +343,7 @@ fn calls_without_layouts_are_those_with() -> Result<(), Error> {
     Ok(())
 }
 
-/// An op of which every gradient is an alias can be verified, alone and in company.
+/// An op whose gradients are all aliases can be verified, alone and with others.
 #[test]
 fn aliases_alone_are_verified() -> Result<(), Error> {
     let op = xor()?;

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 
 /// The trials that `of` makes for an adapter and its name.
 ///
-/// Without an adapter there is one ignored trial; with `ELEMGRAD_GPU=require` it fails instead.
+/// Without an adapter, there is one ignored trial. With `ELEMGRAD_GPU=require`, that trial fails instead.
 pub fn trials(of: impl Fn(&str, &wgpu::Adapter) -> Vec<Trial>) -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut seen: HashMap<String, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Calls of any kind: where each operand lies, what every word must be afterwards, by the definitions and nothing else.
+//! Calls of any kind: where each operand is, and what every word must be afterwards by the definitions alone.
 
 use elemgrad::{
     Args, DType, Layout, Op, Output, Outputs, Runner, View,
@@ -7,7 +7,8 @@ use elemgrad::{
 
 use super::{Draw, Table, output_of, view_of};
 
-/// Where an operand lies: a buffer, its first element in it, and how its elements lie from there. A mask counts words.
+/// Where an operand is: a buffer, its first element in the buffer, and the layout of its elements from there. For a
+/// mask, elements are words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     pub buffer: usize,
@@ -20,17 +21,17 @@ impl Place {
         Self { buffer, start, layout: Layout::contiguous(&[len as u64]) }
     }
 
-    /// The elements of its range.
+    /// The number of elements in its range.
     pub fn len(&self) -> usize {
         self.layout.extent().map_or(0, |(_, high)| high as usize + 1)
     }
 
-    /// The layout, where it goes without saying in every second place.
+    /// The layout. At every second start, a default layout is left out.
     pub fn said(&self, unsaid: &Layout) -> Option<Layout> {
         (self.layout != *unsaid || self.start.is_multiple_of(2)).then(|| self.layout.clone())
     }
 
-    /// Where the element of an index of a shape lies to which this one broadcasts, in elements of the buffer.
+    /// The position, in elements of the buffer, of the element for an index of a shape that this shape broadcasts to.
     pub fn at(&self, index: &[u64]) -> usize {
         let (shape, strides) = (self.layout.shape(), self.layout.strides());
         let own = &index[index.len() - shape.len()..];
@@ -40,29 +41,29 @@ impl Place {
     }
 }
 
-/// A call on a table's inputs, every operand in its place.
+/// A call on a table's inputs, with a place for every operand.
 #[derive(Clone)]
 pub struct Call<'a> {
     pub table: &'a Table,
     pub outputs: Outputs,
-    /// Gradients that are added to what is there.
+    /// The gradients that are accumulated.
     pub added: Outputs,
     pub from_mask: bool,
     pub reads: Vec<Option<Place>>,
     pub writes: Vec<Option<Place>>,
 }
 
-/// Words after the last operand of a buffer that must stay.
+/// The number of words after the last operand of a buffer. They must stay unchanged.
 const PADDING: usize = 67;
 
 impl<'a> Call<'a> {
-    /// The first `len` rows, every operand that is needed in a buffer of its own, at an element that `start` chooses by the
-    /// operand's number.
+    /// A call on the first `len` rows. Every needed operand has its own buffer. `start` chooses its first element
+    /// from the number of the operand.
     pub fn apart(table: &'a Table, len: usize, outputs: Outputs, start: impl Fn(usize) -> usize) -> Self {
         Self::backward_from(table, len, outputs, false, start)
     }
 
-    /// The same, with the mask read where that is wanted.
+    /// The same, reading the mask if `from_mask`.
     pub fn backward_from(
         table: &'a Table,
         len: usize,
@@ -98,12 +99,12 @@ impl<'a> Call<'a> {
         self.table.dtype
     }
 
-    /// Elements of an operand in a word.
+    /// The elements of an operand per word.
     fn per_word(&self, is_mask: bool) -> usize {
         if is_mask { 1 } else { 4 / self.dtype().size() as usize }
     }
 
-    /// Every operand that is there: its place, and whether it is a mask.
+    /// Every operand that is present: its place, and whether it is a mask.
     fn places(&self) -> impl Iterator<Item = (&Place, bool)> {
         let signature = self.signature();
         let reads = self.reads.iter().enumerate().map(|(i, p)| (p, i > signature.upstream()));
@@ -111,7 +112,7 @@ impl<'a> Call<'a> {
         reads.chain(writes).filter_map(|(place, is_mask)| Some((place.as_ref()?, is_mask)))
     }
 
-    /// What the inputs that are given broadcast to; without any the shape of the upstream gradient.
+    /// The shape that the given inputs broadcast to. Without inputs, the shape of the upstream gradient.
     pub fn shape(&self) -> Vec<u64> {
         let (inputs, rest) = self.reads.split_at(self.signature().upstream());
         let mut shapes = inputs.iter().flatten().map(|p| p.layout.shape().to_vec());
@@ -129,7 +130,7 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The buffers before the call: inputs in their places, and everywhere else a word that tells where it is.
+    /// The buffers before the call: inputs in their places, and everywhere else a word that encodes its position.
     pub fn images(&self) -> Vec<Vec<u32>> {
         let count = 1 + self.places().map(|(p, _)| p.buffer).max().expect("an op has operands");
         let mut images: Vec<Vec<u32>> = (0..count)
@@ -141,7 +142,7 @@ impl<'a> Call<'a> {
             })
             .collect();
         for place in self.added.iter().map(|w| self.write(w)) {
-            // What is added to is anything, NaNs with payloads too.
+            // The values that gradients are added to are arbitrary, including NaNs with payloads.
             for (k, bits) in self.table.reads[0].iter().rev().take(place.len()).enumerate() {
                 self.set(&mut images[place.buffer], false, place.start + k, *bits);
             }
@@ -170,7 +171,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The values of the inputs and of the upstream gradient at an index.
+    /// The values of the inputs and the upstream gradient at an index.
     fn values(&self, images: &[Vec<u32>], index: &[u64]) -> Vec<f32> {
         let reads = self.reads.iter().take(self.signature().upstream() + 1);
         let value = |p: &Place| self.dtype().widen(self.get(&images[p.buffer], p.at(index)));
@@ -206,7 +207,7 @@ impl<'a> Call<'a> {
                 let mask = self.reads.last().and_then(Option::as_ref).expect("the mask");
                 open = before[mask.buffer][mask.start + i / 32] >> (i % 32) & 1 == 1;
                 for w in self.outputs.iter() {
-                    // A gradient with a gate is the upstream gradient.
+                    // A gradient with a gate is the upstream gradient if the gate is open.
                     values[w] = if open { reads[signature.upstream()] } else { 0.0 };
                 }
             }
@@ -231,7 +232,7 @@ impl<'a> Call<'a> {
         after
     }
 
-    /// Stores an element of an output, or adds it.
+    /// Stores an element of an output, or adds to it.
     fn put(&self, image: &mut [u32], w: usize, i: usize, value: f32) {
         let dtype = self.dtype();
         let value = if self.added.contains(w) { add(dtype.widen(self.get(image, i)), value) } else { value };
@@ -242,7 +243,7 @@ impl<'a> Call<'a> {
         self.writes[w].as_ref().expect("a wanted output has a place")
     }
 
-    /// Whether an output is a sum over anything.
+    /// Whether an output is a sum over any axis.
     pub fn is_sum(&self, w: usize) -> bool {
         self.signature().mask() != Some(w)
             && self.writes[w].as_ref().is_some_and(|place| {
@@ -252,15 +253,15 @@ impl<'a> Call<'a> {
             })
     }
 
-    /// Whether every operand is contiguous, of one shape.
+    /// Whether every operand is contiguous and all have the same shape.
     pub fn is_plain(&self) -> bool {
         let contiguous = Layout::contiguous(&self.shape());
         let mut places = self.places().filter(|(_, is_mask)| !is_mask);
         places.all(|(place, _)| place.layout == contiguous)
     }
 
-    /// Whether outputs that begin words and outputs that begin within words, or a mask and the latter, are each over what
-    /// the other needs: neither can be written first.
+    /// Whether neither of two groups of outputs can be written first. One group begins within words. The other begins
+    /// at words, or is a mask. Each has an output in place of an input that the other needs.
     pub fn has_no_order(&self) -> bool {
         let signature = self.signature();
         let whole = self.outputs.iter().filter(|w| !self.is_sum(*w));
@@ -279,7 +280,7 @@ impl<'a> Call<'a> {
     /// Compares every word of every buffer.
     ///
     /// # Errors
-    /// The first difference, and how many there are.
+    /// The first difference, and the number of differences.
     pub fn compare(&self, name: &str, got: &[Vec<u32>]) -> Result<(), String> {
         let before = self.images();
         let expected = self.expected(&before);
@@ -294,16 +295,17 @@ impl<'a> Call<'a> {
         let output = hit.map_or("nobody's", |w| &*self.signature().outputs()[w].name);
         let [was, got, right] = [&before, got, &expected].map(|images| images[b][i]);
         Err(format!(
-            "{name}: {} {output}: word {i} of buffer {b} was {was:08x} and is {got:08x}, not {right:08x} ({} words are wrong): {self:?}",
+            "{name}: {} {output}: word {i} of buffer {b} was {was:08x} and is {got:08x}, \
+             not {right:08x} ({} words are wrong): {self:?}",
             self.op().name(),
             wrong.len(),
         ))
     }
 
-    /// Runs the call on host memory, each output in a slice of its own, and compares all of that.
+    /// Runs the call on host memory, with a slice for each output, and compares every slice.
     ///
     /// # Errors
-    /// What the runner reports, and differences.
+    /// The error of the runner, or the differences.
     pub fn check_on_host(&self, runner: &Runner) -> Result<(), String> {
         let (signature, dtype) = (self.signature(), self.dtype());
         let before = self.images();
@@ -326,7 +328,7 @@ impl<'a> Call<'a> {
             })
         };
         let mut after = before.clone();
-        // Outputs may lie in one buffer, and in place.
+        // Outputs may share a buffer, and may be in place.
         let mut columns: Vec<Option<Vec<u32>>> =
             self.writes.iter().map(|p| Some(before[p.as_ref()?.buffer].clone())).collect();
         let writes = columns.iter_mut().zip(&self.writes).enumerate().map(|(w, (image, place))| {
@@ -383,12 +385,12 @@ impl std::fmt::Debug for Call<'_> {
     }
 }
 
-/// The IEEE sum, a NaN being the canonical one.
+/// The IEEE sum, with the canonical NaN.
 fn add(a: f32, b: f32) -> f32 {
     if (a + b).is_nan() { f32::from_bits(0x7fc0_0000) } else { a + b }
 }
 
-/// The sum by the signature: leaves of a perfect binary tree, those that are missing -0; one term is copied.
+/// The sum that the signature defines: a perfect binary tree in which missing leaves are -0. A single term is copied.
 pub fn tree(terms: &[f32]) -> f32 {
     let mut level = terms.to_vec();
     level.resize(terms.len().next_power_of_two(), -0.0);
@@ -398,9 +400,9 @@ pub fn tree(terms: &[f32]) -> f32 {
     if terms.is_empty() { 0.0 } else { level[0] }
 }
 
-// Drawn calls.
+// Random calls.
 
-/// A call of any kind on one of the tables, with no operand of more elements than a table has.
+/// A random call on one of the tables. No operand has more elements than a table.
 pub fn draw_call<'a>(draw: &mut Draw, tables: &'a [Table]) -> Call<'a> {
     let table = &tables[draw.below(tables.len())];
     let signature = table.op.signature();
@@ -419,7 +421,7 @@ pub fn draw_call<'a>(draw: &mut Draw, tables: &'a [Table]) -> Call<'a> {
     let upstream = signature.upstream();
     let mut reads = vec![None; signature.read_count()];
     for (i, read) in reads.iter_mut().enumerate().take(upstream) {
-        // An input that is not needed may be left out, and then broadcasts nothing.
+        // An input that is not needed may be left out. It then does not take part in the broadcast.
         if needed.contains(&i) || draw.one_in(2) {
             let shape = if upstream == 1 || draw.one_in(3) { full.clone() } else { narrowed(draw, &full) };
             *read = Some(Place { buffer: 0, start: 0, layout: draw_layout(draw, &shape, table.len()) });
@@ -448,7 +450,7 @@ pub fn draw_call<'a>(draw: &mut Draw, tables: &'a [Table]) -> Call<'a> {
     call
 }
 
-/// Up to 5 axes; small ones, and one that is large or empty now and then.
+/// A shape of up to 5 axes. Most are small; now and then one is large or empty.
 fn draw_shape(draw: &mut Draw, most: usize) -> Vec<u64> {
     loop {
         let mut shape: Vec<u64> =
@@ -469,14 +471,14 @@ fn narrowed(draw: &mut Draw, shape: &[u64]) -> Vec<u64> {
     shape[from..].iter().map(|d| if draw.one_in(3) { 1 } else { *d }).collect()
 }
 
-/// Axes in any order, reversed, with gaps, or without a step; contiguous in half of all cases.
+/// A layout with axes in any order, reversed, with gaps, or without a step. In half of all cases it is contiguous.
 fn draw_layout(draw: &mut Draw, shape: &[u64], most: usize) -> Layout {
     while !draw.one_in(2) {
         let mut order: Vec<usize> = (0..shape.len()).collect();
         if draw.one_in(2) {
             shuffle(draw, &mut order);
         }
-        // The elements from the first to the last of the axes so far.
+        // The span from the first to the last element of the axes so far.
         let (mut strides, mut span, mut offset) = (vec![0; shape.len()], 1, draw.pick(&[0, 0, 1, 2, 5]));
         for axis in order.into_iter().rev() {
             let stride = if draw.one_in(8) { 0 } else { span + draw.pick(&[0, 0, 0, 0, 1, 3]) };
@@ -502,12 +504,13 @@ pub fn shuffle(draw: &mut Draw, order: &mut [usize]) {
     }
 }
 
-/// Puts operands into one, two or three buffers, in any order, at any element; then some outputs over inputs.
+/// Puts operands into one, two or three buffers, in any order, at any element. Then puts some outputs in place of
+/// inputs.
 fn draw_places(draw: &mut Draw, call: &mut Call) {
     let (upstream, mask, reads) = (call.signature().upstream(), call.signature().mask(), call.reads.len());
     let per_word = call.per_word(false);
     let (buffers, gaps, in_place) = (1 + draw.below(3), draw.pick(&[1, 3, 70]), draw.one_in(2));
-    // In elements of the storage type, and whether the last operand may share its last word.
+    // The end of each buffer in elements of the storage type, and whether its last operand may share its last word.
     let mut ends = [(0_usize, true); 3];
     let mut order: Vec<usize> = (0..reads + call.writes.len()).collect();
     shuffle(draw, &mut order);

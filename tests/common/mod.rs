@@ -1,4 +1,4 @@
-//! What the tests share: vectors, drawn inputs, calls, and the comparison on bits.
+//! Code that the tests share: vectors, random inputs, calls, and the comparison of bits.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
@@ -15,13 +15,13 @@ use elemgrad::{
     signature::OutputKind,
 };
 
-/// Inputs of an op and the outputs that they must give, operand by operand, as bits.
+/// The inputs of an op and the outputs that they must give, as bits, one vector per operand.
 ///
 /// A mask that is read is words, of any bits; one that is written is a bit for each element.
 pub struct Table {
     pub op: &'static Op,
     pub dtype: DType,
-    /// Where the rows come from: a file or a seed.
+    /// The source of the rows: a file or a seed.
     pub source: String,
     pub reads: Vec<Vec<u32>>,
     pub writes: Vec<Vec<u32>>,
@@ -38,7 +38,7 @@ impl Table {
     }
 }
 
-/// The exact answers of `tests/data`, a table for each op.
+/// The exact answers of `tests/data`, one table per op.
 pub fn vectors(dtype: DType) -> [Table; 2] {
     let text = |op: &str| {
         let path = format!("{}/tests/data/{op}_{}.csv", env!("CARGO_MANIFEST_DIR"), dtype.name());
@@ -60,7 +60,7 @@ pub fn vectors(dtype: DType) -> [Table; 2] {
     [spiky, Table { op: ops::modulo(), dtype, source: source("mod"), reads, writes }]
 }
 
-/// The columns of a file of hexadecimal numbers with a line of headings.
+/// The columns of a file of hexadecimal numbers with a header line.
 pub fn columns<const N: usize>(csv: &str) -> [Vec<u32>; N] {
     let mut columns = [const { Vec::new() }; N];
     for line in csv.lines().skip(1) {
@@ -79,12 +79,12 @@ pub fn in_every_type() -> impl Iterator<Item = (&'static Op, DType)> {
     ops::all().iter().flat_map(|op| DType::ALL.iter().map(|dtype| (*op, *dtype)))
 }
 
-/// `len` rows of the library's mix of everything, answered by the op's scalar reference.
+/// `len` rows of the library's mix of all kinds of data, answered by the scalar reference of the op.
 pub fn drawn(op: &'static Op, dtype: DType, len: usize, seed: u64) -> Table {
     drawn_from(Data::Mix, op, dtype, len, seed)
 }
 
-/// Rows for calls of any kind: of the mix, of which most sums are NaN, and of ordinary numbers, of which none is.
+/// Rows for calls of any kind: some of the mix, where most sums are NaN, and some of ordinary numbers, where none is.
 pub fn tables_for_calls(len: usize, seed: u64) -> Vec<Table> {
     let kinds = [Data::Mix, Data::Ordinary].into_iter();
     kinds
@@ -92,7 +92,7 @@ pub fn tables_for_calls(len: usize, seed: u64) -> Vec<Table> {
         .collect()
 }
 
-/// `len` rows of some kind, answered by the op's scalar reference.
+/// `len` rows of one kind of data, answered by the scalar reference of the op.
 pub fn drawn_from(data: Data, op: &'static Op, dtype: DType, len: usize, seed: u64) -> Table {
     let mut reads = vec![vec![0.0; len]; op.signature().upstream() + 1];
     data.fill(dtype, seed, 0, &mut reads);
@@ -140,11 +140,11 @@ pub fn reference(op: &Op, dtype: DType, reads: &[&[u32]]) -> Vec<Vec<u32>> {
     writes
 }
 
-/// An op whose kernels compute something else than its reference: each of its WGSL expressions as edited, and further
-/// functions.
+/// An op whose kernels compute something other than its reference: `edit` changes each of its WGSL expressions, and
+/// `functions` are added.
 ///
 /// # Errors
-/// What the library says to that, and an edit that changes nothing: a test of what must be seen would see nothing.
+/// The error of the library, and an edit that changes nothing: a test that must see the edit would see nothing.
 pub fn edited(op: &Op, edit: impl Fn(&str) -> String, functions: &[&str]) -> Result<Op, String> {
     let text = |error: elemgrad::Error| error.to_string();
     if op.with_wgsl(&edit, &[]).map_err(text)?.signature() == op.signature() {
@@ -159,21 +159,21 @@ pub fn output_sets(op: &Op) -> Vec<Outputs> {
     (1..1_u32 << count).map(|set| Outputs::present((0..count).map(|w| set >> w & 1 == 1))).collect()
 }
 
-/// Lengths around every boundary of a kernel: vec4, workgroup, elements of a workgroup, some workgroups.
+/// Lengths around every boundary of a kernel: vec4, workgroup, the elements of a workgroup, a few workgroups.
 pub const LENGTHS: [usize; 16] = [0, 1, 2, 3, 4, 5, 7, 255, 256, 257, 1023, 1024, 1025, 4095, 4096, 4097];
 
-/// Whether `ELEMGRAD_TESTS=full` asks for all that the tests can do.
+/// Whether `ELEMGRAD_TESTS=full` asks for everything that the tests can do.
 ///
-/// Software adapters compile kernels for seconds. Without it each suite has every kind of check on an adapter, on fewer
-/// calls, ops and ways of sharing buffers.
+/// Software adapters take seconds to compile a kernel. Without `full`, each suite still runs every kind of check on
+/// an adapter, but on fewer calls, ops and ways to share buffers.
 pub fn is_full() -> bool {
     std::env::var("ELEMGRAD_TESTS").is_ok_and(|value| value == "full")
 }
 
-/// Compares one output: the length, then every element, on bits.
+/// Compares one output: its length, then the bits of every element.
 ///
 /// # Errors
-/// The first difference, with the row's inputs, and how many there are.
+/// The first difference, with the inputs of its row, and the number of differences.
 pub fn compare(
     what: &str,
     op: &Op,
@@ -201,7 +201,7 @@ pub fn compare(
     ))
 }
 
-/// The same bits as f32.
+/// The bits reinterpreted as f32.
 pub fn floats(bits: &[u32]) -> &[f32] {
     bytemuck::cast_slice(bits)
 }
@@ -231,7 +231,7 @@ impl Draw {
         (self.next() % bound as u64) as usize
     }
 
-    /// True once in `n` times.
+    /// True in one of `n` cases, on average.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }

@@ -1,8 +1,8 @@
-//! The building blocks in exact arithmetic, each an op of its own, against IEEE arithmetic, bit for bit, on the CPU path and
-//! on every adapter that wgpu finds.
+//! The building blocks in exact arithmetic, each as its own op, against IEEE arithmetic, bit for bit, on the CPU path
+//! and on every adapter that wgpu finds.
 //!
-//! `ELEMGRAD_BLOCKS` is the number of drawn elements for each block; from 2^32 on a block of one operand goes through all of
-//! them instead.
+//! `ELEMGRAD_BLOCKS` is the number of drawn elements per block. From 2^32 on, a block of one operand goes through all
+//! f32 instead.
 
 use std::cmp::Ordering;
 
@@ -11,22 +11,22 @@ use elemgrad::{Args, Arithmetic, Error, Op, Output, Primitive, Runner, View, ops
 use libtest_mimic::Trial;
 use rayon::prelude::*;
 
-/// A building block as an op, of which one output is compared.
+/// A building block as an op. One of its outputs is compared.
 struct Block {
     op: Op,
     output: usize,
-    /// For each read, which of the operands it is.
+    /// The operand of each read.
     reads: Vec<usize>,
     twin: Twin,
 }
 
-/// The names of the operands. An upstream gradient that is read is the last of them.
+/// The names of the operands. If an upstream gradient is read, it is the last operand.
 const OPERANDS: [&str; 3] = ["x", "y", "w"];
 
-/// The bits that operands must give.
+/// The bits that an op must give for its operands.
 type Twin = fn([f32; 3]) -> u32;
 
-/// By the name of a block, what IEEE arithmetic makes of the operands of its example.
+/// The result of IEEE arithmetic for the operands of a block's example, by the name of the block.
 fn twin(block: &str) -> Option<Twin> {
     let twin: Twin = match block {
         "add" => |[x, y, _]| number(x + y),
@@ -59,7 +59,7 @@ fn twin(block: &str) -> Option<Twin> {
     Some(twin)
 }
 
-/// What blocks mean together: name, expression, the output that is compared.
+/// Combinations of blocks: name, expression, the output that is compared, the right result.
 const TOGETHER: [(&str, &str, usize, Twin); 4] = [
     ("select of negated", "select(-y, -w, x < y)", 0, |[x, y, w]| number(-if x < y { w } else { y })),
     ("and or not", "select(0.0, 1.0, !(x < y) && y <= w || x == w)", 0, |[x, y, w]| {
@@ -70,7 +70,7 @@ const TOGETHER: [(&str, &str, usize, Twin); 4] = [
     ("mod_dy", "floor_mod(x, y)", 2, |[x, y, dz]| number(modulo::backward(x, y, dz).1)),
 ];
 
-/// Blocks whose estimates are made worse than any device's: integers must repair them all the same.
+/// Blocks with estimates that are made worse than those of any device. Integers must repair them all the same.
 const DAMAGED: [(&str, &str, &str); 8] = [
     ("mul", "+ 8388608.0", "+ 8388638.0"),
     ("mul", "+ 8388608.0", "+ 8388578.0"),
@@ -82,7 +82,7 @@ const DAMAGED: [(&str, &str, &str); 8] = [
     ("sqrt", "f32(i32(missed))", "(f32(i32(missed)) + 8e6)"),
 ];
 
-/// The functions of a block that estimates, up to those that it shares with others.
+/// The functions of a block that estimates, except those that it shares with others.
 fn functions(block: &str) -> Option<(&'static str, &'static [&'static str])> {
     const ARITHMETIC: &str = include_str!("../../shaders/blocks/arithmetic.wgsl");
     const DIVISION: &str = include_str!("../../shaders/blocks/division.wgsl");
@@ -94,7 +94,7 @@ fn functions(block: &str) -> Option<(&'static str, &'static [&'static str])> {
     })
 }
 
-/// A NaN is to be the canonical one.
+/// The bits of a number. A NaN must be the canonical one.
 fn number(v: f32) -> u32 {
     if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() }
 }
@@ -127,14 +127,14 @@ impl Block {
         Ok(Self { op, output, reads, twin })
     }
 
-    /// The block of the library, alone.
+    /// A block of the library, alone.
     fn of(primitive: Primitive) -> Result<Self, String> {
         let twin = twin(primitive.name())
             .ok_or_else(|| format!("nothing here says what `{}` must give", primitive.name()))?;
         Self::new(exact(&primitive.example())?, 0, twin)
     }
 
-    /// `x mod 1` by the function for any divisor.
+    /// `x mod 1`, computed by the function for any divisor.
     fn fraction_as_mod() -> Result<Self, String> {
         let as_mod = |text: &str| text.replace("f32_fraction(x)", "f32_floor_mod_wide(x, F32_ONE).z");
         Self::new(edited(&exact("floor_mod(x, 1.0)")?, as_mod, &[])?, 0, fraction)
@@ -160,7 +160,7 @@ impl Block {
         Ok(Self { op: edited(&whole.op, damage, &[&texts])?, ..whole })
     }
 
-    /// How many operands there are.
+    /// The number of operands.
     fn operands(&self) -> usize {
         self.reads.iter().max().map_or(0, |last| last + 1)
     }
@@ -178,7 +178,7 @@ fn function(source: &'static str, name: &str) -> Option<&'static str> {
     Some(&text[..text.find(END)? + END.len()])
 }
 
-/// All blocks that have an exact form, and what some mean together.
+/// All blocks that have an exact form, and the combinations of blocks.
 fn blocks() -> Vec<(String, Result<Block, String>)> {
     let exact_ones = Primitive::ALL.iter().filter(|primitive| primitive.has_exact_form());
     let alone = exact_ones.map(|primitive| (primitive.name(), Block::of(*primitive)));
@@ -217,10 +217,10 @@ fn trials(
     blocks.into_iter().map(trial).collect()
 }
 
-/// Elements that are compared at a time.
+/// The number of elements that are compared at a time.
 const CHUNK: u64 = 1 << 20;
 
-/// All pairs of special values, then drawn operands, or all of them.
+/// Compares all pairs of special values, then drawn operands, or all operands.
 fn check(runner: &Runner, name: &str, block: &Block, count: u64) -> Result<(), String> {
     let special = specials();
     let pairs = || special.iter().flat_map(|x| special.iter().map(move |y| (*x, *y)));
@@ -248,7 +248,7 @@ fn check(runner: &Runner, name: &str, block: &Block, count: u64) -> Result<(), S
 }
 
 fn compare(runner: &Runner, name: &str, block: &Block, columns: &[Vec<u32>; 3]) -> Result<(), String> {
-    // Bits that no block gives, so that what is not written counts as wrong.
+    // Bits that no block gives, so an element that is not written counts as wrong.
     let mut got = vec![f32::from_bits(0xffed_cba9); columns[0].len()];
     let reads = block.reads.iter().map(|operand| Some(View::from(floats(&columns[*operand])))).collect();
     let mut writes: Vec<Option<Output>> = (0..block.output).map(|_| None).collect();
@@ -274,7 +274,7 @@ fn compare(runner: &Runner, name: &str, block: &Block, columns: &[Vec<u32>; 3]) 
 
 // Operands.
 
-/// With both signs: zeros, subnormals, the ends of the exponents and of the significand and of its upper half, numbers
+/// Of both signs: zeros, subnormals, the ends of the exponents, of the significand and of its upper half, numbers
 /// whose unit is 2, 1, a half and a quarter, infinities, and NaNs of many payloads.
 fn specials() -> Vec<u32> {
     const FRACTIONS: [u32; 8] = [0, 1, 2, 0x3f_ffff, 0x40_0000, 0x40_0001, 0x7f_fffe, 0x7f_ffff];
@@ -284,7 +284,7 @@ fn specials() -> Vec<u32> {
     magnitudes().chain(magnitudes().map(|v| v | 1 << 31)).collect()
 }
 
-/// Drawn operands, which follow from their number.
+/// Drawn operands. Each follows from its number.
 fn fill(columns: &mut [Vec<u32>; 3], operands: usize, start: u64, special: &[u32]) {
     const ROWS: usize = 1 << 12;
     let [x, y, w] = columns;
@@ -302,7 +302,7 @@ fn fill(columns: &mut [Vec<u32>; 3], operands: usize, start: u64, special: &[u32
     });
 }
 
-/// Anything: special, any bits, of ordinary size.
+/// Any operand: special, of any bits, or of ordinary size.
 fn anything(draw: &mut Draw, special: &[u32]) -> u32 {
     match draw.below(4) {
         0 => draw.pick(special),
@@ -317,7 +317,7 @@ fn signed(draw: &mut Draw, low: u32, high: u32) -> u32 {
     draw.bits() & 0x807f_ffff | e << 23
 }
 
-/// A fraction of few ones, or of few zeros.
+/// A fraction with few ones or few zeros.
 fn sparse(draw: &mut Draw) -> u32 {
     let (fraction, place) = (draw.bits() >> 9, draw.below(23));
     match draw.below(3) {
@@ -337,10 +337,10 @@ fn near(draw: &mut Draw, significand: u32, e: u32) -> u32 {
     ((significand & 0x7f_ffff | e << 23) + 2 - draw.below(5) as u32) | draw.bits() & 1 << 31
 }
 
-/// An operand that is hard for a function of one.
+/// An operand that is hard for a function of one operand.
 fn single(draw: &mut Draw) -> u32 {
     match draw.below(4) {
-        // Around a square of 25 bits, which is a tie of the root.
+        // Around a square of 25 bits, which gives a tie of the root.
         0 => {
             let root = u64::from(significand(draw) << 1 | 1);
             let square = root * root;
@@ -357,7 +357,7 @@ fn single(draw: &mut Draw) -> u32 {
     }
 }
 
-/// Operands that are hard for a function of two, and others.
+/// Operands that are hard for a function of two operands, and others.
 fn pair(draw: &mut Draw, special: &[u32]) -> [u32; 2] {
     let (a, b) = (1 + draw.below(254) as u32, 1 + draw.below(254) as u32);
     let sign = draw.bits() & 1 << 31;
@@ -366,13 +366,14 @@ fn pair(draw: &mut Draw, special: &[u32]) -> [u32; 2] {
         1 => [draw.pick(special), draw.bits()],
         2 => [draw.bits(), draw.pick(special)],
         3 => [anything(draw, special), anything(draw, special)],
-        // Exponents as far apart as a sum can see, or less: ties, carries, cancellation.
+        // Exponents at most as far apart as affects a sum: ties, carries, cancellation.
         4 => {
             let b = a.saturating_sub(draw.below(28) as u32);
             let pair = [sparse(draw) | a << 23 | sign, sparse(draw) | b << 23 | draw.bits() & 1 << 31];
             if draw.one_in(2) { pair } else { [pair[1], pair[0]] }
         }
-        // A product whose 23 lower bits are a half and little more or less: the one factor is odd and has an inverse.
+        // A product whose 23 lower bits are a half, or slightly more or less. One factor is odd, so it has an
+        // inverse.
         5 => {
             let factor = significand(draw) | 1;
             let inverse =
@@ -387,12 +388,12 @@ fn pair(draw: &mut Draw, special: &[u32]) -> [u32; 2] {
             let divisor = significand(draw);
             let product = quotient * u64::from(divisor);
             let size = 64 - product.leading_zeros();
-            // An integer quotient where the exponents fit.
+            // An integer quotient, if the exponents fit.
             let x = b + size - 24;
             let a = if x < 254 && draw.one_in(2) { x } else { a };
             [near(draw, (product >> (size - 24)) as u32, a) ^ sign, divisor & 0x7f_ffff | b << 23]
         }
-        // A product or a quotient around the least normal number or the largest.
+        // A product or a quotient around the smallest normal number or the largest number.
         7 => {
             let field = if draw.one_in(3) { 250 + draw.below(8) as i32 } else { draw.below(36) as i32 - 30 };
             let (a, b) =
@@ -400,7 +401,7 @@ fn pair(draw: &mut Draw, special: &[u32]) -> [u32; 2] {
             let b = b.clamp(0, 254);
             [sparse(draw) | (a as u32) << 23 | sign, sparse(draw) | (b as u32) << 23]
         }
-        // A quotient whose bits from the 26th on are ones: one more in its last place may make a tie.
+        // A quotient whose bits from the 26th on are ones. One more in its last place may make a tie.
         8 => {
             let divisor = significand(draw) | 1;
             let mut dividend = divisor - 1 - draw.below(3) as u32;

@@ -1,5 +1,5 @@
-//! Ops of one's own: the built-in ops of building blocks have their bits, on the CPU and on every adapter; what is more than
-//! a device binds; composition, scalars, names.
+//! Your own ops. The built-in ops made of building blocks have the bits of the built-in ops, on the CPU and on every
+//! adapter. Further tests: more operands than a device binds, composition, scalars, names.
 
 use std::ops::ControlFlow;
 
@@ -59,20 +59,21 @@ fn check(runner: &Runner, op: &Op, dtype: DType, count: u64) -> Result<(), Faile
     Err(format!("{} {}: {:#?}", report.op, dtype.name(), report.first.first()).into())
 }
 
-/// A ready-made op, the same op of building blocks, and rows of a storage type with what the ready-made one's reference says.
+/// A ready-made op, the same op made of building blocks, and rows of a storage type with the results of the
+/// ready-made op's reference.
 struct Rebuilt {
     ready_made: &'static Op,
     op: Op,
     dtype: DType,
     len: usize,
-    /// The inputs and the upstream gradient, as they are stored.
+    /// The inputs and the upstream gradient, as stored.
     reads: Vec<Vec<u32>>,
     /// The outputs that both have.
     writes: Vec<Vec<u32>>,
 }
 
 impl Rebuilt {
-    /// Each ready-made op in each storage type, on so many elements.
+    /// Checks each ready-made op in each storage type, on `len` elements.
     fn each(
         arithmetic: Arithmetic,
         len: usize,
@@ -105,7 +106,7 @@ impl Rebuilt {
             };
             (0..op.signature().write_count()).map(output).collect::<Vec<_>>()
         };
-        // What else the ready-made op gives comes last.
+        // Outputs that only the ready-made op has come last.
         let (mut writes, rebuilt) = (reference(ready_made), reference(&op));
         writes.truncate(rebuilt.len());
         let reads = values.iter().map(|column| packed(dtype, column.iter().copied())).collect();
@@ -116,7 +117,7 @@ impl Rebuilt {
         Ok(all)
     }
 
-    /// Every set of outputs that a pass writes, of both ops.
+    /// Checks every set of outputs that a pass writes, of both ops.
     fn check(&self, runner: &Runner) -> Result<(), Failed> {
         let signature = self.op.signature();
         for &pass in Pass::ALL {
@@ -162,7 +163,7 @@ impl Rebuilt {
     }
 }
 
-/// The words of a column, an even number of elements.
+/// The words of a column with an even number of elements.
 fn packed(dtype: DType, values: impl Iterator<Item = f32>) -> Vec<u32> {
     let stored: Vec<u32> = values.map(|v| dtype.round(v)).collect();
     match dtype {
@@ -194,7 +195,7 @@ fn rebuilt_on(adapter: &wgpu::Adapter) -> Result<(), Failed> {
         rebuilt.check(&runner)?;
         check(&runner, &rebuilt.op, rebuilt.dtype, LEN as u64)
     })?;
-    // Remainders, and what is cut off them, are computed with integers in native arithmetic too; gradients are as near as
+    // Native arithmetic also computes remainders, and what is cut off them, with integers. Gradients are as close as
     // native arithmetic is.
     Rebuilt::each(Arithmetic::Native, LEN, |rebuilt| {
         rebuilt.check_outputs(&runner, &rebuilt.op, Outputs::Z)?;
@@ -202,7 +203,7 @@ fn rebuilt_on(adapter: &wgpu::Adapter) -> Result<(), Failed> {
     })
 }
 
-/// A device that binds no more than eight buffers computes outputs of many operands in parts.
+/// A device that binds at most eight buffers computes outputs of many operands in parts.
 fn few_bindings(adapter: &wgpu::Adapter) -> Result<(), Failed> {
     let required_limits = wgpu::Limits { max_storage_buffers_per_shader_stage: 8, ..adapter.limits() };
     let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
@@ -222,7 +223,7 @@ fn few_bindings(adapter: &wgpu::Adapter) -> Result<(), Failed> {
     }
 }
 
-/// Ops in ops, written gradients and all, are one expression.
+/// Ops in ops are one expression, including their written gradients.
 fn composed() -> Result<(), Failed> {
     let runner = Runner::cpu();
     let (spiky, modulo) = (spiky()?, modulo()?);
@@ -247,16 +248,16 @@ fn composed() -> Result<(), Failed> {
     let gradients = runner.backward(&outer, &[&[2.0_f32], &[5.0]], &[1.0])?;
     // 3 * (10 + 1) passes the step.
     assert_eq!(gradients, [[33.0 * 5.0 + 1.0], [33.0 * 2.0]]);
-    // Forward mode goes by the same.
+    // Forward mode uses the same gradient.
     assert_eq!(runner.forward(&outer.jvp()?, &[&[2.0_f32], &[5.0], &[1.0], &[0.0]])?, [166.0]);
-    // And the gradient is differentiated as it is written: of dz * (x + z), where z is flat.
+    // The written gradient is differentiated as it is written: dz * (x + z), where z is flat.
     let second = runner.backward(&step.derivative("x")?, &[&[2.0_f32], &[7.0]], &[1.0])?;
     assert_eq!(second, [[7.0], [3.0]]);
     Ok(())
 }
 
-/// What the CPU path makes of an expression has the reference's bits, in every storage type: divisions that share their
-/// work, and gradients that round on their way.
+/// The CPU path gives the reference's bits for an expression, in every storage type: for divisions that share their
+/// work, and for gradients that round on their way.
 fn programs() -> Result<(), Failed> {
     let ops = [
         Op::new("own", ["x", "y"], |[x, y]| x.floor_mod(y) * -x.floor_quotient(y))?,
@@ -265,7 +266,7 @@ fn programs() -> Result<(), Failed> {
         Op::new("cut", ["x", "y"], |[x, y]| {
             x.le(0.5).select(y, 2.0) + x.floor_mod(1.0).le(0.25).select(y, x)
         })?,
-        // Like spiky, and not.
+        // Similar to spiky, but not spiky.
         Op::new("negative", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), -0.0))?,
         Op::new("leaky", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.25))?,
         Op::new("edges", ["x"], |[x]| x.floor_mod(1.0).le(0.5).select(x.floor_mod(1.0), 0.0))?
@@ -274,7 +275,7 @@ fn programs() -> Result<(), Failed> {
             .with_gradient("x", |[x, y], _, dz| y.floor_mod(1.0).le(0.5).select(dz, 0.0) + x)?,
         spiky()?
             .with_gradient("x", |[x], _, _| x.floor_mod(1.0).round_to_storage().le(0.5).select(x, 0.0))?,
-        // Like mod, and not.
+        // Similar to mod, but not mod.
         modulo()?.with_gradient("x", |[_, y], _, _| y)?,
         modulo()?.with_gradient("y", |[x, y], _, dz| dz * -y.floor_quotient(x))?,
         modulo()?.with_gradient("y", |[x, y], _, _| x * -x.floor_quotient(y))?,
@@ -283,7 +284,7 @@ fn programs() -> Result<(), Failed> {
         Op::new("remainder", ["x"], |[x]| x)?.with_gradient("x", |[x], _, dz| dz.floor_mod(x))?,
         Op::new("sign", ["x"], |[x]| x.round_to_storage().lt(0.0).select(-1.0, 1.0))?,
     ];
-    // A remainder that may be added to others is not the one of a storage type.
+    // A remainder that may be added to others is not computed in the narrow form of a storage type.
     let is_wide = |op: &Op| {
         let functions =
             Shader::functions(op.signature(), op.signature().all_outputs(Pass::Fused), DType::F16)?;
@@ -298,7 +299,7 @@ fn programs() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A mask is what forward can save: no condition that the upstream gradient is part of.
+/// A mask is what forward can save: no condition that depends on the upstream gradient.
 fn gates() -> Result<(), Failed> {
     let relu = Op::new("relu", ["x"], |[x]| x.max(0.0))?;
     let gated = relu.clone().with_gradient("x", |[x], _, dz| x.gt(0.0).select(dz, 0.0))?;
@@ -311,7 +312,7 @@ fn gates() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What native arithmetic says at 0, where a device's own functions say nothing.
+/// The results of native arithmetic at 0, where a device's own functions promise nothing.
 fn zeros(adapter: &wgpu::Adapter) -> Result<(), Failed> {
     let pow = Op::from_expression("power", "pow(x, y)")?;
     let root = Op::from_expression("root", "sqrt(max(x, 0.0))")?;
@@ -324,7 +325,7 @@ fn zeros(adapter: &wgpu::Adapter) -> Result<(), Failed> {
         );
         assert_eq!(runner.forward(&root, &[&[0.0, -1.0, 4.0]])?, [0.0, 0.0, 2.0]);
     }
-    // And so there is little to leave out.
+    // So little has to be left out.
     let runner = Runner::on_adapter(adapter)?;
     for expression in ["sqrt(max(x, 0.0))", "pow(max(x, 0.0), 2.0)"] {
         let op = Op::from_expression("op", expression)?;
@@ -336,7 +337,7 @@ fn zeros(adapter: &wgpu::Adapter) -> Result<(), Failed> {
     Ok(())
 }
 
-/// An input of one element is a scalar argument, whose gradient is a sum.
+/// An input of one element is a scalar argument. Its gradient is a sum.
 fn scalars() -> Result<(), Failed> {
     let op = Op::from_expression("scaled", "x * scale")?;
     let x: Vec<f32> = (0..100_000).map(|i| (i % 7) as f32).collect();
@@ -350,7 +351,7 @@ fn scalars() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Names that WGSL, the shaders or another operand have, and such as no operand has.
+/// Names that WGSL, the shaders or another operand use, and names that no operand can have.
 fn names() -> Result<(), Failed> {
     for name in [
         "",
@@ -379,12 +380,12 @@ fn names() -> Result<(), Failed> {
     let unknown = spiky()?.with_gradient("y", |[x], _, _| x);
     assert!(matches!(&unknown, Err(Error::Name { got, .. }) if got == "y"), "{unknown:?}");
     assert!(matches!(spiky()?.derivative("y"), Err(Error::Name { .. })));
-    // What a derivative adds is named around what is there, gradients included.
+    // The names that a derivative adds avoid those in use, including those of gradients.
     let op = Op::new("op", ["x", "dupstream", "tangent_x"], |[x, y, w]| x * y * w)?;
     assert_eq!(op.derivative("x")?.signature().inputs()[3], "upstream_2");
     let op = Op::new("op", ["x", "dtangent_x"], |[x, y]| x * y)?;
     assert_eq!(op.jvp()?.signature().inputs()[2..], ["tangent_x_2", "tangent_dtangent_x"]);
-    // What kernels call their own things is no name that an input cannot have.
+    // The names that kernels use for their own things remain free for inputs.
     for name in
         ["element", "params", "main", "len", "base", "i", "index", "group", "v", "v1", "m", "buffer_x", "x_"]
     {
@@ -398,7 +399,7 @@ fn names() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What is too much is an error, and what is just enough is not.
+/// Anything over a limit is an error, and anything just within it is not.
 fn limits() -> Result<(), Failed> {
     let chain = |links: usize| {
         Op::new("chain", ["x"], |[x]| (0..links).fold(x, |sum, i| (sum * x + i as f32).sqrt()))

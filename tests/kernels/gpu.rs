@@ -1,4 +1,4 @@
-//! Kernels against the scalar reference on every adapter that wgpu finds: a trial for each adapter and case.
+//! Kernels against the scalar reference on every adapter that wgpu finds: one trial per adapter and case.
 
 use std::{
     future::Future,
@@ -100,7 +100,7 @@ impl Gpu {
         Self::limited(adapter, |_| {})
     }
 
-    /// A device of our own, with some limits lower than the adapter's.
+    /// A device of its own, with some limits lower than the adapter's.
     fn limited(adapter: &wgpu::Adapter, lower: impl FnOnce(&mut wgpu::Limits)) -> Self {
         let mut required_limits = adapter.limits();
         lower(&mut required_limits);
@@ -238,7 +238,7 @@ fn lengths(adapter: &wgpu::Adapter) -> Result<(), String> {
                 }
             }
         }
-        // Outputs whose words begin at even and at odd elements, in one call.
+        // Outputs that begin at even and at odd elements, in one call.
         for len in LENGTHS {
             gpu.check(&Call::apart(&table, len, all_outputs(table.op), |i| i))?;
         }
@@ -246,7 +246,7 @@ fn lengths(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// Every element offset over more than an alignment's worth, operands out of step with each other.
+/// Every element offset over more than one alignment, with operands out of step with each other.
 fn offsets(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     for table in tables(1100, 13) {
@@ -259,7 +259,7 @@ fn offsets(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// The mask that forward saves, and backward from any mask: its unused bits are not zero.
+/// The mask that forward saves, and backward from any mask, with unused bits that are not zero.
 fn masks(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let dx = Outputs::gradient(0);
@@ -269,7 +269,7 @@ fn masks(adapter: &wgpu::Adapter) -> Result<(), String> {
             for start in [0, 1, 3] {
                 let mut saving = Call::apart(&table, len, Outputs::Z | MASK, |i| start * (i + 1));
                 gpu.check(&saving)?;
-                // z over x, since backward needs no x.
+                // z in place of x, since backward needs no x.
                 saving.writes[0].clone_from(&saving.reads[0]);
                 gpu.check(&saving)?;
                 let mut backward = Call::backward_from(&table, len, dx, true, |i| start * (i + 1));
@@ -280,7 +280,7 @@ fn masks(adapter: &wgpu::Adapter) -> Result<(), String> {
                 gpu.check(&backward)?;
             }
         }
-        // All in one: what forward saves is what backward takes.
+        // All in one: backward takes what forward saves.
         let (x, dz, len) =
             (gpu.buffer(&packed(dtype, &table.reads[0])), gpu.buffer(&packed(dtype, &table.reads[1])), 4999);
         let (mask, dx) = (gpu.buffer(&[!0; 157]), gpu.buffer(&vec![!0; 5000]));
@@ -300,7 +300,7 @@ fn masks(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// A call on another storage type than f32.
+/// A call on a storage type other than f32.
 fn typed<'a>(
     dtype: DType,
     args: impl IntoArgs<'static, Operand<'a>, Operand<'a>>,
@@ -323,7 +323,7 @@ fn unpacked(dtype: DType, words: &[u32], i: usize) -> u32 {
     }
 }
 
-/// Ways of laying wanted outputs over inputs, each input under one output at most.
+/// Ways to put wanted outputs in place of inputs, with at most one output per input.
 fn in_place(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let mut turn = 0;
@@ -334,7 +334,7 @@ fn in_place(adapter: &wgpu::Adapter) -> Result<(), String> {
             output_sets(op).into_iter().filter(|set| set.iter().count() <= 2 || *set == all_outputs(op))
         {
             for choice in 0..(reads + 1).pow(writes as u32) {
-                // Digit `w` of `choice` is the read under write `w`; one past the last is none.
+                // Digit `w` of `choice` is the read that write `w` replaces. A digit past the last read means none.
                 let over = |w: usize| choice / (reads + 1).pow(w as u32) % (reads + 1);
                 let chosen: Vec<_> = (0..writes).map(over).filter(|r| *r < reads).collect();
                 let unique = (1..chosen.len()).all(|i| !chosen[..i].contains(&chosen[i]));
@@ -345,12 +345,12 @@ fn in_place(adapter: &wgpu::Adapter) -> Result<(), String> {
                 if !unique || !wanted || mask.is_some_and(|w| over(w) < reads) {
                     continue;
                 }
-                // They are many, and each is a kernel or two: the types take turns.
+                // There are many choices, and each needs a kernel or two, so the types take turns.
                 if outputs.iter().count() > 1 && choice % 3 != table.dtype as usize {
                     continue;
                 }
                 for (len, start) in [(2048, 0), (1027, 3)] {
-                    // So do vectors and what begins within words.
+                    // Vector kernels and operands that begin within words take turns too.
                     turn += 1;
                     if !is_full() && turn % 4 != 0 {
                         continue;
@@ -375,12 +375,12 @@ fn drawn_calls(adapter: &wgpu::Adapter) -> Result<(), String> {
     (0..drawn_count()).try_for_each(|_| gpu.check(&draw_call(&mut draw, &tables)))
 }
 
-/// How many calls are drawn in a trial: many of them are kernels of their own.
+/// The number of calls that a trial draws. Many calls need kernels of their own.
 fn drawn_count() -> usize {
     if is_full() { 180 } else { 60 }
 }
 
-/// Calls of any kind, cut by a small binding limit.
+/// Calls of any kind, split by a small binding limit.
 fn drawn_calls_in_windows(adapter: &wgpu::Adapter) -> Result<(), String> {
     let tables = tables_for_calls(20_000, 32);
     let mut draw = Draw::new(32);
@@ -395,7 +395,7 @@ fn drawn_calls_in_windows(adapter: &wgpu::Adapter) -> Result<(), String> {
             let call = draw_call(&mut draw, &tables);
             let buffers: Vec<_> = call.images().iter().map(|image| gpu.buffer(image)).collect();
             match gpu.bind(&call, &buffers) {
-                // An elementwise call on contiguous operands never needs one.
+                // An elementwise call on contiguous operands never needs a copy.
                 Err(Error::NeedsCopy { .. }) if !call.is_plain() => dispatches[0] += 1,
                 Ok(bound) => {
                     dispatches[if bound.dispatches() > 3 { 2 } else { 1 }] += 1;
@@ -414,7 +414,7 @@ fn drawn_calls_in_windows(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 /// Calls of any kind on host memory, in one window and in many.
 fn drawn_calls_on_the_host(adapter: &wgpu::Adapter) -> Result<(), String> {
-    // Elements of a window, and windows in flight at once.
+    // The elements of a window, and the windows in flight at once.
     const WINDOW: u64 = 2048;
     const RING: u64 = 3;
     let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * WINDOW);
@@ -435,7 +435,7 @@ fn drawn_calls_on_the_host(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// Gradients of broadcast inputs, by every form and over several levels of the tree, under any binding limit.
+/// Gradients of broadcast inputs, in every form, over several levels of the tree, under any binding limit.
 fn sums(adapter: &wgpu::Adapter) -> Result<(), String> {
     const SHAPES: [[&[u64]; 2]; 9] = [
         [&[100_000], &[]],
@@ -473,7 +473,8 @@ fn sums(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// Sums of so many terms that workgroups add partial sums too, up to three levels: a few numbers over and over again.
+/// Sums of so many terms that workgroups also add partial sums, up to three levels. A few numbers repeat over and
+/// over.
 fn long_sums(gpu: &Gpu) -> Result<(), String> {
     const SHAPES: [([u64; 3], [i64; 3], &[u64]); 3] = [
         ([1, 1000, 1000], [0, 0, 1], &[]),
@@ -528,7 +529,7 @@ fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
                 let Some(place) = place else { continue };
                 let per_word = if is_mask { 1 } else { per_word };
                 place.buffer = draw.below(buffers);
-                // No word belongs to two.
+                // No word belongs to two operands.
                 place.start = ends[place.buffer] * per_word
                     + match trial % 4 {
                         0 => 0,
@@ -543,7 +544,7 @@ fn arenas(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// Inputs may overlap each other in any way, in a buffer that the same call writes too.
+/// Inputs may overlap each other in any way, even in a buffer that the same call writes.
 fn overlapping_inputs(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     for &dtype in DType::ALL {
@@ -555,7 +556,7 @@ fn overlapping_inputs(adapter: &wgpu::Adapter) -> Result<(), String> {
                 call.reads = [0, y, dz].map(|i| place(start + i)).to_vec();
                 call.writes = [4002, 6006, 8010, 10_014].map(|i| place(start + i)).to_vec();
                 gpu.check(&call)?;
-                // The same inputs in a buffer that is only read.
+                // The same inputs in a read-only buffer.
                 call.writes.iter_mut().flatten().for_each(|w| w.buffer = 1);
                 gpu.check(&call)?;
             }
@@ -579,7 +580,7 @@ fn windows(adapter: &wgpu::Adapter) -> Result<(), String> {
                     in_place.writes[w].clone_from(&in_place.reads[upstream - w]);
                 }
                 gpu.check(&in_place)?;
-                // One arena: what is a window away in one operand may be where another begins.
+                // One arena: the next window of one operand may be where another operand begins.
                 let mut arena = Call::apart(&table, len, all, |_| 0);
                 let places = arena.reads.iter_mut().chain(&mut arena.writes).flatten();
                 let step = (len + start).next_multiple_of(2);
@@ -610,7 +611,7 @@ fn two_dimensional_grid(adapter: &wgpu::Adapter) -> Result<(), String> {
     }
 }
 
-/// In one dispatch where the adapter binds that much, else in windows.
+/// In one dispatch if the adapter binds that much, else in windows.
 fn more_than_65535_workgroups(adapter: &wgpu::Adapter) -> Result<Completion, Failed> {
     let gpu = Gpu::open(adapter);
     let len = 65535 * 1024 + 1;
@@ -641,7 +642,7 @@ fn recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
         gpu.submit(|encoder| forward.encode(encoder));
         compare(turn, ops::spiky(), 0, &[&table.reads[0]], &gpu.read(&z), &table.writes[0])?;
     }
-    // In place, two recordings in one pass are two steps, with the caller's own between them.
+    // In place, two recordings in one pass are two steps, with the caller's own step between them.
     let numbers: Vec<u32> = (0..5000).map(|i| (i as f32 * 0.37 - 900.0).to_bits()).collect();
     let buffer = gpu.buffer(&numbers);
     let flip = flip_kernel(&gpu, &buffer);
@@ -661,7 +662,8 @@ fn recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
     compare("twice in one pass", ops::spiky(), 0, &[&numbers], &gpu.read(&buffer), &twice)
 }
 
-/// Calls of any kind that leave what they read as it is: recorded again, they do the same again, partial sums too.
+/// Calls of any kind that do not change what they read. Recorded again, they give the same again, including partial
+/// sums.
 fn drawn_calls_recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let tables = tables_for_calls(20_000, 36);
@@ -686,7 +688,7 @@ fn drawn_calls_recorded_again(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// Kernels that an earlier run compiled, from the data that it saved.
+/// Kernels that an earlier run compiled, from its saved data.
 fn pipeline_cache(adapter: &wgpu::Adapter) -> Result<Completion, Failed> {
     if !adapter.features().contains(wgpu::Features::PIPELINE_CACHE) {
         return Ok(Completion::ignored_with("the adapter has no pipeline cache"));
@@ -695,7 +697,7 @@ fn pipeline_cache(adapter: &wgpu::Adapter) -> Result<Completion, Failed> {
     let call = Call::apart(&table, table.len(), all_outputs(ops::modulo()), |_| 0);
     let mut saved = None;
     for run in ["first", "second"] {
-        // Devices of ours have the feature.
+        // Devices that the library opens have the feature.
         let runner = Runner::on_adapter(adapter)?;
         let (kernels, queue) = runner.gpu().ok_or("a GPU")?;
         let device = kernels.device();
@@ -714,7 +716,7 @@ fn pipeline_cache(adapter: &wgpu::Adapter) -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
-/// What the caller's own kernel does to every word.
+/// The bits that the caller's own kernel flips in every word.
 const FLIP: u32 = 0x8040_0001;
 
 struct Flip {
@@ -723,7 +725,7 @@ struct Flip {
     groups: u32,
 }
 
-/// A kernel of the caller's, for calls before and after ours.
+/// A kernel of the caller, for calls before and after ours.
 fn flip_kernel(gpu: &Gpu, buffer: &wgpu::Buffer) -> Flip {
     let source = format!(
         "@group(0) @binding(0) var<storage, read_write> data: array<u32>;
@@ -789,14 +791,14 @@ fn between_other_passes(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 // Functions that ops are made of.
 
-/// An op that shows functions of `shaders` as they are, with their twins on bits.
+/// An op that exposes functions of `shaders` unchanged. Its reference is their twins, on bits.
 fn functions(signature: SignatureBuilder, twin: fn(reads: &[u32], writes: &mut [u32])) -> Op {
     let signature = signature.build().expect("a right signature");
     Op::raw(signature, move |_, reads, writes| twin(bits(reads), bytemuck::cast_slice_mut(writes)))
         .expect("WGSL of few bytes")
 }
 
-/// All writes of these inputs; the upstream gradient, which is not used, is zeros.
+/// Checks all writes for these inputs. The upstream gradient is not used and is all zeros.
 fn check_functions(gpu: &Gpu, op: &'static Op, source: &str, inputs: &[Vec<u32>]) -> Result<(), String> {
     let mut reads = inputs.to_vec();
     reads.push(vec![0; inputs[0].len()]);
@@ -818,11 +820,11 @@ static SUM: LazyLock<Op> = LazyLock::new(|| {
 });
 
 fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
-    // Around each end of the significand, and of its upper half.
+    // Values around each end of the significand, and of its upper half.
     const FRACTIONS: [u32; 8] = [0, 1, 2, 0x3f_ffff, 0x40_0000, 0x40_0001, 0x7f_fffe, 0x7f_ffff];
     let gpu = Gpu::open(adapter);
 
-    // All pairs of what is special: zeros, subnormals, the ends of the exponents, infinities, NaNs, with both signs.
+    // All pairs of special values: zeros, subnormals, the ends of the exponents, infinities, NaNs, of both signs.
     let special = |sign: u32| {
         let exponents = [0, 1, 2, 24, 126, 127, 150, 253, 254, 255];
         exponents.into_iter().flat_map(move |e| FRACTIONS.map(|fraction| sign << 31 | e << 23 | fraction))
@@ -832,8 +834,8 @@ fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
     let inputs = [pairs().map(|(x, _)| x).collect(), pairs().map(|(_, y)| y).collect()];
     check_functions(&gpu, &SUM, "special values", &inputs)?;
 
-    // Every exponent with those that the sum depends on, both signs of the one by the difference: ties, their neighbours,
-    // cancellation, carries, overflow, subnormals, infinities and NaNs.
+    // Every exponent with those that the sum depends on, both signs of the one by the difference: ties, their
+    // neighbours, cancellation, carries, overflow, subnormals, infinities and NaNs.
     let [mut x, mut y] = [const { Vec::new() }; 2];
     for e in 0..=255_u32 {
         for distance in (0..=28).chain([31, 32, 33, 254, 255]).filter(|d| *d <= e) {
@@ -850,7 +852,7 @@ fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
     let table = drawn(ops::modulo(), DType::F32, 1 << 19, 27);
     check_functions(&gpu, &SUM, &table.source, &table.reads[..2])?;
 
-    // Much cancels: what is left of the smaller number's last bits decides.
+    // Much cancels, so what is left of the smaller number's last bits decides.
     let mut draw = Draw::new(28);
     let x = draw.take(1 << 19, Draw::bits);
     let near = |x: &u32| {
@@ -861,7 +863,7 @@ fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
     check_functions(&gpu, &SUM, "close exponents", &[x, y])
 }
 
-/// The functions of a storage type under other names: a kernel on f32 has its own.
+/// The functions of a storage type under other names, because a kernel on f32 has its own.
 fn storage(source: &str, twin: fn(&[u32], &mut [u32])) -> Op {
     let renamed = source
         .replace("storage_", "other_")
@@ -896,11 +898,11 @@ fn storage_types(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let mut draw = Draw::new(29);
     for (dtype, op) in &STORAGE {
-        // Every pattern of the low half, whatever the upper one is.
+        // Every pattern of the low half, with any upper half.
         let halves = (0..=0xffff).map(|low| draw.bits() << 16 | low).collect();
         let check = |source: &str, x| check_functions(&gpu, op, &format!("{}, {source}", dtype.name()), &[x]);
         check("every half", halves)?;
-        // Around every number that is stored in a half, and around every tie.
+        // Around every number that fits in a half, and around every tie.
         let mut near = Vec::new();
         for half in 0..=0xffff {
             let [here, next] = [half, half + 1].map(|half| dtype.widen(half));
@@ -910,7 +912,7 @@ fn storage_types(adapter: &wgpu::Adapter) -> Result<(), String> {
             }
         }
         check("numbers and ties", near)?;
-        // With 65520, the tie between the largest f16 and infinity.
+        // Includes 65520, the tie between the largest f16 and infinity.
         let mut any = draw.take(1 << 20, Draw::bits);
         any.extend((0x477f_eff0..=0x477f_f010).flat_map(|bits| [bits, bits | 0x8000_0000]));
         check("any bits", any)?;
@@ -977,7 +979,7 @@ fn check_slices(runner: &Runner, table: &Table, len: usize) -> Result<(), String
 
 fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
     let own = Runner::on_adapter(adapter).map_err(text)?;
-    // A small binding makes small windows: many of them, more than are in flight at once.
+    // A small binding limit makes small windows: many, and more than are in flight at once.
     let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * 8192);
     let small = Runner::on_device(&gpu.device, &gpu.queue);
     for &op in ops::all() {
@@ -998,7 +1000,7 @@ fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// An executor that knows nothing of wgpu: its thread sleeps until it is woken, and gives up on one that never is.
+/// An executor that knows nothing of wgpu. Its thread sleeps until it is woken, and gives up if it is never woken.
 struct Sleeper {
     thread: Thread,
     woken: AtomicBool,
@@ -1027,7 +1029,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// The future goes to another thread, comes to an end there, and may be dropped at any point.
+/// The future moves to another thread, completes there, and may be dropped at any point.
 fn any_executor(adapter: &wgpu::Adapter) -> Result<(), String> {
     let runner = Runner::on_adapter(adapter).map_err(text)?;
     let table = drawn(ops::spiky(), DType::F32, 100_000, 24);
@@ -1072,8 +1074,8 @@ fn two_threads(adapter: &wgpu::Adapter) -> Result<(), String> {
     })
 }
 
-/// Whoever polls a device fires the callbacks of all its users: ours, late, must not be taken for lost. The race is rare, so
-/// there are many calls.
+/// Polling a device fires the callbacks of all its users. If our callback comes late, the call must not be taken for
+/// lost. The race is rare, so there are many calls.
 fn owner_polls_too(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let runner = Runner::on_device(&gpu.device, &gpu.queue);
@@ -1098,7 +1100,7 @@ fn probes(adapter: &wgpu::Adapter) -> Result<(), String> {
     elemgrad::check::probe(&runner).map(drop).map_err(text)
 }
 
-/// The name in a report is one that `--device` takes.
+/// `--device` takes the name in a report.
 fn name_finds_the_adapter(adapter: &wgpu::Adapter) -> Result<(), String> {
     let runner = Runner::on_adapter(adapter).map_err(text)?;
     let again = Runner::open(&Choice::Named(runner.name().into())).map_err(text)?;
@@ -1108,7 +1110,7 @@ fn name_finds_the_adapter(adapter: &wgpu::Adapter) -> Result<(), String> {
 
 // Errors and loss.
 
-/// Writes to a buffer that is not for writing.
+/// Writes to a buffer without the usage for it.
 fn make_a_mistake(device: &wgpu::Device, queue: &wgpu::Queue, label: &str) {
     let buffer = device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
@@ -1138,9 +1140,9 @@ impl log::Log for Logged {
     fn flush(&self) {}
 }
 
-/// A caller's mistake with the device that a runner opened is logged, and fails no call of the runner.
+/// If the caller makes a mistake with the device that a runner opened, it is logged and fails no call of the runner.
 fn stray_error_is_no_loss(adapter: &wgpu::Adapter) -> Result<(), String> {
-    // The trial of another adapter may have done so before.
+    // The trial of another adapter may have set the logger already.
     let _ = log::set_logger(&LOGGED);
     log::set_max_level(log::LevelFilter::Error);
     let runner = Runner::on_adapter(adapter).map_err(text)?;
@@ -1207,13 +1209,14 @@ fn lost_device(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// Destroys the device while a call is on its way, sooner and later: the call is right or says that the device is lost.
+/// Destroys the device during a call, sooner or later. The call gives the right result or says that the device is
+/// lost.
 fn lost_in_the_middle(adapter: &wgpu::Adapter) -> Result<(), String> {
     let table = drawn(ops::spiky(), DType::F32, 1 << 21, 25);
     let mut outcomes = [0; 2];
     for delay in [0, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 300] {
         let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 1 << 20);
-        // The caller of a borrowed device hears of losses too.
+        // The caller of a borrowed device hears of its loss too.
         gpu.device.on_uncaptured_error(Arc::new(|_| {}));
         let runner = Runner::on_device(&gpu.device, &gpu.queue);
         let device = gpu.device.clone();
@@ -1247,10 +1250,10 @@ fn lost_in_the_middle(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// In the environment of a process that tests the fallback.
+/// Set in the environment of a process that tests the fallback.
 pub(crate) const FALL_BACK: &str = "ELEMGRAD_TEST_FALL_BACK";
 
-/// `auto` takes a software adapter only if it is named in the environment, so this runs a process of its own.
+/// `auto` takes a software adapter only if the environment names it, so this test runs its own process.
 fn auto_falls_back_to_the_cpu(adapter: &wgpu::Adapter) -> Result<(), String> {
     let info = adapter.get_info();
     let process = Command::new(std::env::current_exe().map_err(text)?)
@@ -1268,10 +1271,10 @@ pub(crate) fn fall_back() -> Result<(), String> {
         let runner = Runner::auto();
         let (kernels, queue) = runner.gpu().ok_or("auto does not take the adapter that is named")?;
         if lost {
-            // Even with an error of ours waiting to be told, the loss is the reason.
+            // The loss is the reason, even if an error of ours is still to be reported.
             make_a_mistake(kernels.device(), queue, "a mistake");
             kernels.device().destroy();
-            // What checks a device must not take the CPU's word for it.
+            // `verify` must not take the CPU's word for the device.
             let sample = Inputs::Sample { count: 1000, seed: 1 };
             let report = verify(&runner, ops::modulo(), DType::F32, &sample, Pass::ALL, &mut |_| {
                 ControlFlow::Continue(())

@@ -1,6 +1,8 @@
-//! Kernels on every adapter that wgpu finds, and the same ops on the CPU path: a trial for each module, adapter and case.
+//! Kernels on every adapter that wgpu finds, and the same ops on the CPU path. There is one trial for each module,
+//! adapter and case.
 //!
-//! Without an adapter the trials on adapters are one ignored trial; with `ELEMGRAD_GPU=require` it fails instead.
+//! Without an adapter, the trials on adapters are one ignored trial. With `ELEMGRAD_GPU=require`, that trial fails
+//! instead.
 //!
 //! These tests are one binary, because linking wgpu takes longer than most of them.
 

@@ -1,5 +1,5 @@
-//! Ops that nobody thought of: random expressions, on the CPU against the reference and on every adapter against both,
-//! bit for bit in exact arithmetic and within their enclosures in native arithmetic.
+//! Random expressions: ops that nobody thought of. On the CPU they are compared with the reference, and on every
+//! adapter with both. Exact arithmetic is compared bit for bit, native arithmetic within its enclosures.
 
 use std::{collections::HashSet, fmt::Write as _, ops::ControlFlow};
 
@@ -16,12 +16,12 @@ use elemgrad::{
 };
 use libtest_mimic::Trial;
 
-/// How many ops there are of each arithmetic: as many as `ELEMGRAD_RANDOM_OPS` says, or 50.
+/// The number of ops for each arithmetic: `ELEMGRAD_RANDOM_OPS`, or 50.
 fn ops() -> u64 {
     std::env::var("ELEMGRAD_RANDOM_OPS").ok().and_then(|count| count.parse().ok()).unwrap_or(50)
 }
 
-/// Elements that are compared, in calls of several lengths.
+/// The number of elements that are compared, in calls of several lengths.
 const ELEMENTS: u64 = 1 << 13;
 
 type Case = fn(&wgpu::Adapter) -> Result<(), String>;
@@ -68,7 +68,7 @@ fn cpu() -> Result<(), String> {
         .try_for_each(|a| check_all(&Runner::cpu(), a, &recipes(a)))
 }
 
-/// Compares all ops of an arithmetic; of native ones at most a fifth of the elements may be left out.
+/// Compares all ops of an arithmetic. For native ops, at most a fifth of the elements may be left out.
 fn check_all(runner: &Runner, arithmetic: Arithmetic, recipes: &[Recipe]) -> Result<(), String> {
     let (mut checked, mut left_out) = (0, 0);
     for recipe in recipes {
@@ -76,7 +76,8 @@ fn check_all(runner: &Runner, arithmetic: Arithmetic, recipes: &[Recipe]) -> Res
         let from_text = number % 2 == 1;
         let op = if from_text { recipe.build_from_text(arithmetic) } else { recipe.build(arithmetic) };
         let op = op.map_err(text)?;
-        // Of half of them, two of each front end in turn, the fused pass alone: kernels take their time to compile.
+        // For half of the ops, two of each front end in turn, only the fused pass runs, because kernels take time to
+        // compile.
         let passes = if number % 4 < 2 { Pass::ALL } else { &[Pass::Fused] };
         let report = check(runner, &op, dtype(number), number, passes)
             .map_err(|error| format!("{error}, of\n{}", recipe.wgsl()))?;
@@ -94,12 +95,12 @@ fn check(runner: &Runner, op: &Op, dtype: DType, seed: u64, passes: &[Pass]) -> 
     verify(runner, op, dtype, &inputs, passes, &mut |_| ControlFlow::Continue(())).map_err(text)
 }
 
-/// By turns.
+/// The storage types take turns.
 fn dtype(number: u64) -> DType {
     DType::ALL[number as usize % DType::ALL.len()]
 }
 
-/// What IEEE arithmetic gives is one of the things that a device may give.
+/// The result of IEEE arithmetic is one of those that a device may give.
 fn references_are_in_their_enclosures() -> Result<(), String> {
     for (number, recipe) in (0..).zip(recipes(Arithmetic::Native)) {
         let op = recipe.build(Arithmetic::Native).map_err(text)?;
@@ -143,7 +144,7 @@ fn gradients_are_those_of_differences() -> Result<(), String> {
     if left_out * 4 <= checked { Ok(()) } else { Err(format!("{left_out} left out, {checked} checked")) }
 }
 
-/// A product that is off by 8 ULP, alone and on its way into other building blocks.
+/// A product that is off by 8 ULP is seen, alone and as an operand of other building blocks.
 fn wrong_multiplication_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
     const OFF: &str = "fn off_mul(a: u32, b: u32) -> u32 { return native_mul(a, b) + 8u; }";
     let runner = Runner::on_adapter(adapter).map_err(text)?;
@@ -162,7 +163,7 @@ fn wrong_multiplication_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-/// A building block that is never drawn is never compared.
+/// A building block that is never drawn would never be compared.
 fn all_building_blocks_occur() -> Result<(), String> {
     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
         let recipes = recipes(arithmetic);
@@ -178,7 +179,7 @@ fn all_building_blocks_occur() -> Result<(), String> {
     Ok(())
 }
 
-/// An op and its text are one.
+/// An op and its WGSL text are the same op.
 fn both_front_ends_agree() -> Result<(), String> {
     for recipe in [Arithmetic::Native, Arithmetic::Exact].into_iter().flat_map(recipes) {
         let op = recipe.build(Arithmetic::Native).map_err(text)?;
@@ -200,7 +201,7 @@ fn recipes(arithmetic: Arithmetic) -> Vec<Recipe> {
     (0..ops()).map(|seed| Recipe::draw(arithmetic, seed)).collect()
 }
 
-/// The ops without those that bring no building block, storage type or front end that those before them lack.
+/// The ops that bring a building block, storage type or front end that the ops before them lack.
 fn first_of_each_kind(mut recipes: Vec<Recipe>) -> Vec<Recipe> {
     let mut seen = HashSet::new();
     recipes.retain(|recipe| {
@@ -208,14 +209,14 @@ fn first_of_each_kind(mut recipes: Vec<Recipe>) -> Vec<Recipe> {
             Step::Apply(primitive, _) => Some(*primitive),
             _ => None,
         });
-        // Front ends, storage types and passes repeat after as many.
+        // Front ends, storage types and passes repeat after six.
         let is_first = recipe.seed < 6;
         blocks.fold(is_first, |is_new, block| seen.insert(block) || is_new)
     });
     recipes
 }
 
-/// An expression: steps, of which the last is the value.
+/// An expression as steps. The last step is its value.
 struct Recipe {
     seed: u64,
     inputs: usize,
@@ -226,7 +227,7 @@ struct Recipe {
 enum Step {
     Input(usize),
     Number(f32),
-    /// A building block of earlier steps.
+    /// A building block applied to earlier steps.
     Apply(Primitive, Vec<usize>),
 }
 
@@ -298,7 +299,7 @@ impl Recipe {
                 Step::Apply(primitive, operands) => {
                     let operands: Vec<_> = operands.iter().map(|o| &*names[*o]).collect();
                     let _ = match (primitive, &operands[..], i % 3) {
-                        // What is chosen by statements is a select too.
+                        // A choice by statements is a select too.
                         (Select, [c, a, b], 1) => {
                             writeln!(text, "    var v{i} = {b}; if {c} {{ v{i} = {a}; }}")
                         }
@@ -314,7 +315,7 @@ impl Recipe {
     }
 }
 
-/// The steps of which the last is made, and all inputs: a front end may not see the others.
+/// The steps that the last step is made of, and all inputs. A front end may not see the other steps.
 fn without_unused(steps: Vec<Step>) -> Vec<Step> {
     let mut used: Vec<bool> = steps.iter().map(|step| matches!(step, Step::Input(_))).collect();
     used[steps.len() - 1] = true;
@@ -350,7 +351,7 @@ impl<'g> Value<'g> {
     }
 }
 
-/// A building block of operands of the right types, constants not being the first number.
+/// A building block of operands of the right types. The first number is not a constant.
 fn apply<'g>(primitive: Primitive, operands: &[Value<'g>]) -> Value<'g> {
     // The last operand, an expression or a constant.
     macro_rules! last {
@@ -424,12 +425,12 @@ fn in_wgsl(primitive: Primitive, operands: &[&str]) -> String {
     }
 }
 
-/// Of [`elemgrad::check::Data::Moderate`], which native ops are compared on.
+/// The largest input of [`elemgrad::check::Data::Moderate`], which native ops are compared on.
 const LARGEST_INPUT: f64 = 16.0;
-/// Where products and sums stop growing: f16 has room for it.
+/// The size at which products and sums stop growing. It fits in f16.
 const LARGEST: f64 = 1e4;
 
-/// What a step gives.
+/// The type of a step's value.
 #[derive(Clone, Copy, PartialEq)]
 enum Type {
     Number,
@@ -442,7 +443,8 @@ impl Type {
     }
 }
 
-/// Steps under way, with how large each can be for moderate inputs: domains are kept to, so that little is left out.
+/// The steps so far, and how large each can get for moderate inputs. Operands stay within domains, so little is left
+/// out.
 struct Cook {
     draw: Draw,
     exact: bool,
@@ -469,8 +471,8 @@ impl Cook {
         })
     }
 
-    /// An earlier step of a type, rather a late one: operands are shared, and chains get long. It is no constant, of which a
-    /// front end may make another.
+    /// An earlier step of a type, preferably a late one, so operands are shared and chains get long. It is not a
+    /// constant, because a front end may make another one of it.
     fn any(&mut self, ty: Type) -> Option<usize> {
         let of_type = |step: &Step| match step {
             Step::Apply(primitive, _) => Type::of(*primitive) == ty,
@@ -513,14 +515,14 @@ impl Cook {
         let earlier = if self.draw.one_in(2) { self.any(Type::Truth) } else { None };
         earlier.unwrap_or_else(|| {
             let (a, other) = (self.number(), self.other());
-            // Of a number with itself bounds say nothing.
+            // For a number compared with itself, bounds say nothing.
             let b = if a == other { self.constant(0.5) } else { other };
             let comparison = self.draw.pick(&[Lt, Le, Lt, Le, Eq]);
             self.apply(comparison, &[a, b], 1.0)
         })
     }
 
-    /// A few steps that belong together.
+    /// Adds a few steps that belong together.
     fn idiom(&mut self) {
         const EXACT: [Primitive; 20] = [
             Add,
@@ -588,7 +590,7 @@ impl Cook {
         };
     }
 
-    /// Makes one number of all numbers that nothing uses.
+    /// Joins all unused numbers into one.
     fn join(&mut self) {
         let is_used = |i: usize| {
             self.steps.iter().any(|s| matches!(s, Step::Apply(_, operands) if operands.contains(&i)))

@@ -1,4 +1,4 @@
-//! The self-test of ops, on the CPU and on every adapter: on right ones, and on ones that are wrong on purpose.
+//! The self-test of ops, on the CPU and on every adapter: for right ops, and for ops that are wrong on purpose.
 
 use crate::common::{edited, is_full};
 use elemgrad::{
@@ -45,7 +45,7 @@ fn assert_passes(runner: &Runner, op: &Op) -> Result<SelfTest, Error> {
     let report = self_test(runner, op)?;
     assert!(report.passed(), "{report}");
     for case in &report.cases {
-        // In place is for buffers alone, and nothing else is skipped.
+        // Only the way "in place" may be skipped, because it is for buffers alone.
         assert_eq!(case.skipped.is_some(), case.way == "in place" && runner.gpu().is_none(), "{report}");
         assert_eq!(case.checked == 0, case.skipped.is_some(), "{report}");
     }
@@ -64,14 +64,14 @@ fn built_in_ops_pass(runner: &Runner) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Ops of one to three inputs, with gates, sums of gradients, and gradients that are written.
+/// Ops of one to three inputs, with gates, sums of gradients, and written gradients.
 fn exact_ops() -> Result<Vec<Op>, Error> {
     let step = Op::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
         .with_gradient("x", |[x], _, dz| x.abs().le(1.0).select(dz, 0.0))?;
     exact([
         Op::new("spiky", ["x"], |[x]| x.spiky())?,
         Op::new("relu", ["x"], |[x]| x.max(0.0))?,
-        // Its gradient is 0, for which nothing is read.
+        // Its gradient is 0, so the gradient reads nothing.
         Op::new("floor", ["x"], |[x]| x.floor())?,
         Op::new("blend", ["x", "y", "t"], |[x, y, t]| x + (y - x) * t.max(0.0).min(1.0))?,
         Op::new("gate", ["x", "y"], |[x, y]| step.call([x - y]) * x.abs())?,
@@ -79,7 +79,7 @@ fn exact_ops() -> Result<Vec<Op>, Error> {
     ])
 }
 
-/// Ops whose many kernels a software adapter compiles for minutes.
+/// Ops with so many kernels that a software adapter compiles them for minutes.
 fn long_ops() -> Result<Vec<Op>, Error> {
     exact([
         Op::new("mod", ["x", "y"], |[x, y]| x.floor_mod(y))?,
@@ -100,8 +100,8 @@ fn native_ops() -> Result<Vec<Op>, Error> {
     ])
 }
 
-/// Whether a software adapter would compile the kernels of another op of two or three inputs for half a minute. All ops go
-/// through the same test on the CPU, and two of two inputs on each adapter.
+/// Whether a software adapter would need half a minute to compile the kernels of another op of two or three inputs.
+/// All ops get the same test on the CPU, and two ops of two inputs get it on each adapter.
 fn is_too_long(runner: &Runner) -> bool {
     runner.gpu().is_some() && !is_full()
 }
@@ -112,7 +112,7 @@ fn custom_ops_pass(runner: &Runner) -> Result<(), Failed> {
     Ok(ops.iter().try_for_each(|op| assert_passes(runner, op).map(drop))?)
 }
 
-/// On a GPU within their enclosures, sums of gradients too; a product that is off is not.
+/// On a GPU, native ops lie within their enclosures, and so do sums of gradients. A product that is off does not.
 fn native_ops_pass(runner: &Runner) -> Result<(), Failed> {
     const OFF: &str =
         "fn off_mul(a: u32, b: u32) -> u32 { return native_mul(native_mul(a, 0x3f800054u), b); }";
@@ -134,13 +134,13 @@ fn more_custom_ops_pass(runner: &Runner) -> Result<(), Failed> {
 // Ops that are wrong.
 
 const SIGN: u32 = 0x8000_0000;
-/// Below the last place of an f16 and of a bf16.
+/// Bits below the last place of an f16 and of a bf16.
 const DIGITS: u32 = 0x1555;
 
-/// The WGSL of its outputs.
+/// The WGSL of the outputs of `signs`.
 const SIGNS: [&str; 3] = ["x ^ sign", "dz ^ sign", "dz ^ 0x1555u"];
 
-/// An op by hand, `x` with its sign changed where `y` is negative, whose reference is right: its WGSL need not be.
+/// A hand-made op: `x` with its sign changed if `y` is negative. Its reference is right; its WGSL need not be.
 fn signs([z, dx, dy]: [&str; 3]) -> Result<Op, Error> {
     let signature = Signature::builder("signs", ["x", "y"])
         .bind("sign", "y & 0x80000000u")
@@ -154,7 +154,7 @@ fn signs([z, dx, dy]: [&str; 3]) -> Result<Op, Error> {
     })
 }
 
-/// The op fails in the cases in which it is wrong, and in no other, and the report says so.
+/// Asserts that the op fails exactly in the cases in which it is wrong, and that the report says so.
 fn assert_fails(runner: &Runner, op: &Op, wrong: impl Fn(&SelfTestCase) -> bool) -> Result<(), Error> {
     let report = self_test(runner, op)?;
     for case in report.cases.iter().filter(|case| case.skipped.is_none()) {
@@ -178,7 +178,7 @@ fn has_z(case: &SelfTestCase) -> bool {
     case.pass != Pass::Backward
 }
 
-/// Terms that were rounded before they are added show in no gradient that is stored as it is.
+/// Terms that are rounded before they are added do not show in a gradient that is stored as it is.
 fn adds_rounded(case: &SelfTestCase) -> bool {
     let adds_dy = case.way.contains("added") || case.way.contains('y');
     has_gradients(case) && case.dtype != DType::F32 && adds_dy
@@ -188,10 +188,10 @@ fn wrong_wgsl_is_seen(gpu: &Runner) -> Result<(), Failed> {
     let [z, dx, dy] = SIGNS;
     drop(assert_passes(gpu, &signs(SIGNS)?)?);
     assert_fails(gpu, &signs([z, dy, dx])?, has_gradients)?;
-    // A constant, and terms that are rounded before they are added.
+    // A constant output, and terms that are rounded before they are added.
     let rounded = signs(["0u", dx, "storage_widen(storage_round(dz ^ 0x1555u))"])?;
     assert_fails(gpu, &rounded, |case| has_z(case) || adds_rounded(case))?;
-    // Only where x is a subnormal number of f32.
+    // Wrong only if x is a subnormal f32.
     let flushed = signs(["select(x ^ sign, sign, (x << 1u) - 1u < 0xffffffu)", dx, dy])?;
     let report = self_test(gpu, &flushed)?;
     for case in report.cases.iter().filter(|case| case.way == "contiguous") {

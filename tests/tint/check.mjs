@@ -1,10 +1,11 @@
-// Every kernel through Tint, the WGSL compiler of Chrome, by way of Dawn for Node (the npm package `webgpu`).
+// Checks every kernel with Tint, the WGSL compiler of Chrome, through Dawn for Node (the npm package `webgpu`).
 //
 //     node check.mjs NODE_MODULES KERNELS [run]
 //
-// KERNELS is what `ELEMGRAD_DUMP_SHADERS=KERNELS cargo test --test shaders` writes. Tint checks each kernel, which takes
-// no adapter. With `run`, the kernels of the ops' numbers whose operands have a binding each and are contiguous also run on
-// Dawn's first adapter on the vectors of tests/data, and every bit is compared.
+// KERNELS is the folder that `ELEMGRAD_DUMP_SHADERS=KERNELS cargo test --test shaders` writes. Tint checks each
+// kernel; this takes no adapter. With `run`, kernels of the ops' numbers also run on Dawn's first adapter, on the
+// vectors of tests/data, and every bit is compared. These are the kernels whose operands are contiguous and have one
+// binding each.
 
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -15,7 +16,7 @@ const run = mode === "run";
 const { create, globals } = await import(pathToFileURL(resolve(nodeModules, "webgpu/index.js")));
 Object.assign(globalThis, globals);
 
-// Held to the end: Dawn aborts where the instance is collected before its device.
+// Held until the end: Dawn aborts if the instance is collected before its device.
 const gpu = create(run ? [] : ["backend=null"]);
 const adapter = await gpu.requestAdapter();
 if (!adapter) throw new Error("Dawn finds no adapter");
@@ -24,7 +25,7 @@ device.addEventListener("uncapturederror", (event) => {
   throw new Error(event.error.message);
 });
 
-// The vectors: a column of bits for each operand.
+// The vectors: one column of bits per operand.
 function columns(op, dtype) {
   const text = readFileSync(new URL(`../data/${op}_${dtype}.csv`, import.meta.url), "utf8");
   const [names, ...rows] = text.trim().split("\n").map((line) => line.split(","));
@@ -43,7 +44,7 @@ const types = ["f32", "f16", "bf16"];
 const ofType = (dtype) => ({ spiky: columns("spiky", dtype), mod: columns("mod", dtype) });
 const vectors = Object.fromEntries(types.map((dtype) => [dtype, ofType(dtype)]));
 
-// Elements of 16 bits are two to a word, the first in the lower half.
+// Words hold two elements of 16 bits, the first in the lower half.
 const perWord = (dtype) => (dtype === "f32" ? 1 : 2);
 const pack = (elements, dtype) =>
   dtype === "f32"
@@ -54,7 +55,7 @@ const pack = (elements, dtype) =>
 const unpack = (words, i, dtype) => (dtype === "f32" ? words[i] : (words[i >> 1] >>> (16 * (i & 1))) & 0xffff);
 const isOutput = (name) => name === "z" || name === "q" || (name !== "dz" && name.startsWith("d"));
 
-// Runs a kernel whose operands have a binding each, and returns how many elements it got wrong.
+// Runs a kernel whose operands have one binding each. Returns the number of wrong elements.
 async function mismatches(kernel, pipeline) {
   const rows = vectors[kernel.dtype][kernel.op];
   const length = rows.x.length - (kernel.access === "vec4" ? rows.x.length % 4 : 0);
@@ -101,7 +102,8 @@ async function mismatches(kernel, pipeline) {
   return wrong;
 }
 
-// A kernel of an op with vectors, its operands all among them, inputs `read`, and a binding for each operand.
+// Whether a kernel is of an op with vectors, all its operands are among them, inputs are `read`, and each operand has
+// its own binding.
 function apart(kernel) {
   const columns = vectors[kernel.dtype][kernel.op] ?? {};
   const known = kernel.operands.every(([name]) => name in columns);
