@@ -332,7 +332,7 @@ fn run_broadcasts() {
             ("(3,)", &[5.0, 7.0, 9.0]),
             ("(2, 1)", &[-5.0, -6.0]),
         ],
-        // One shape is as good as the other: no sum.
+        // The shapes differ only in an axis of length 1, so there is no sum.
         [
             ("(1, 6)", &small),
             ("(6,)", &[2.0; 6]),

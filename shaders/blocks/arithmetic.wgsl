@@ -160,8 +160,8 @@ fn f32_sqrt(v: u32) -> u32 {
     }
     let p = f32_unpack(v);
     let odd = u32(p.e) & 1u;
-    // v is n * 4^k with n in [2^46, 2^48). Wrapping arithmetic holds the low half of n. The root of n is in [2^23,
-    // 2^24). It is estimated from n / 2^46, which is in [1, 4) (case 1).
+    // v is n * 4^k with n in [2^46, 2^48). Wrapping arithmetic holds the low half of n. Its root, in [2^23, 2^24), is
+    // estimated from n / 2^46 in [1, 4) (case 1).
     let n = p.m << (24u - odd);
     let f = bitcast<f32>((p.m & F32_FRACTION) | ((128u - odd) << 23u));
     let inverse = inverseSqrt(f);

@@ -483,7 +483,7 @@ fn outputs_in_place_at_even_and_at_odd_elements() {
     }
 }
 
-/// Layouts for which windows of the size that the device binds would be absurdly small.
+/// Layouts for which the windows that the device binds would be absurdly small.
 #[test]
 fn layouts_that_need_a_copy() {
     let noop = Noop::limited(|l| l.max_storage_buffer_binding_size = 1 << 16);

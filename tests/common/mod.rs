@@ -17,7 +17,7 @@ use elemgrad::{
 
 /// The inputs of an op and the outputs that they must give, as bits, one vector per operand.
 ///
-/// A mask that is read is words, of any bits; one that is written is a bit for each element.
+/// A mask that is read is words of any bits. A mask that is written is one bit per element.
 pub struct Table {
     pub op: &'static Op,
     pub dtype: DType,

@@ -196,7 +196,7 @@ impl Gpu {
     }
 }
 
-// Bits, wherever the operands lie.
+// Bits, wherever the operands are.
 
 /// Rows of every op in every storage type.
 fn tables(len: usize, seed: u64) -> Vec<Table> {
@@ -852,7 +852,7 @@ fn sum(adapter: &wgpu::Adapter) -> Result<(), String> {
     let table = drawn(ops::modulo(), DType::F32, 1 << 19, 27);
     check_functions(&gpu, &SUM, &table.source, &table.reads[..2])?;
 
-    // Much cancels, so what is left of the smaller number's last bits decides.
+    // Much cancels, so the last bits of the smaller number decide, as far as they remain.
     let mut draw = Draw::new(28);
     let x = draw.take(1 << 19, Draw::bits);
     let near = |x: &u32| {
@@ -920,7 +920,7 @@ fn storage_types(adapter: &wgpu::Adapter) -> Result<(), String> {
     Ok(())
 }
 
-// The suite can see.
+// The suite sees wrong kernels.
 
 /// `mod` by the formula that everyone writes first.
 static NAIVE: LazyLock<Op> = LazyLock::new(|| {
