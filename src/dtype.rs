@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use crate::error::Error;
 
-/// What an operand's elements are in memory. Everything is computed in f32, or as if.
+/// The type of an operand's elements in memory. Everything is computed in f32, or as if it were.
 ///
 /// ```
 /// use elemgrad::DType;
@@ -38,18 +38,18 @@ impl DType {
     /// [`DType::ALL`], as an array.
     pub(crate) const EACH: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
-    /// Its name: `f32`, `f16`, `bf16`.
+    /// The name: `f32`, `f16`, `bf16`.
     pub const fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// The bytes of an element.
+    /// The size of an element in bytes.
     pub const fn size(self) -> u64 {
         self.row().size
     }
 
-    /// The f32 equal to the element of these bits, which are in the low half for a type of 2 bytes. A NaN keeps its sign
-    /// and payload, and a signalling one stays so.
+    /// The f32 equal to the element with these bits. The bits of a 2-byte type are in the low half. A NaN keeps its
+    /// sign and payload, and a signalling NaN stays signalling.
     #[inline]
     pub fn widen(self, bits: u32) -> f32 {
         match self {
@@ -59,11 +59,12 @@ impl DType {
         }
     }
 
-    /// The bits of the element nearest to `value`, ties to even, in the low half for a type of 2 bytes. What is too large
-    /// gives infinity, and what is small a subnormal number or a zero of `value`'s sign.
+    /// The bits of the element nearest to `value`, ties to even. The bits of a 2-byte type are in the low half. A
+    /// value that is too large gives infinity. A small value gives a subnormal number, or a zero with the sign of
+    /// `value`.
     ///
-    /// A NaN keeps its sign and the top of its payload; where nothing is left of that, the payload is 1. So rounding what
-    /// was [widened](Self::widen) gives back the same bits, whatever they are.
+    /// A NaN keeps its sign and the top of its payload. If those payload bits are all 0, the payload becomes 1. So
+    /// rounding a [widened](Self::widen) element gives back the same bits, whatever they are.
     #[inline]
     pub fn round(self, value: f32) -> u32 {
         match self {
@@ -73,7 +74,7 @@ impl DType {
         }
     }
 
-    /// What else there is to know of it.
+    /// The other properties of the type.
     pub(crate) const fn row(self) -> &'static Row {
         match self {
             DType::F32 => &F32,
@@ -87,9 +88,9 @@ impl DType {
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) size: u64,
-    /// The exponents of the least and of the greatest number.
+    /// The exponents of the least and the greatest number.
     pub(crate) exponents: (i32, i32),
-    /// The bits that a subnormal number may have.
+    /// The bits that can be set in a subnormal number.
     pub(crate) subnormal: u32,
     /// The WGSL that widens what a kernel loads and rounds what it stores.
     pub(crate) wgsl: &'static str,
@@ -126,9 +127,9 @@ const F16_INF: u32 = 0x7c00;
 const F16_NORMAL: u32 = 0x0400;
 /// The least number, 2^-24.
 const F16_UNIT: f32 = f32::from_bits((127 - 24) << 23);
-/// By so many places an f32's fraction is longer than an f16's.
+/// By how many bits an f32's fraction is longer than an f16's.
 const F16_SHIFT: u32 = 23 - 10;
-/// What the same exponent's field is more in an f32.
+/// By how much an f32's exponent field is larger for the same exponent.
 const F16_REBIAS: u32 = (127 - 15) << 23;
 
 #[inline]
@@ -151,7 +152,7 @@ fn round_f16(value: f32) -> u32 {
         return sign | F16_INF | (bits >> F16_SHIFT & 0x3ff).max(1);
     }
     if bits < LEAST_NORMAL {
-        // The sum's last place is that of f16's subnormal numbers.
+        // The last place of the sum is that of f16's subnormal numbers.
         return sign | ((f32::from_bits(bits) + 0.5).to_bits() - 0.5_f32.to_bits());
     }
     let odd = bits >> F16_SHIFT & 1;
@@ -165,7 +166,7 @@ fn round_bf16(value: f32) -> u32 {
     if value.is_nan() {
         return bits >> 16 | u32::from(bits & 0x007f_0000 == 0);
     }
-    // A carry beyond the fraction goes to the exponent, and from the greatest number to infinity.
+    // A carry out of the fraction goes into the exponent, and turns the greatest number into infinity.
     (bits + 0x7fff + (bits >> 16 & 1)) >> 16
 }
 
@@ -178,7 +179,7 @@ impl FromStr for DType {
     }
 }
 
-/// A Rust type that is a [`DType`]: `f32`, [`half::f16`] or [`half::bf16`].
+/// A Rust type with a [`DType`]: `f32`, [`half::f16`] or [`half::bf16`].
 pub trait Element: sealed::Sealed + bytemuck::Pod + Send + Sync {
     /// The type in memory.
     const DTYPE: DType;
@@ -206,7 +207,7 @@ mod tests {
 
     const HALVES: [DType; 2] = [DType::F16, DType::Bf16];
 
-    /// The crate `half`, for what is no NaN.
+    /// The result of the crate `half`, for values other than NaN.
     fn half_round(dtype: DType, value: f32) -> u32 {
         match dtype {
             DType::F32 => value.to_bits(),
@@ -256,7 +257,7 @@ mod tests {
                     check(dtype, here.midpoint(next).to_bits().wrapping_add_signed(near));
                 }
             }
-            // To infinity, that is halfway to the power of two which would come next.
+            // Around the limit to infinity, halfway to the power of two that would come next.
             for near in -2..=2 {
                 check(dtype, 65520_f32.to_bits().wrapping_add_signed(near));
                 check(dtype, 0x7f7f_8000_u32.wrapping_add_signed(near));

@@ -1,12 +1,12 @@
-//! The one error type.
+//! The only error type.
 
 use crate::shape::Layout;
 
-/// What went wrong, naming the op, the argument, what it got and what it needs.
+/// What went wrong. The error names the op, the argument, what it got and what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument that the wanted outputs need was not given.
+    /// The call lacks an argument that the wanted outputs need.
     #[error("{op}: {argument} is missing: the wanted outputs need it")]
     Missing {
         /// The op.
@@ -14,14 +14,14 @@ pub enum Error {
         /// The operand.
         argument: String,
     },
-    /// A name that an op or an input cannot have, or that none has.
+    /// A name that an op or an operand cannot have, or that no input has.
     #[error("{op}: the name '{got}' is not {need}")]
     Name {
         /// The op.
         op: String,
         /// The name.
         got: String,
-        /// What it has to be.
+        /// What the name must be.
         need: String,
     },
     /// The outputs of a signature do not fit together.
@@ -34,7 +34,7 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         message: String,
     },
-    /// An op in exact arithmetic has a building block without an exact form.
+    /// An op in exact arithmetic uses a building block without an exact form.
     #[error("{op}: {block} has no exact form: use native arithmetic, or make the op without it")]
     Inexact {
         /// The op.
@@ -42,31 +42,31 @@ pub enum Error {
         /// The building block.
         block: &'static str,
     },
-    /// What was asked of an op takes its expression, and it is WGSL written by hand.
+    /// The request needs the op's expression, but the op is hand-written WGSL.
     #[error("{op}: is WGSL written by hand, which cannot be part of an expression: make it with Op::new")]
     NotExpression {
         /// The op.
         op: String,
     },
-    /// An op has more of something than an op can have.
+    /// An op exceeds a size limit.
     #[error("{op}: has {got} {what}, an op has {most} at most")]
     TooLarge {
         /// The op.
         op: String,
-        /// What was counted: inputs, nodes of its expression.
+        /// What was counted: inputs, outputs, nodes of the expression.
         what: &'static str,
-        /// How many it has: of nodes, at least.
+        /// How many the op has. For nodes, at least this many.
         got: usize,
         /// How many an op can have.
         most: usize,
     },
-    /// No output was asked for.
+    /// The call asks for no output.
     #[error("{op}: no output is wanted: give at least one output to write")]
     NothingWanted {
         /// The op.
         op: String,
     },
-    /// The number of arguments is not the op's.
+    /// The number of arguments is wrong.
     #[error("{op}: got {got} {what}, needs {need}")]
     Arity {
         /// The op.
@@ -78,7 +78,7 @@ pub enum Error {
         /// How many the op has.
         need: usize,
     },
-    /// An argument has another length than the call asks for.
+    /// An argument does not have the length that the call needs.
     #[error("{op}: {argument} has {got} elements, needs {need}, as many as {other}")]
     Length {
         /// The op.
@@ -92,7 +92,7 @@ pub enum Error {
         /// What sets the length: an operand, the shape of `z`, the words of a mask.
         other: String,
     },
-    /// A layout has not as many strides as axes.
+    /// A layout does not have one stride for each axis.
     #[error("{op}: the layout of {argument} has {got} strides, needs {need}, one for each axis")]
     Strides {
         /// The op.
@@ -104,7 +104,7 @@ pub enum Error {
         /// How many axes there are.
         need: usize,
     },
-    /// Shapes do not broadcast to each other, or an operand has not the shape that it must have.
+    /// Shapes do not broadcast to each other, or an operand does not have the required shape.
     #[error("{op}: {argument} has the shape {}, which does not fit {} of {other}", tuple(.got), tuple(.need))]
     Shape {
         /// The op.
@@ -126,17 +126,17 @@ pub enum Error {
         /// The shape to which the inputs broadcast.
         shape: Vec<u64>,
     },
-    /// The host has no memory for an output.
+    /// The host has not enough memory for an output.
     #[error("{op}: there is no memory for the {elements} elements of {argument}: compute fewer at a time")]
     HostMemory {
         /// The op.
         op: String,
         /// The output.
         argument: String,
-        /// Its elements.
+        /// The number of its elements.
         elements: u64,
     },
-    /// A layout reaches outside of its operand's range.
+    /// A layout reaches outside its operand's range.
     #[error(
         "{op}: {argument} has {len} elements, and its shape {}, strides {:?} and offset {} reach outside of them",
         tuple(.layout.shape()), .layout.strides(), .layout.offset()
@@ -151,7 +151,7 @@ pub enum Error {
         /// The layout.
         layout: Box<Layout>,
     },
-    /// An output that is no gradient was to be added to what is there.
+    /// A call would accumulate into an output that is not a gradient.
     #[error("{op}: {argument} is not a gradient: only gradients can be accumulated")]
     Accumulate {
         /// The op.
@@ -159,7 +159,7 @@ pub enum Error {
         /// The output.
         argument: String,
     },
-    /// Slices of one call hold different storage types.
+    /// The slices of one call hold different storage types.
     #[error("{op}: {argument} holds {got}, needs {need}: every operand of a call has one storage type")]
     Type {
         /// The op.
@@ -178,12 +178,12 @@ pub enum Error {
     NeedsCopy {
         /// The op.
         op: String,
-        /// The operand that reaches too far.
+        /// The operand that is too large.
         argument: String,
         /// The device's largest storage binding in bytes.
         limit: u64,
     },
-    /// A byte offset or size is no whole number of elements.
+    /// A byte offset or size is not a whole number of elements.
     #[error(
         "{op}: {argument} has a byte {what} of {got}, needs a multiple of {need}, the size of an element"
     )]
@@ -194,13 +194,14 @@ pub enum Error {
         argument: String,
         /// `offset` or `size`.
         what: &'static str,
-        /// The bytes given.
+        /// The offset or size that was given, in bytes.
         got: u64,
-        /// The size of an element.
+        /// The size of an element in bytes.
         need: u64,
     },
-    /// A range ends past the end of its buffer, or within the buffer's last bytes that make no whole word: storage is
-    /// bound in words of 4 bytes, so an odd number of 16-bit elements takes the other half of its last word too.
+    /// A range ends past the end of its buffer, or within trailing bytes of the buffer that form no whole word.
+    /// Storage is bound in words of 4 bytes, so an odd number of 16-bit elements also takes the other half of its
+    /// last word.
     #[error(
         "{op}: {argument} is bytes {start}..{end} of a buffer of {size} bytes, which is bound in whole words of 4 bytes"
     )]
@@ -228,7 +229,7 @@ pub enum Error {
         /// The usage it needs.
         need: wgpu::BufferUsages,
     },
-    /// An output overlaps another operand in a way that is not exact in-place.
+    /// An output overlaps another operand without occupying exactly the range of an input.
     #[error(
         "{op}: {argument} overlaps {other}: an output may occupy exactly the range of an input and must overlap nothing else"
     )]
@@ -240,8 +241,8 @@ pub enum Error {
         /// The operand it overlaps.
         other: String,
     },
-    /// 16-bit outputs at even and at odd elements, or one at an odd element and a mask, each in place of what the other
-    /// needs: they are two dispatches, of which neither can be first.
+    /// Two outputs are each in place of an input that the other needs: 16-bit outputs at an even and at an odd
+    /// element, or one at an odd element and a mask. They need two dispatches, and neither can run first.
     #[error(
         "{op}: {argument} and {other} start in different halves of a word, and both are written in place: move one by one element"
     )]
@@ -265,7 +266,7 @@ pub enum Error {
         /// What the kernel needs.
         need: u64,
     },
-    /// A shader does not parse or validate, or is longer or deeper than is compiled.
+    /// A shader does not parse or validate, or is longer or more deeply nested than the library compiles.
     #[error("{op}: the shader does not compile: {message}")]
     Shader {
         /// The op.
@@ -273,7 +274,7 @@ pub enum Error {
         /// The compiler's message.
         message: String,
     },
-    /// A text that is to be an op cannot be understood.
+    /// A WGSL text or expression cannot be made into an op.
     #[error("{op}: {line}:{column}: {message}\n    {source_line}\n    {:caret$}^", "")]
     Wgsl {
         /// The op.
@@ -284,12 +285,12 @@ pub enum Error {
         column: usize,
         /// What is wrong there.
         message: String,
-        /// The line of the text; of a long one what surrounds the place.
+        /// The line of the text. A long line is cut to what surrounds the place.
         source_line: String,
-        /// How many characters of `source_line` stand before the place.
+        /// How many characters of `source_line` precede the place.
         caret: usize,
     },
-    /// wgpu rejected something that only wgpu can see, such as a buffer of another device.
+    /// wgpu rejected something that only wgpu can check, such as a buffer of another device.
     #[error("{op}: wgpu says: {message}")]
     Gpu {
         /// The op.
@@ -303,39 +304,39 @@ pub enum Error {
         /// The op.
         op: String,
     },
-    /// The device was lost; outputs of the call must not be used.
+    /// The device was lost. Do not use the outputs of the call.
     #[error("{op}: the device was lost: {message}")]
     DeviceLost {
         /// The op.
         op: String,
-        /// What the driver said.
+        /// The driver's message.
         message: String,
     },
-    /// A device's result is not the reference's.
+    /// A device's result differs from the reference.
     #[error("{op}: wrong on {device}: {message}")]
     Wrong {
         /// The op.
         op: String,
         /// The device's name.
         device: String,
-        /// The element, what it should be and what it is.
+        /// The element, its expected value and its actual value.
         message: String,
     },
-    /// No adapter is what was asked for.
+    /// No adapter matches the request.
     #[error("no device matches '{wanted}'; there is: {}", list(.found))]
     NoDevice {
         /// What was asked for.
         wanted: String,
-        /// What there is, a line each.
+        /// What was found, one line each.
         found: Vec<String>,
     },
-    /// No type of elements has that name.
+    /// No element type has that name.
     #[error("no type is named '{wanted}'; there are: f32, f16, bf16")]
     NoDType {
         /// What was asked for.
         wanted: String,
     },
-    /// An adapter that was found gives no device.
+    /// An adapter was found, but it gives no device.
     #[error("the adapter {adapter} gives no device: {message}")]
     Open {
         /// The adapter.

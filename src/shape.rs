@@ -2,12 +2,12 @@
 
 use smallvec::SmallVec;
 
-/// One number for each axis; few shapes have more than four.
+/// One value for each axis. Few shapes have more than four axes.
 pub(crate) type Axes<T> = SmallVec<[T; 4]>;
 
-/// How the elements of an operand lie in its range: a shape, and for each axis the step to the next element.
+/// How the elements of an operand are placed in its range: a shape, and for each axis the step to the next element.
 ///
-/// Strides may be zero (a broadcast axis) and negative (a reversed one), as NumPy's; they count elements, not bytes.
+/// As in NumPy, strides may be zero (a broadcast axis) or negative (a reversed axis). They count elements, not bytes.
 ///
 /// ```
 /// use elemgrad::Layout;
@@ -16,7 +16,7 @@ pub(crate) type Axes<T> = SmallVec<[T; 4]>;
 /// assert_eq!(rows.strides(), [3, 1]);
 /// let columns = rows.transposed();
 /// assert_eq!((columns.shape(), columns.strides()), (&[3, 2][..], &[1, 3][..]));
-/// // Every second element, from the last one on.
+/// // Every second element, starting at the last.
 /// let backwards = Layout::strided(&[5], &[-2], 8);
 /// assert_eq!(backwards.extent(), Some((0, 8)));
 /// ```
@@ -28,19 +28,19 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Row-major order without gaps: the last axis is the fastest.
+    /// A row-major layout without gaps: the last axis varies fastest.
     pub fn contiguous(shape: &[u64]) -> Self {
         Self { shape: shape.into(), strides: contiguous_strides(shape), offset: 0 }
     }
 
-    /// Any strides; `offset` is the element of the range at which the index (0, 0, ..) lies.
+    /// A layout with any strides. `offset` is the position in the range of the element with index (0, 0, ..).
     ///
-    /// A stride for each axis; what a call takes is checked there, the number of strides too.
+    /// Give one stride for each axis. The call that uses the layout checks it, including the number of strides.
     pub fn strided(shape: &[u64], strides: &[i64], offset: u64) -> Self {
         Self { shape: shape.into(), strides: strides.into(), offset }
     }
 
-    /// The axes in reverse order.
+    /// The same layout with its axes in reverse order.
     #[must_use]
     pub fn transposed(&self) -> Self {
         Self {
@@ -60,23 +60,23 @@ impl Layout {
         &self.strides
     }
 
-    /// The element at which the index (0, 0, ..) lies.
+    /// The position of the element with index (0, 0, ..).
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// How many elements there are; `None` above `u64::MAX`.
+    /// The number of elements, or `None` above `u64::MAX`.
     pub fn len(&self) -> Option<u64> {
         count(&self.shape)
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.shape.contains(&0)
     }
 
-    /// The least and the greatest element that it reaches. `None`: it reaches none, or beyond what a range can have, or has
-    /// not one stride for each axis.
+    /// The least and the greatest position that the layout reaches. `None` if it has no elements, reaches beyond what
+    /// a range can hold, or does not have one stride for each axis.
     pub fn extent(&self) -> Option<(u64, u64)> {
         if self.is_empty() || self.shape.len() != self.strides.len() {
             return None;
@@ -86,7 +86,7 @@ impl Layout {
     }
 }
 
-/// Where the element of a row-major index lies, counted from that of index 0.
+/// The position of the element with a row-major index, counted from that of index 0.
 pub(crate) fn step_to(shape: &[u64], strides: &[i64], index: u64) -> i64 {
     let (mut rest, mut step) = (index, 0);
     for (d, s) in shape.iter().zip(strides).skip(1).rev() {
@@ -104,7 +104,7 @@ pub(crate) fn count(shape: &[u64]) -> Option<u64> {
     shape.iter().try_fold(1_u64, |all, d| all.checked_mul(*d))
 }
 
-/// The least and the greatest offset over all indices of a shape that is not empty.
+/// The least and the greatest offset over all indices of a shape with elements.
 pub(crate) fn extent(shape: &[u64], strides: &[i64], offset: i64) -> Option<(i64, i64)> {
     shape.iter().zip(strides).try_fold((offset, offset), |(low, high), (d, s)| {
         let reach = i64::try_from(*d).ok()?.checked_sub(1)?.checked_mul(*s)?;
@@ -121,7 +121,7 @@ pub(crate) fn contiguous_strides(shape: &[u64]) -> Axes<i64> {
     strides
 }
 
-/// Whether strides are those of row-major order, axes of one element aside; without elements any are.
+/// Whether strides are those of row-major order. Axes of one element are ignored. Without elements, any strides are.
 pub(crate) fn is_contiguous(shape: &[u64], strides: &[i64]) -> bool {
     let mut step = 1;
     shape.contains(&0)
@@ -132,7 +132,8 @@ pub(crate) fn is_contiguous(shape: &[u64], strides: &[i64]) -> bool {
         })
 }
 
-/// The shape to which two shapes broadcast: aligned at the last axis, equal or 1 on each. `None` where they do not.
+/// The shape to which two shapes broadcast, or `None` if they do not. They are aligned at the last axis. On each axis
+/// the dimensions must be equal, or one of them must be 1.
 ///
 /// ```
 /// assert_eq!(elemgrad::broadcast(&[4, 1], &[3]), Some(vec![4, 3]));
@@ -149,15 +150,16 @@ pub fn broadcast(a: &[u64], b: &[u64]) -> Option<Vec<u64>> {
         .collect()
 }
 
-/// The dimension of a shape on an axis of a broadcast shape of that rank.
+/// The dimension of a shape along an axis of a broadcast shape of rank `rank`.
 pub(crate) fn dimension(shape: &[u64], rank: usize, axis: usize) -> u64 {
     (axis + shape.len()).checked_sub(rank).map_or(1, |axis| shape[axis])
 }
 
-/// Axes that every operand crosses as one, made one: fewer axes, the same elements in the same order.
+/// Merges axes that every operand crosses as one. There are fewer axes then, with the same elements in the same
+/// order.
 ///
-/// `strides` has a list for each operand. Axes of one element vanish; what remains has at least one axis. Axes whose
-/// `class` differs stay apart.
+/// `strides` has one list per operand. Axes of one element vanish, but at least one axis remains. Axes whose `class`
+/// differs stay apart.
 pub(crate) fn collapse(shape: &[u64], strides: &[Vec<i64>], class: &[bool]) -> Collapsed {
     let mut all =
         Collapsed { shape: Vec::new(), strides: vec![Vec::new(); strides.len()], class: Vec::new() };
@@ -189,7 +191,7 @@ pub(crate) fn collapse(shape: &[u64], strides: &[Vec<i64>], class: &[bool]) -> C
     all
 }
 
-/// What [`collapse`] leaves.
+/// The result of [`collapse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Collapsed {
     pub(crate) shape: Vec<u64>,

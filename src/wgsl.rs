@@ -1,22 +1,22 @@
-//! WGSL as words, and how deep a compiler's tree of it is: naga recurses over it, and a stack that overflows aborts the
-//! process.
+//! Splits WGSL into words, and bounds the depth of a compiler's syntax tree. naga recurses over that tree, and a
+//! stack overflow aborts the process.
 
-/// What ends a line, and so a comment, in WGSL.
+/// The characters that end a line, and so a comment, in WGSL.
 pub(crate) const LINE_BREAKS: [char; 7] = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
 
-/// Whether a name is a word of WGSL's.
+/// Whether a name is a reserved word of WGSL.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn is_keyword(name: &str) -> bool {
     wgpu::naga::keywords::wgsl::RESERVED.contains(&name)
 }
 
-/// In a browser its own compiler says so.
+/// In a browser, the browser's own compiler reports reserved words.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn is_keyword(_: &str) -> bool {
     false
 }
 
-/// The identifiers of an expression, members (after a dot) left out.
+/// The identifiers of an expression, without members (after a dot).
 pub(crate) fn identifiers(expression: &str) -> impl Iterator<Item = &str> {
     expression
         .split(|c: char| c.is_ascii() && !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
@@ -24,18 +24,19 @@ pub(crate) fn identifiers(expression: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// For how many operators a block counts, by the stack that naga takes.
+/// How many operators a block counts as, by the stack that naga takes.
 const BLOCK: usize = 5;
 
-/// At most how deep a compiler's tree of a text is.
+/// An upper bound on the depth of a compiler's tree of a text.
 pub(crate) fn depth(text: &str) -> usize {
     depths(text).map(|(_, depth)| depth).max().unwrap_or(0)
 }
 
-/// Where each word starts, and how deep a compiler's tree is there: each bracket is a level, and so is each operator of
-/// what the bracket holds, up to a comma or the end of the statement. Branches of one statement lie within each other.
+/// The start of each word, and the depth of a compiler's tree there. Each bracket is one level. Each operator
+/// directly within a bracket is one level too, up to a comma or the end of the statement. The branches of one
+/// statement count as nested.
 pub(crate) fn depths(text: &str) -> impl Iterator<Item = (usize, usize)> {
-    // The operators of each open bracket, and of all of them together.
+    // The operators of each open bracket, and the total over all open brackets.
     let (mut levels, mut depth, mut after_block) = (vec![0], 0, false);
     words(text).map(move |(start, word)| {
         let here = levels.len() - 1;
@@ -64,7 +65,7 @@ pub(crate) fn depths(text: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// The words and the single characters of a text that mean something, and where each starts.
+/// The words and the significant single characters of a text, and where each starts.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut end = 0;
     let all = std::iter::from_fn(move || {
@@ -76,12 +77,12 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     all.filter(|(_, word)| !word.starts_with(is_blank) && !word.starts_with("//") && !word.starts_with("/*"))
 }
 
-/// What is blank in WGSL, the marks that say which way text runs among it, or anywhere.
+/// Whether a character is blank in WGSL, which includes the text direction marks, or anywhere else.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || ['\u{200e}', '\u{200f}'].contains(&c)
 }
 
-/// The length of the word, the comment or the character at the start of a text.
+/// The length of the word, comment or character at the start of a text.
 fn token(text: &str) -> usize {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     match text.chars().next() {
@@ -92,7 +93,7 @@ fn token(text: &str) -> usize {
     }
 }
 
-/// The length of the comment at the start of a text; such comments nest.
+/// The length of the block comment at the start of a text. Block comments nest.
 fn block_comment(text: &str) -> usize {
     let (mut open, mut end) = (0_usize, 0);
     while let Some(at) = text[end..].find(['/', '*']) {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::error::Error;
 
-/// The name of an op, those of its inputs, and its expression.
+/// The name of an op, the names of its inputs, and its expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Definition {
     pub(crate) name: String,
@@ -18,7 +18,7 @@ pub(crate) struct Definition {
 }
 
 impl Definition {
-    /// An expression of these inputs, with the gradients that follow from it.
+    /// An expression of these inputs, with derived gradients.
     pub(crate) fn new(
         name: String,
         inputs: Vec<String>,
@@ -31,7 +31,7 @@ impl Definition {
         Ok(Self { name, inputs, function })
     }
 
-    /// The same with a gradient that is written: of the inputs, `z` and the upstream gradient.
+    /// The same with a hand-written gradient, a function of the inputs, `z` and the upstream gradient.
     pub(crate) fn with_gradient(
         self,
         input: &str,
@@ -48,7 +48,7 @@ impl Definition {
         })
     }
 
-    /// The same with a further result, of the inputs and `z`.
+    /// The same with a further result, a function of the inputs and `z`.
     pub(crate) fn with_output(
         self,
         name: String,
@@ -72,7 +72,7 @@ impl Definition {
         Ok(Self { function: function.into(), ..self })
     }
 
-    /// The gradient with respect to an input. Its inputs are those of this and the upstream gradient.
+    /// The gradient with respect to an input. Its inputs are those of this definition and the upstream gradient.
     pub(crate) fn derivative(&self, input: &str) -> Result<Self, Error> {
         let function = derivative(&self.function, self.place(input)?).into();
         let mut inputs = self.inputs.clone();
@@ -80,7 +80,7 @@ impl Definition {
         Ok(Self { name: format!("{}_d_{input}", self.name), inputs, function })
     }
 
-    /// The directional derivative. Its inputs are those of this and a tangent for each.
+    /// The directional derivative. Its inputs are those of this definition and one tangent for each.
     pub(crate) fn directional(&self) -> Self {
         let mut inputs = self.inputs.clone();
         for name in &self.inputs {
@@ -89,7 +89,7 @@ impl Definition {
         Self { name: format!("{}_jvp", self.name), inputs, function: directional(&self.function).into() }
     }
 
-    /// Which input has a name.
+    /// The index of the input with a name.
     fn place(&self, input: &str) -> Result<usize, Error> {
         self.inputs.iter().position(|name| name == input).ok_or_else(|| Error::Name {
             op: self.name.clone(),
@@ -99,7 +99,7 @@ impl Definition {
     }
 }
 
-/// The name, with a number if it is taken, by a gradient too: derivatives have derivatives.
+/// The name, numbered if an input or a gradient already has it, since derivatives have derivatives.
 fn free_name(name: &str, taken: &[String]) -> String {
     let numbered = (2..).map(|i| format!("{name}_{i}"));
     let mut names = std::iter::once(name.to_owned()).chain(numbered);

@@ -1,5 +1,4 @@
-//! Derivatives: reverse mode for gradients, forward mode for tangents, from the slopes of the building
-//! blocks.
+//! Derivatives from the slopes of the building blocks: reverse mode for gradients, forward mode for tangents.
 
 use std::sync::Arc;
 
@@ -9,18 +8,18 @@ use crate::blocks::{
     Primitive::{Add, And, Not, Or, Select},
 };
 
-/// A gradient on its way: a value that counts only where it is active, so that what is not taken, be it NaN, does not
-/// spread.
+/// A gradient in progress. Its value counts only where it is active, so a branch that is not taken does not spread,
+/// even if it is NaN.
 #[derive(Clone, Copy)]
 struct Adjoint {
     value: Id,
-    /// `None`: everywhere.
+    /// The condition under which the value counts. `None` means everywhere.
     active: Option<Id>,
-    /// Whether it comes through a gradient that is written.
+    /// Whether it comes through a hand-written gradient.
     written: bool,
 }
 
-/// `z` with its gradients with respect to the reads `0..inputs`, behind which is the upstream gradient.
+/// `z` with its gradients with respect to the reads `0..inputs`. The read after them is the upstream gradient.
 pub(crate) fn function(mut graph: Graph, inputs: usize, z: Id) -> Function {
     let adjoints = adjoints(&mut graph, z, inputs);
     let stand_ins = adjoints.iter().map(|adjoint| adjoint.is_some_and(|adjoint| adjoint.written)).collect();
@@ -28,7 +27,7 @@ pub(crate) fn function(mut graph: Graph, inputs: usize, z: Id) -> Function {
     Function { graph, inputs, z, gradients, further: Vec::new(), written: vec![false; inputs], stand_ins }
 }
 
-/// What gradients of `z` arrive at the reads `0..inputs`.
+/// The gradients of `z` that arrive at the reads `0..inputs`.
 fn adjoints(graph: &mut Graph, z: Id, inputs: usize) -> Vec<Option<Adjoint>> {
     let varies = varying(graph, z, |read| read < inputs);
     let mut adjoints: Vec<Option<Adjoint>> = vec![None; z.index() + 1];
@@ -57,7 +56,7 @@ fn adjoints(graph: &mut Graph, z: Id, inputs: usize) -> Vec<Option<Adjoint>> {
     gradients
 }
 
-/// The tangent of `z`, given that of each of the reads `0..tangents.len()`.
+/// The tangent of `z`, given the tangent of each of the reads `0..tangents.len()`.
 pub(crate) fn tangent(graph: &mut Graph, z: Id, tangents: &[Id]) -> Id {
     let varies = varying(graph, z, |read| read < tangents.len());
     let mut all: Vec<Option<Id>> = vec![None; z.index() + 1];
@@ -69,7 +68,7 @@ pub(crate) fn tangent(graph: &mut Graph, z: Id, tangents: &[Id]) -> Id {
             let mut sum: Option<Adjoint> = None;
             for (operand, place) in operands(graph, id) {
                 let Some(tangent) = all[operand.index()] else { continue };
-                // What passes a gradient is linear in it, and passes a tangent the other way.
+                // A slope is linear in the gradient that it passes, and passes a tangent in the other direction.
                 let Some(passed) = partial(graph, id, place, tangent) else { continue };
                 sum = Some(sum.map_or(passed, |before| add(graph, before, passed)));
             }
@@ -80,7 +79,7 @@ pub(crate) fn tangent(graph: &mut Graph, z: Id, tangents: &[Id]) -> Id {
     all[z.index()].unwrap_or(zero)
 }
 
-/// Which of the nodes up to `z` depend on reads.
+/// For each node up to `z`, whether it depends on the reads.
 fn varying(graph: &Graph, z: Id, reads: impl Fn(usize) -> bool) -> Vec<bool> {
     let mut varies = vec![false; z.index() + 1];
     for (id, node) in graph.nodes().take(z.index() + 1) {
@@ -92,7 +91,8 @@ fn varying(graph: &Graph, z: Id, reads: impl Fn(usize) -> bool) -> Vec<bool> {
     varies
 }
 
-/// What a gradient passes to, and the place of each: of an op whose gradients are written, its arguments.
+/// The nodes to which a gradient passes, and the place of each. For an op with hand-written gradients, they are its
+/// arguments.
 fn operands(graph: &Graph, id: Id) -> Vec<(Id, usize)> {
     match graph.node(id) {
         Node::Written(call, _) => graph.call(call).arguments.iter().copied().zip(0..).collect(),
@@ -100,7 +100,7 @@ fn operands(graph: &Graph, id: Id) -> Vec<(Id, usize)> {
     }
 }
 
-/// What of the gradient `g` of a node passes to the operand of that place.
+/// The part of a node's gradient `g` that passes to the operand at a place.
 fn partial(graph: &mut Graph, id: Id, place: usize, g: Id) -> Option<Adjoint> {
     match graph.node(id) {
         Node::Apply(primitive, operands) => {
@@ -117,7 +117,7 @@ fn partial(graph: &mut Graph, id: Id, place: usize, g: Id) -> Option<Adjoint> {
     }
 }
 
-/// The sum of what comes over two ways.
+/// The sum of the gradients that arrive over two paths.
 fn add(graph: &mut Graph, a: Adjoint, b: Adjoint) -> Adjoint {
     let written = a.written || b.written;
     if a.active == b.active {
@@ -126,7 +126,7 @@ fn add(graph: &mut Graph, a: Adjoint, b: Adjoint) -> Adjoint {
     if let (Some(c), Some(d)) = (a.active, b.active)
         && let Some((condition, active)) = alternatives(graph, c, d)
     {
-        // One of two branches: no sum, but the one that is taken.
+        // Two branches of one condition: the gradient of the branch taken, not a sum.
         return Adjoint { value: graph.apply(Select, &[condition, a.value, b.value]), active, written };
     }
     let active = a.active.zip(b.active).map(|(c, d)| graph.apply(Or, &[c, d]));
@@ -134,7 +134,7 @@ fn add(graph: &mut Graph, a: Adjoint, b: Adjoint) -> Adjoint {
     Adjoint { value: graph.apply(Add, &terms), active, written }
 }
 
-/// Where two conditions are a common one with another and with its negation: that other, and the common one.
+/// If `c` is `p & q` and `d` is `p & !q`: `q`, and the common condition `p`, if there is one.
 fn alternatives(graph: &mut Graph, c: Id, d: Id) -> Option<(Id, Option<Id>)> {
     let not_d = graph.apply(Not, &[d]);
     if c == not_d {
@@ -154,7 +154,7 @@ fn both(graph: &mut Graph, a: Option<Id>, b: Option<Id>) -> Option<Id> {
     }
 }
 
-/// The value where it is active, else +0.
+/// The value where the gradient is active, else +0.
 fn gated(graph: &mut Graph, adjoint: Adjoint) -> Id {
     let zero = graph.number(0.0);
     adjoint.active.map_or(adjoint.value, |active| graph.apply(Select, &[active, adjoint.value, zero]))
@@ -167,7 +167,7 @@ fn settled(graph: &mut Graph, adjoint: Option<Adjoint>) -> Id {
     }
 }
 
-/// The gradient of `op` with respect to an input, as a function of the inputs and of what was the upstream gradient.
+/// The gradient of `op` with respect to an input, as a function of the inputs and of `op`'s upstream gradient.
 pub(crate) fn derivative(op: &Function, input: usize) -> Function {
     let reads = op.inputs + 1;
     let mut graph = Graph::new(reads + 1);
@@ -176,7 +176,7 @@ pub(crate) fn derivative(op: &Function, input: usize) -> Function {
     function(graph, reads, z)
 }
 
-/// The directional derivative of `op`, as a function of the inputs and of a tangent for each.
+/// The directional derivative of `op`, as a function of the inputs and one tangent for each.
 pub(crate) fn directional(op: &Arc<Function>) -> Function {
     let inputs = op.inputs;
     let mut graph = Graph::new(2 * inputs + 1);

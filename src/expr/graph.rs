@@ -1,4 +1,4 @@
-//! The graph of an expression: each node once, operands before what is made of them.
+//! The graph of an expression. Each node is there once, after its operands.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,44 +8,44 @@ use crate::{
     numeric::canonical,
 };
 
-/// The most nodes of an op, gradients included.
+/// The maximum number of nodes of an op, gradients included.
 pub(crate) const MAX_NODES: usize = 4096;
 
-/// A node of a graph. Equal ones are one.
+/// A node of a graph. Equal nodes are one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Node {
-    /// An input, or, behind them, the upstream gradient.
+    /// An input. The upstream gradient follows the inputs.
     Read(usize),
     /// The bits of an f32.
     Number(u32),
     /// A constant truth value.
     Truth(bool),
-    /// A building block; operands that it does not have are the node's first.
+    /// A building block. The first node fills the places of operands that the block does not have.
     Apply(Primitive, [Id; 3]),
-    /// The value of an op whose gradients are written: the number of its call, and the value.
+    /// The value of an op with hand-written gradients: the number of its call, and the value.
     Written(usize, Id),
 }
 
-/// A call of an op whose gradients are not those of its value.
+/// A call of an op whose gradients do not follow from its value.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) op: Arc<Function>,
     pub(crate) arguments: Vec<Id>,
 }
 
-/// A graph with inputs, a result, the gradients with respect to the inputs given that of the result, which is the last
-/// read, and further results.
+/// A graph with inputs, a result, the gradients with respect to the inputs, and further results. The gradient of the
+/// result is the last read.
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
     pub(crate) graph: Graph,
     pub(crate) inputs: usize,
     pub(crate) z: Id,
     pub(crate) gradients: Vec<Id>,
-    /// Results beside `z`, with their names.
+    /// Further results, with their names.
     pub(crate) further: Vec<(String, Id)>,
-    /// For each input, whether its gradient is written, not derived.
+    /// For each input, whether its gradient is hand-written, not derived.
     pub(crate) written: Vec<bool>,
-    /// Which gradients are written, or come through one that is.
+    /// For each input, whether its gradient is hand-written or comes through a hand-written one.
     pub(crate) stand_ins: Vec<bool>,
 }
 
@@ -57,15 +57,15 @@ impl Function {
     }
 }
 
-/// Nodes in an order in which operands come first.
+/// Nodes, each after its operands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Graph {
     nodes: Vec<Node>,
     known: HashMap<Node, Id>,
     pub(super) calls: Vec<Call>,
-    /// How many nodes there can be.
+    /// The maximum number of nodes.
     most: usize,
-    /// What went wrong first; nodes made since mean nothing.
+    /// The first failure. Nodes made after it mean nothing.
     failed: Option<Failure>,
 }
 
@@ -74,9 +74,9 @@ pub(crate) struct Graph {
 pub(crate) enum Failure {
     /// There are more than [`MAX_NODES`].
     TooLarge,
-    /// An op was called with another number of arguments than it has.
+    /// An op was called with the wrong number of arguments.
     Arity { op: String, got: usize, need: usize },
-    /// What was called cannot be called.
+    /// The op that was called cannot be called.
     Other(Error),
 }
 
@@ -90,7 +90,7 @@ impl Graph {
         graph
     }
 
-    /// A graph with room for more nodes than an op has.
+    /// A graph with room for more nodes than an op may have.
     pub(crate) fn roomy() -> Self {
         Self { most: u16::MAX.into(), ..Self::default() }
     }
@@ -112,7 +112,7 @@ impl Graph {
         &self.calls[call]
     }
 
-    /// The nodes that a node is made of.
+    /// The operands of a node.
     pub(crate) fn operands(&self, id: Id) -> impl Iterator<Item = Id> + use<> {
         let (operands, count) = match self.node(id) {
             Node::Apply(primitive, operands) => (operands, primitive.arity()),
@@ -122,12 +122,13 @@ impl Graph {
         operands.into_iter().take(count)
     }
 
-    /// Which nodes results are computed from, themselves included.
+    /// For each node, whether a result depends on it. The results themselves count.
     pub(crate) fn used(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
         self.reached(results, |_, _| {})
     }
 
-    /// [`used`](Graph::used), with the arguments of calls whose gradients are written, of which the value may not depend.
+    /// [`used`](Graph::used), with the arguments of calls with hand-written gradients. The value may be independent
+    /// of them.
     pub(super) fn used_with_calls(&self, results: impl IntoIterator<Item = Id>) -> Vec<bool> {
         self.reached(results, |node, used| {
             if let Node::Written(call, _) = node {
@@ -154,7 +155,7 @@ impl Graph {
         self.failed.get_or_insert(failure);
     }
 
-    /// What went wrong, where anything did.
+    /// The first failure, as an error.
     pub(crate) fn check(&self, op: &str) -> Result<(), Error> {
         let op = op.to_owned();
         match &self.failed {
@@ -169,14 +170,14 @@ impl Graph {
         }
     }
 
-    /// The node, which is added where it is new.
+    /// The node, added if it is new.
     pub(super) fn push(&mut self, node: Node) -> Id {
         if let Some(id) = self.known.get(&node) {
             return *id;
         }
         if self.nodes.len() >= self.most {
             self.fail(Failure::TooLarge);
-            // Any node: a graph that failed is not used.
+            // Any node will do: a failed graph is not used.
             return Id::FIRST;
         }
         let id = Id::new(self.nodes.len());
@@ -185,7 +186,7 @@ impl Graph {
         id
     }
 
-    /// A node that is there.
+    /// The number of a node, if the graph has it.
     pub(crate) fn find(&self, node: Node) -> Option<Id> {
         self.known.get(&node).copied()
     }
@@ -198,7 +199,7 @@ impl Graph {
         self.push(Node::Truth(value))
     }
 
-    /// A node with the same bits, where a simpler one has them on every device.
+    /// A simpler node, if there is one with the same bits on every device.
     fn folded(&mut self, primitive: Primitive, operands: &[Id]) -> Option<Id> {
         use Primitive::{And, Not, Or, Select};
         let nodes: Vec<Node> = operands.iter().map(|id| self.node(*id)).collect();
@@ -240,7 +241,7 @@ impl Builder for Graph {
         self.push(Node::Apply(primitive, all))
     }
 
-    /// There is one NaN.
+    /// Every NaN becomes the canonical one.
     fn number(&mut self, value: f32) -> Id {
         self.push(Node::Number(canonical(value).to_bits()))
     }

@@ -1,4 +1,4 @@
-//! A graph as part of another.
+//! Copies a graph into another.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{
 use crate::blocks::{Builder, Id, Primitive};
 
 impl Graph {
-    /// The value of an op at arguments; its own gradients go with it where they are written.
+    /// The value of an op at arguments. Hand-written gradients go with it.
     pub(crate) fn inline(&mut self, op: &Arc<Function>, arguments: &[Id]) -> Id {
         let value = self.import(op, arguments, op.z);
         if !op.written.contains(&true) {
@@ -19,7 +19,7 @@ impl Graph {
         self.push(Node::Written(self.calls.len() - 1, value))
     }
 
-    /// A node of another graph, with `arguments` in the place of what that graph reads.
+    /// A node of another graph, with `arguments` in place of that graph's reads.
     pub(crate) fn import(&mut self, from: &Function, arguments: &[Id], result: Id) -> Id {
         let used = from.graph.used_with_calls([result]);
         let values = from.graph.evaluate(&used, &mut Import { from: &from.graph, to: self, arguments });
@@ -27,7 +27,7 @@ impl Graph {
     }
 }
 
-/// A graph that becomes part of another.
+/// Copies the nodes of one graph into another.
 struct Import<'a> {
     from: &'a Graph,
     to: &'a mut Graph,

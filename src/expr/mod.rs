@@ -1,6 +1,6 @@
-//! Expressions of scalars, from which ops are made.
+//! Scalar expressions, from which ops are made.
 //!
-//! An expression is over f32: what is loaded is widened, and the results are rounded once, when they are stored. Its
+//! Expressions compute in f32. Loaded values are widened, and the results are rounded once, when they are stored. The
 //! [building blocks](Primitive) are the methods and operators of [`Expr`] and [`Condition`].
 
 use std::{
@@ -23,16 +23,16 @@ use graph::{Failure, Function, Graph};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Arithmetic {
-    /// With its own floats, fast and nearly right: within bounds that are stated for each building block. The mods
+    /// With its own floats: fast, and nearly exact, within bounds that are stated for each building block. The mods
     /// are exact.
     #[default]
     Native,
-    /// By integer operations: the same bits on every device and on the CPU.
+    /// With integer operations: the same bits on every device and on the CPU.
     Exact,
 }
 
 impl Arithmetic {
-    /// Its name: `native`, `exact`.
+    /// The name: `native`, `exact`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -41,10 +41,10 @@ impl Arithmetic {
     }
 }
 
-/// A number of an expression: an input, a constant, or what was computed from such.
+/// A number in an expression: an input, a constant, or a value computed from these.
 ///
-/// `+ - * /` take two of them, or one and an `f32`. Nothing of an expression becomes part of another but by
-/// [`Op::call`](crate::Op::call):
+/// `+ - * /` take two numbers, or one and an `f32`. Only [`Op::call`](crate::Op::call) brings one expression into
+/// another. This does not compile:
 ///
 /// ```compile_fail
 /// # use elemgrad::Op;
@@ -59,8 +59,8 @@ pub struct Expr<'g> {
     id: Id,
 }
 
-/// A truth value of an expression: comparisons give it, `&`, `|` and `!` combine it, and [`select`](Condition::select)
-/// makes it a number.
+/// A truth value in an expression. Comparisons give one, `&`, `|` and `!` combine them, and
+/// [`select`](Condition::select) turns one into a number.
 ///
 /// ```
 /// # use elemgrad::{Op, Runner};
@@ -76,7 +76,7 @@ pub struct Condition<'g> {
     id: Id,
 }
 
-/// What stands for a number in an expression: an [`Expr`] or an `f32`.
+/// A type that stands for a number in an expression: an [`Expr`] or an `f32`.
 pub trait IntoExpr<'g>: sealed::IntoExpr<'g> {}
 
 impl<'g, T: sealed::IntoExpr<'g>> IntoExpr<'g> for T {}
@@ -111,8 +111,8 @@ impl<'g> Expr<'g> {
         Self { graph, id }
     }
 
-    /// A constant beside this number, for where a number of Rust does not tell which expression it is part of:
-    /// `x.constant(2.0).pow(x)`.
+    /// A constant in the same expression as this number. Use it where an `f32` does not tell which expression it is
+    /// part of: `x.constant(2.0).pow(x)`.
     #[must_use]
     pub fn constant(self, value: f32) -> Self {
         let id = sealed::IntoExpr::id(value, self.graph);
@@ -130,7 +130,7 @@ impl<'g> Expr<'g> {
         Self { id, ..self }
     }
 
-    /// A building block of this number and as many others as it takes.
+    /// A building block applied to this number and the others that it takes.
     pub(crate) fn of(self, primitive: Primitive, others: &[Self]) -> Self {
         let operands: Vec<Id> = std::iter::once(self).chain(others.iter().copied()).map(|x| x.id).collect();
         let id = self.graph.borrow_mut().apply(primitive, &operands);
@@ -144,7 +144,7 @@ impl<'g> Expr<'g> {
         Self { id, ..self }
     }
 
-    /// This number, in a graph that cannot be used.
+    /// Marks the graph as unusable, and returns this number.
     pub(crate) fn failed(self, failure: Failure) -> Self {
         self.graph.borrow_mut().fail(failure);
         self
@@ -161,25 +161,27 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::Abs)
     }
 
-    /// The smaller of two; NaN where any is, and `-0` is smaller than `+0`, but for a device in native arithmetic.
+    /// The smaller of two numbers. NaN if either is, and `-0` is below `+0`; a device in native arithmetic guarantees
+    /// neither.
     #[must_use]
     pub fn min(self, other: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Min, other)
     }
 
-    /// The larger of two; NaN where any is, and `+0` is larger than `-0`, but for a device in native arithmetic.
+    /// The larger of two numbers. NaN if either is, and `+0` is above `-0`; a device in native arithmetic guarantees
+    /// neither.
     #[must_use]
     pub fn max(self, other: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Max, other)
     }
 
-    /// The greatest integer that is not above `x`.
+    /// The greatest integer not above `x`.
     #[must_use]
     pub fn floor(self) -> Self {
         self.unary(Primitive::Floor)
     }
 
-    /// The least integer that is not below `x`.
+    /// The least integer not below `x`.
     #[must_use]
     pub fn ceil(self) -> Self {
         self.unary(Primitive::Ceil)
@@ -203,7 +205,8 @@ impl<'g> Expr<'g> {
         self.binary(Primitive::FloorMod, divisor)
     }
 
-    /// `floor(x / y)` of the exact quotient, rounded once: what belongs to [`floor_mod`](Expr::floor_mod).
+    /// `floor(x / y)` of the exact quotient, rounded once. It belongs to the remainder of
+    /// [`floor_mod`](Expr::floor_mod).
     #[must_use]
     pub fn floor_quotient(self, divisor: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::FloorQuotient, divisor)
@@ -251,19 +254,19 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::Tanh)
     }
 
-    /// `x^y` for `x` of 0 or more.
+    /// `x^y`, for `x >= 0`.
     #[must_use]
     pub fn pow(self, exponent: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Pow, exponent)
     }
 
-    /// Rounded to the storage type of the call, and widened again: in f32, itself.
+    /// The number rounded to the storage type of the call and widened again. In f32, the number itself.
     #[must_use]
     pub fn round_to_storage(self) -> Self {
         self.unary(Primitive::RoundToStorage)
     }
 
-    /// The built-in activation [`spiky`](mod@crate::ops::spiky), of building blocks.
+    /// The built-in activation [`spiky`](mod@crate::ops::spiky), made of building blocks.
     #[must_use]
     pub fn spiky(self) -> Self {
         let r = self.floor_mod(1.0).round_to_storage();
@@ -290,19 +293,19 @@ impl<'g> Expr<'g> {
         Self::new(self.graph, other.id(self.graph)).le(self)
     }
 
-    /// `x == y`; false with a NaN, true of `-0` and `+0`.
+    /// `x == y`: false if either is NaN, true for `-0` and `+0`.
     pub fn eq(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         self.compare(Primitive::Eq, other)
     }
 
-    /// `x != y`: true with a NaN.
+    /// `x != y`: true if either is NaN.
     pub fn ne(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         !self.eq(other)
     }
 }
 
 impl<'g> Condition<'g> {
-    /// One of two numbers, with its bits: the first where this is true.
+    /// One of two numbers, bit for bit: `accept` where the condition is true, else `reject`.
     #[must_use]
     pub fn select(self, accept: impl IntoExpr<'g>, reject: impl IntoExpr<'g>) -> Expr<'g> {
         let [accept, reject] = [accept.id(self.graph), reject.id(self.graph)];

@@ -1,26 +1,26 @@
-//! The one loop over the nodes of a graph that computes them, in whatever they are computed: f32, f64, intervals, text, or
-//! the nodes of another graph.
+//! The one loop that evaluates the nodes of a graph. The values may be f32, f64, intervals, text, or nodes of another
+//! graph.
 
 use smallvec::SmallVec;
 
 use super::graph::{Graph, Node};
 use crate::blocks::{Id, Primitive};
 
-/// What nodes are computed in.
+/// What nodes are evaluated in.
 pub(crate) trait Algebra {
-    /// What stands for a node. That of a node which is not used is the default.
+    /// The value of a node. A node that is not used has the default value.
     type Value: Clone + Default;
 
     fn read(&mut self, read: usize) -> Self::Value;
 
     fn number(&mut self, value: f32) -> Self::Value;
 
-    /// A constant truth value: 1 or 0, unless it is told otherwise.
+    /// A constant truth value. By default, the number 1 or 0.
     fn truth(&mut self, value: bool) -> Self::Value {
         self.number(f32::from(value))
     }
 
-    /// A building block of nodes, whose values are there.
+    /// A building block. The values of its operands are already in `values`.
     fn apply(
         &mut self,
         id: Id,
@@ -29,17 +29,17 @@ pub(crate) trait Algebra {
         values: &[Self::Value],
     ) -> Self::Value;
 
-    /// The value of an op whose gradients are written: that value, unless it is told otherwise.
+    /// The value of an op with hand-written gradients. By default, the value itself.
     fn written(&mut self, _call: usize, value: Id, values: &[Self::Value]) -> Self::Value {
         values[value.index()].clone()
     }
 }
 
-/// What stands for each node, by its number.
+/// The value of each node, by its number.
 pub(crate) type Values<T> = SmallVec<[T; 64]>;
 
 impl Graph {
-    /// The nodes that are used, operands first.
+    /// Evaluates the used nodes, operands first.
     pub(crate) fn evaluate<A: Algebra>(&self, used: &[bool], algebra: &mut A) -> Values<A::Value> {
         let mut values: Values<A::Value> = SmallVec::with_capacity(self.len());
         for ((id, node), used) in self.nodes().zip(used) {

@@ -1,4 +1,4 @@
-//! Ops: what is computed for each element, and its gradients.
+//! Ops: the computation for each element, and its gradients.
 
 use std::{
     fmt::{Debug, Formatter},
@@ -30,10 +30,10 @@ pub(crate) mod args;
 #[cfg(test)]
 mod tests;
 
-/// An elementwise op: an expression, the gradients that follow from it or that you write, and all that follows from these:
-/// kernels, the CPU path, storage types, broadcasting, checks and benches.
+/// An elementwise op: an expression and its gradients, each derived from the expression or written by you. Kernels,
+/// the CPU path, storage types, broadcasting, checks and benches all follow from these.
 ///
-/// A clone is the same op, and costs nothing. Two ops are equal if one is a clone of the other.
+/// A clone is the same op and costs nothing. Two ops are equal if one is a clone of the other.
 ///
 /// ```
 /// use elemgrad::{Op, Runner};
@@ -42,7 +42,7 @@ mod tests;
 /// let square = Op::new("square", ["x"], |[x]| x * x)?;
 /// assert_eq!(Runner::cpu().backward(&square, &[&[3.0]], &[1.0])?, [[6.0]]);
 ///
-/// // A step has no gradient to learn from. A surrogate stands in for it.
+/// // A step has no gradient to learn from, so a surrogate replaces it.
 /// let step = Op::new("step", ["x"], |[x]| x.gt(0.0).select(1.0, 0.0))?
 ///     .with_gradient("x", |[x], _, dz| dz / ((x.abs() + 1.0) * (x.abs() + 1.0)))?;
 /// assert_eq!(Runner::cpu().fused(&step, &[&[1.0]], &[1.0])?, (vec![1.0], vec![vec![0.25]]));
@@ -59,7 +59,7 @@ pub struct Op(Arc<Inner>);
 struct Inner {
     signature: Signature,
     behaviour: Arc<Behaviour>,
-    /// What a test puts in the place of the CPU path.
+    /// Replaces the CPU path in tests.
     #[cfg(test)]
     cpu_path: Option<Box<CpuPath>>,
 }
@@ -70,7 +70,7 @@ type CpuPath = dyn Fn(DType, Block) + Send + Sync;
 /// What an op computes.
 enum Behaviour {
     Expression(Expression),
-    /// The scalar twin of WGSL that is written by hand.
+    /// The scalar twin of hand-written WGSL.
     Raw(Box<Twin>),
 }
 
@@ -81,28 +81,29 @@ struct Expression {
     arithmetic: Arithmetic,
     /// The nodes of all outputs: `z`, the gradients, further outputs, and the condition that gates gradients.
     results: Vec<Id>,
-    /// Which nodes these are computed from.
+    /// For each node, whether a result depends on it.
     used: Vec<bool>,
     programs: Programs,
 }
 
 impl Op {
-    /// The most inputs of an op.
+    /// The maximum number of inputs of an op.
     pub const MAX_INPUTS: usize = MAX_INPUTS;
-    /// The most outputs of an op: `z`, the gradients, a mask, further outputs.
+    /// The maximum number of outputs of an op: `z`, the gradients, a mask, further outputs.
     pub const MAX_OUTPUTS: usize = MAX_OUTPUTS;
-    /// The most nodes of an op's expression, gradients included.
+    /// The maximum number of nodes of an op's expression, gradients included.
     pub const MAX_NODES: usize = MAX_NODES;
-    /// The most bytes of a WGSL text that is to be an op.
+    /// The maximum size in bytes of WGSL text for an op.
     #[cfg(not(target_arch = "wasm32"))]
     pub const MAX_TEXT: usize = crate::expr::wgsl::MAX_TEXT;
 
-    /// An op of inputs of these names.
+    /// Makes an op from the names of its inputs and an expression of them.
     ///
     /// # Errors
-    /// [`Error::Name`] for names that WGSL or an op cannot have; [`Error::TooLarge`] for more than
-    /// [`MAX_INPUTS`](Op::MAX_INPUTS) inputs or [`MAX_NODES`](Op::MAX_NODES) nodes; [`Error::Arity`] for no inputs, and for
-    /// calls of ops with another number of arguments than they have.
+    /// - [`Error::Name`]: WGSL or an op does not allow a name.
+    /// - [`Error::TooLarge`]: there are more than [`MAX_INPUTS`](Op::MAX_INPUTS) inputs or
+    ///   [`MAX_NODES`](Op::MAX_NODES) nodes.
+    /// - [`Error::Arity`]: there are no inputs, or an op is called with the wrong number of arguments.
     pub fn new<const N: usize>(
         name: impl Into<String>,
         inputs: [&str; N],
@@ -114,8 +115,8 @@ impl Op {
         Self::of(definition, Arithmetic::Native)
     }
 
-    /// An op of WGSL text. Its inputs are the parameters of `fn forward`. If there is an `fn d_x`, it is the gradient that
-    /// you write for the input `x`.
+    /// Makes an op from WGSL text. The parameters of `fn forward` are its inputs. An optional `fn d_x` is your own
+    /// gradient for the input `x`.
     ///
     /// ```
     /// use elemgrad::{Op, Runner};
@@ -130,7 +131,7 @@ impl Op {
     ///         return r;
     ///     }
     ///
-    ///     // A gradient is a function of the inputs, of z and of the upstream gradient, in which it is linear.
+    ///     // A gradient is a function of the inputs, of z and of the upstream gradient dz. It is linear in dz.
     ///     fn d_y(x: f32, y: f32, z: f32, dz: f32) -> f32 {
     ///         return dz * -floor_quotient(x, y);
     ///     }
@@ -149,23 +150,27 @@ impl Op {
     ///
     /// | WGSL | here |
     /// |---|---|
-    /// | `f32`, `bool` | the only types; constants are folded as WGSL says, in the precision of their types |
+    /// | `f32`, `bool` | the only types; constants are folded in the precision of their types, as WGSL specifies |
     /// | `let`, `var`, `const`, assignments, `alias` | as in WGSL |
-    /// | `if`, `else if`, `else`, early `return` | both branches are computed, and what is not taken is dropped, its gradient too |
-    /// | functions | are inlined; recursion is an error |
+    /// | `if`, `else if`, `else`, early `return` | both branches run; the one not taken and its gradient are dropped |
+    /// | functions | inlined; recursion is an error |
     /// | `+ - * /`, unary `-`, `< <= > >= == !=`, `&& \|\| & \| !`, `select` | as in WGSL, with IEEE's special values |
     /// | `x % y` | [`trunc_mod`](Expr::trunc_mod), exact |
     /// | `abs min max floor ceil round trunc sqrt exp log sin cos tanh pow` | the [building blocks](crate::Primitive) |
-    /// | `clamp saturate sign step mix fma fract smoothstep inverseSqrt exp2 log2 tan sinh cosh asinh acosh atanh degrees radians length distance` | of building blocks, by the formulas of WGSL's text; `fma` rounds twice |
-    /// | `floor_mod(x, y)`, `floor_quotient(x, y)`, `trunc_mod(x, y)`, `round_to_storage(x)`, `spiky(x)` | not of WGSL: as the methods of [`Expr`] |
-    /// | everything else: loops, `switch`, integers, vectors, arrays, structs, bindings, attributes, pointers, derivatives, textures | an error, with line and column |
+    /// | `clamp saturate sign step mix fma fract smoothstep` | WGSL's formulas in building blocks; `fma` rounds twice |
+    /// | `inverseSqrt exp2 log2 tan sinh cosh asinh acosh atanh` | WGSL's formulas in building blocks |
+    /// | `degrees radians length distance` | WGSL's formulas in building blocks |
+    /// | `floor_mod(x, y)`, `floor_quotient(x, y)`, `trunc_mod(x, y)` | not in WGSL: the methods of [`Expr`] |
+    /// | `round_to_storage(x)`, `spiky(x)` | not in WGSL: the methods of [`Expr`] |
+    /// | loops, `switch`, integers, vectors, arrays, structs, bindings, attributes | an error, with line and column |
+    /// | pointers, derivatives, textures, everything else | an error, with line and column |
     ///
-    /// A text has at most [`MAX_TEXT`](Op::MAX_TEXT) bytes and is at most 1000 operators and brackets deep. It is compiled
-    /// on a thread of its own, whose stack is large enough for that. There is no compiler for it on wasm, and so not this
-    /// function.
+    /// The text may have at most [`MAX_TEXT`](Op::MAX_TEXT) bytes and nest at most 1000 operators and brackets. It is
+    /// compiled on a thread of its own, whose stack is large enough for that. Wasm has no compiler for the text, so
+    /// this function does not exist there.
     ///
     /// # Errors
-    /// [`Error::Wgsl`] with the place of what cannot be understood, and as [`new`](Op::new).
+    /// [`Error::Wgsl`] with the place in the text that does not compile, and the errors of [`new`](Op::new).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_wgsl(name: impl Into<String>, text: &str) -> Result<Self, Error> {
         crate::expr::wgsl::from_wgsl(&name.into(), text, |definition| {
@@ -173,7 +178,7 @@ impl Op {
         })
     }
 
-    /// An op of one WGSL expression. Its inputs are the names in it that are not called, in the order in which they appear.
+    /// Makes an op from one WGSL expression. Every name that is not called is an input, in order of first appearance.
     ///
     /// ```
     /// use elemgrad::{Op, Runner};
@@ -187,21 +192,23 @@ impl Op {
     /// ```
     ///
     /// # Errors
-    /// As [`from_wgsl`](Op::from_wgsl), with line and column in the expression.
+    /// The errors of [`from_wgsl`](Op::from_wgsl), with line and column in the expression.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn from_expression(name: impl Into<String>, expression: &str) -> Result<Self, Error> {
         let make = |definition| Self::of(definition, Arithmetic::Native);
         crate::expr::wgsl::from_expression(&name.into(), expression, make)
     }
 
-    /// An op of WGSL written by hand, and its scalar twin: what every device is compared with, and the CPU path.
+    /// Makes an op from hand-written WGSL and its scalar twin. The twin is the CPU path, and every device is compared
+    /// with it.
     ///
-    /// The twin gets the inputs and the upstream gradient of one element, and sets all outputs, a mask's as 1 or 0. They are
-    /// f32 whatever the storage type: the caller widens and rounds. [`check::self_test`](crate::check::self_test) compares
-    /// the two in every way to call the op. [`Signature::builder`] has an example.
+    /// The twin gets the inputs and the upstream gradient of one element and sets all outputs. A mask is 1 or 0. All
+    /// values are f32, whatever the storage type: the caller widens and rounds.
+    /// [`check::self_test`](crate::check::self_test) compares the WGSL with the twin in every way to call the op.
+    /// [`SignatureBuilder`](crate::signature::SignatureBuilder) has an example.
     ///
     /// # Errors
-    /// [`Error::Shader`] for WGSL that is longer or deeper than is compiled.
+    /// [`Error::Shader`] if the WGSL is longer or more deeply nested than the library compiles.
     pub fn raw(
         signature: Signature,
         twin: impl Fn(DType, &[f32], &mut [f32]) + Send + Sync + 'static,
@@ -247,11 +254,11 @@ impl Op {
         Self(Arc::new(Inner { signature, behaviour, cpu_path: Some(Box::new(path)) }))
     }
 
-    /// The same op with other WGSL, of which its reference knows nothing, for tests of what must see that: each expression
-    /// as edited, and further functions.
+    /// The same op with edited WGSL expressions and further functions, but the same reference. For tests of the
+    /// checks that must notice the difference.
     ///
     /// # Errors
-    /// As [`Signature::builder`].
+    /// The errors of [`SignatureBuilder::build`](crate::signature::SignatureBuilder::build).
     #[doc(hidden)]
     pub fn with_wgsl(&self, edit: impl Fn(&str) -> String, functions: &[&str]) -> Result<Self, Error> {
         let functions = functions.iter().map(|function| function.to_string().into()).collect();
@@ -263,8 +270,8 @@ impl Op {
         })))
     }
 
-    /// The same op with a gradient that you write, from the inputs, `z` and the upstream gradient `dz`. It must be linear in
-    /// `dz`.
+    /// Returns the op with your own gradient for an input: an expression of the inputs, `z` and the upstream gradient
+    /// `dz`. It must be linear in `dz`.
     ///
     /// ```
     /// # use elemgrad::{Op, Runner};
@@ -277,8 +284,8 @@ impl Op {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Name`] if no input has the name, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and as
-    /// [`new`](Op::new).
+    /// [`Error::Name`] if no input has the name, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and the
+    /// errors of [`new`](Op::new).
     pub fn with_gradient<const N: usize>(
         self,
         input: &str,
@@ -292,8 +299,8 @@ impl Op {
         Self::of(definition, *arithmetic)
     }
 
-    /// The same op with a further output, from the inputs and `z`. It follows the gradients, and is written if a call asks
-    /// for it. It has no gradient.
+    /// Returns the op with a further output, an expression of the inputs and `z`. The output follows the gradients
+    /// and has no gradient itself. It is written only if a call asks for it.
     ///
     /// ```
     /// use elemgrad::{Args, Op, Runner};
@@ -310,9 +317,10 @@ impl Op {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Name`] for a name that an operand cannot have, [`Error::TooLarge`] for more than
-    /// [`MAX_OUTPUTS`](Op::MAX_OUTPUTS) outputs, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and as
-    /// [`new`](Op::new).
+    /// - [`Error::Name`]: an operand cannot have the name.
+    /// - [`Error::TooLarge`]: there are more than [`MAX_OUTPUTS`](Op::MAX_OUTPUTS) outputs.
+    /// - [`Error::NotExpression`]: [`raw`](Op::raw) made the op.
+    /// - The errors of [`new`](Op::new).
     pub fn with_output<const N: usize>(
         self,
         name: impl Into<String>,
@@ -326,7 +334,7 @@ impl Op {
         Self::of(definition, *arithmetic)
     }
 
-    /// The same op in an arithmetic. An op is made in [`Arithmetic::Native`].
+    /// Returns the op in the given arithmetic. A new op is in [`Arithmetic::Native`].
     ///
     /// ```
     /// use elemgrad::{Arithmetic, Error, Op};
@@ -341,7 +349,7 @@ impl Op {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Inexact`] for exact arithmetic if the op has a building block without an exact form,
+    /// [`Error::Inexact`] for exact arithmetic if a building block of the op has no exact form,
     /// [`Error::NotExpression`] for an op made by [`raw`](Op::raw).
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Result<Self, Error> {
         Self::of(self.expression()?.definition.clone(), arithmetic)
@@ -352,12 +360,12 @@ impl Op {
         self.signature().name()
     }
 
-    /// Names, outputs and WGSL.
+    /// The op's names, outputs and WGSL.
     pub fn signature(&self) -> &Signature {
         &self.0.signature
     }
 
-    /// How devices compute it. WGSL written by hand counts as exact.
+    /// How devices compute the op. Hand-written WGSL counts as exact.
     pub fn arithmetic(&self) -> Arithmetic {
         match &*self.0.behaviour {
             Behaviour::Expression(expression) => expression.arithmetic,
@@ -365,22 +373,23 @@ impl Op {
         }
     }
 
-    /// Whether every device gives the bits of [`reference`](Op::reference). The CPU path always does.
+    /// Whether every device gives the same bits as [`reference`](Op::reference). The CPU path always does.
     pub fn is_exact(&self) -> bool {
         self.arithmetic() == Arithmetic::Exact
     }
 
-    /// Whether the gradient of an input is written, not derived.
+    /// Whether the gradient of an input is written by hand, not derived.
     pub fn is_written(&self, input: &str) -> bool {
         let Behaviour::Expression(Expression { definition, .. }) = &*self.0.behaviour else { return true };
         let mut all = definition.inputs.iter().zip(&definition.function.written);
         all.any(|(name, written)| name == input && *written)
     }
 
-    /// The op's value in another expression, with its gradients, in the arithmetic of the op that this becomes part of.
+    /// Calls the op within the expression of another op. The value keeps this op's gradients and takes the arithmetic
+    /// of the other op.
     ///
-    /// Another number of arguments than the op has makes that op an [`Error::Arity`], and an op made by [`raw`](Op::raw) an
-    /// [`Error::NotExpression`].
+    /// Making the other op then fails with [`Error::Arity`] if the number of arguments is wrong, and with
+    /// [`Error::NotExpression`] if [`raw`](Op::raw) made this op.
     ///
     /// ```
     /// # use elemgrad::{Op, Runner, ops::modulo};
@@ -391,7 +400,7 @@ impl Op {
     /// # }
     /// ```
     pub fn call<'g, const N: usize>(&self, arguments: [Expr<'g>; N]) -> Expr<'g> {
-        // Without arguments there is no graph to be part of, and no op is without inputs.
+        // Without arguments there is no graph to join, and every op has at least one input.
         const { assert!(N > 0) };
         let failure = match self.expression() {
             Ok(expression) if N == self.signature().inputs().len() => {
@@ -403,10 +412,10 @@ impl Op {
         arguments[0].failed(failure)
     }
 
-    /// The gradient with respect to an input as an op, which has gradients again. Its inputs are those of this op and the
-    /// upstream gradient, named `upstream`, or `upstream_2` if that is taken.
+    /// The gradient with respect to an input, as an op with gradients of its own. Its inputs are those of this op and
+    /// the upstream gradient, named `upstream`, or `upstream_2` if that is taken.
     ///
-    /// A gradient that is written is differentiated as it is written. The `z` in it counts as the expression that it is.
+    /// A hand-written gradient is differentiated as written. A `z` in it counts as its expression.
     ///
     /// ```
     /// # use elemgrad::{Op, Runner};
@@ -421,17 +430,18 @@ impl Op {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Name`] if no input has the name, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and as
-    /// [`new`](Op::new) if it is too large or has too many inputs.
+    /// [`Error::Name`] if no input has the name, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and the
+    /// errors of [`new`](Op::new) if the derivative is too large or has too many inputs.
     pub fn derivative(&self, input: &str) -> Result<Self, Error> {
         let Expression { definition, arithmetic, .. } = self.expression()?;
         Self::of(definition.derivative(input)?, *arithmetic)
     }
 
-    /// The directional derivative as an op. Its inputs are those of this op and a tangent for each, named `tangent_x`.
+    /// The directional derivative, as an op. Its inputs are those of this op and one tangent for each, named
+    /// `tangent_x`.
     ///
-    /// A gradient that is written is taken to be linear in the upstream gradient, as a gradient is: then what it gives for
-    /// a tangent in the place of that is the tangent's part.
+    /// A hand-written gradient is assumed to be linear in the upstream gradient, as every gradient is. Given a
+    /// tangent in place of the upstream gradient, it returns that tangent's contribution.
     ///
     /// ```
     /// # use elemgrad::{Op, Runner};
@@ -444,23 +454,25 @@ impl Op {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and as [`new`](Op::new): with more than four inputs it
-    /// has too many.
+    /// [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and the errors of [`new`](Op::new): with more
+    /// than four inputs, the directional derivative has too many.
     pub fn jvp(&self) -> Result<Self, Error> {
         let Expression { definition, arithmetic, .. } = self.expression()?;
         Self::of(definition.directional(), *arithmetic)
     }
 
-    /// All outputs of one element on the CPU: the oracle that every device is compared with.
+    /// Computes all outputs of one element on the CPU: the oracle that every device is compared with.
     ///
-    /// `reads` are the inputs and the upstream gradient, `writes` are all outputs, a mask's as 1 or 0. They are f32 whatever
-    /// the storage type: the caller widens and rounds. The storage type is for an op that rounds on its way.
+    /// `reads` are the inputs and the upstream gradient. `writes` are all outputs; a mask is 1 or 0. All values are
+    /// f32, whatever the storage type: the caller widens and rounds. `storage` is for ops that round to the storage
+    /// type along the way.
     pub fn reference(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
         self.element(storage, reads, writes);
     }
 
-    /// Where the outputs of one element may lie on a device: operands as those of [`reference`](Op::reference), not yet
-    /// rounded to the storage type. Those of an op that is exact lie at the reference.
+    /// Computes where the outputs of one element may lie on a device. Operands are those of
+    /// [`reference`](Op::reference). The outputs are not yet rounded to the storage type. The outputs of an exact op
+    /// lie at the reference.
     pub fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
         let Behaviour::Expression(Expression { definition, arithmetic, results, used, .. }) =
             &*self.0.behaviour
@@ -496,7 +508,7 @@ impl Op {
     }
 }
 
-/// An expression in f32.
+/// Evaluates an expression in f32.
 struct Reference<'r> {
     storage: DType,
     reads: &'r [f32],
@@ -567,7 +579,7 @@ impl Hash for Op {
     }
 }
 
-/// The name, the inputs and the formula of `z`.
+/// Shows the name, the inputs and the formula of `z`.
 impl Debug for Op {
     fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
         let z = self.signature().outputs().first().map_or("", |z| &z.formula);

@@ -1,4 +1,5 @@
-//! The ready-made ops. Each is a function that gives the op, and a module of the same name with the arguments of its calls.
+//! The ready-made ops. Each has a function that returns the op, and a module of the same name with the arguments of
+//! its calls.
 //!
 //! ```
 //! use elemgrad::{Runner, ops};
@@ -16,8 +17,8 @@ use crate::op::Op;
 
 /// An argument struct of a ready-made op: a field for each operand, by name.
 ///
-/// Every read and every output that must be given has a type parameter of its own, so that slices, arrays and vectors mix.
-/// Outputs that may be left out share one: `None` has no type of its own, and takes that of the others.
+/// Every read and every required output has a type parameter of its own, so slices, arrays and vectors mix. Optional
+/// outputs share one: `None` has no type of its own and takes that of the others.
 macro_rules! arguments {
     (
         $(#[$meta:meta])*
@@ -57,13 +58,13 @@ pub use modulo::op as modulo;
 #[doc(inline)]
 pub use spiky::op as spiky;
 
-/// All of them: what the command, the benches and the tests go through.
+/// All ready-made ops. The command, the benches and the tests go through them.
 pub fn all() -> &'static [&'static Op] {
     static ALL: LazyLock<[&Op; 2]> = LazyLock::new(|| [spiky(), modulo()]);
     &*ALL
 }
 
-/// The ready-made op of that name (`mod`, not `modulo`).
+/// The ready-made op with that name (`mod`, not `modulo`).
 pub fn find(name: &str) -> Option<&'static Op> {
     all().iter().copied().find(|op| op.name() == name)
 }

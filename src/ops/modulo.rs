@@ -1,15 +1,23 @@
-//! The floored modulo `mod`, NumPy's and Python's `%`, with its gradients. `mod` is a keyword in Rust, hence the name of
-//! the module.
+//! The floored modulo `mod` (NumPy's and Python's `%`) with its gradients. The module is called `modulo` because
+//! `mod` is a keyword in Rust.
 //!
-//! | output | formula | special cases |
+//! | output | formula |
+//! |---|---|
+//! | `z` | `x - y * floor(x / y)`, rounded once; a zero takes the sign of `y` |
+//! | `dx` | `dz`, the same bits (written only on request: alias `dz`) |
+//! | `dy` | `dz * -Q`, an IEEE product, with `Q = floor(x / y)` rounded once to f32 |
+//! | `q` | `Q`, on request |
+//!
+//! | special case | `z` | `Q` |
 //! |---|---|---|
-//! | `z` | `x - y * floor(x / y)`, rounded once; a zero takes the sign of `y` | NaN for NaN, `x = ±inf`, `y = ±0`; `y = ±inf`: `x` where the signs agree, else `y` |
-//! | `dx` | `dz`, the same bits (written only on request: alias `dz`) | |
-//! | `dy` | `dz * -Q`, an IEEE product, with `Q = floor(x / y)` rounded once to f32 | `Q` is NaN where `z` is; `y = ±inf`: 0 where the signs agree or `x = 0`, else -1 |
-//! | `q` | `Q`, on request | |
+//! | `x` or `y` is NaN, `x = ±inf`, `y = ±0` | NaN | NaN |
+//! | `y = ±inf`, `x` has the same sign | `x` | 0 |
+//! | `y = ±inf`, `x` has the other sign and is not 0 | `y` | -1 |
+//! | `y = ±inf`, `x = ±0` | 0 with the sign of `y` | 0 |
 //!
-//! The floor is that of the exact quotient, so `z` and `Q` belong together: `mod(1, 0.1)` has `Q = 9`. Where `x / y` is
-//! an integer there is no derivative with respect to `y`; the formula is the value there too. NaN results are 0x7fc00000.
+//! The floor is that of the exact quotient, so `z` and `Q` belong together: `mod(1, 0.1)` has `Q = 9`. Where `x / y`
+//! is an integer, there is no derivative with respect to `y`; `dy` follows the formula there too. NaN results are
+//! 0x7fc00000.
 //!
 //! ```
 //! use elemgrad::ops::modulo;
@@ -68,7 +76,7 @@ pub fn fused(x: f32, y: f32, dz: f32) -> (f32, (f32, f32)) {
 }
 
 arguments! {
-    /// Arguments of the forward pass: `x` and `y` broadcast, `z` has the shape that they give.
+    /// Arguments of the forward pass. `x` and `y` broadcast, and `z` has the broadcast shape.
     ///
     /// ```
     /// use elemgrad::{Runner, ops::modulo};
@@ -93,7 +101,7 @@ arguments! {
 }
 
 arguments! {
-    /// Arguments of the quotient, alone or with the forward pass.
+    /// Arguments for the quotient, alone or with the forward pass.
     DivMod<X, Y; O> of op(),
     reads {
         /// The dividend.
@@ -106,13 +114,13 @@ arguments! {
         q: O = 3,
     }
     optional {
-        /// The remainder: what [`Forward`] gives.
+        /// The remainder, as [`Forward`] gives it.
         z: O = 0,
     }
 }
 
 arguments! {
-    /// Arguments of the backward pass; `None` for a gradient that is not wanted.
+    /// Arguments of the backward pass. Pass `None` for a gradient that you do not want.
     Backward<X, Y, DZ; D> of op(),
     reads {
         /// The dividend.
@@ -124,7 +132,7 @@ arguments! {
     }
     writes {}
     optional {
-        /// The gradient with respect to `x`: a copy of `dz`, so `None` and the use of `dz` itself is free.
+        /// The gradient with respect to `x`, a copy of `dz`. Passing `None` and using `dz` itself is free.
         dx: D = 1,
         /// The gradient with respect to `y`.
         dy: D = 2,
@@ -132,7 +140,7 @@ arguments! {
 }
 
 arguments! {
-    /// Arguments of the fused pass; `None` for a gradient that is not wanted.
+    /// Arguments of the fused pass. Pass `None` for a gradient that you do not want.
     Fused<X, Y, DZ; Z, D> of op(),
     reads {
         /// The dividend.
@@ -147,7 +155,7 @@ arguments! {
         z: Z = 0,
     }
     optional {
-        /// The gradient with respect to `x`: a copy of `dz`, so `None` and the use of `dz` itself is free.
+        /// The gradient with respect to `x`, a copy of `dz`. Passing `None` and using `dz` itself is free.
         dx: D = 1,
         /// The gradient with respect to `y`.
         dy: D = 2,

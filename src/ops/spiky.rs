@@ -2,7 +2,7 @@
 //!
 //! | output | formula | special cases |
 //! |---|---|---|
-//! | `z` | `r` where `r <= 0.5`, else `+0`, with `r = mod(x, 1)` rounded | NaN and ±inf: `+0`; integers and `-0`: `+0` |
+//! | `z` | `r` where `r <= 0.5`, else `+0`, with `r = mod(x, 1)` rounded | NaN, ±inf, integers and `-0`: `+0` |
 //! | `dx` | `dz`, the same bits, where `r <= 0.5`, else `+0` | NaN and ±inf in `x`: `+0`; integers: `dz` |
 //!
 //! ```
@@ -56,7 +56,7 @@ pub fn fused(x: f32, dz: f32) -> (f32, f32) {
 }
 
 arguments! {
-    /// Arguments of the forward pass, all of one length.
+    /// Arguments of the forward pass, all of the same length.
     Forward<X; Z> of op(),
     reads {
         /// The input.
@@ -70,7 +70,8 @@ arguments! {
 }
 
 arguments! {
-    /// Arguments of a forward pass that saves its mask, for a backward pass without `x`: `z` may then overwrite `x`.
+    /// Arguments of a forward pass that saves its mask. The backward pass then works without `x`, so `z` may
+    /// overwrite `x`.
     ForwardSaving<X; Z, M> of op(),
     reads {
         /// The input.
@@ -79,15 +80,15 @@ arguments! {
     writes {
         /// The output.
         z: Z = 0,
-        /// The mask, a bit an element: element `i` is bit `i % 32` of word `i / 32`, and the unused bits of the last word
-        /// are 0.
+        /// The mask, one bit per element: element `i` is bit `i % 32` of word `i / 32`. The unused bits of the last
+        /// word are 0.
         mask: M = 2,
     }
     optional {}
 }
 
 arguments! {
-    /// Arguments of the backward pass, all of one length.
+    /// Arguments of the backward pass, all of the same length.
     Backward<X, DZ; DX> of op(),
     reads {
         /// The input.
@@ -106,7 +107,7 @@ arguments! {
     /// Arguments of the backward pass from a saved mask.
     BackwardSaved<M, DZ; DX> of op(),
     reads {
-        /// What [`ForwardSaving`] saved.
+        /// The mask that [`ForwardSaving`] saved.
         mask: M = 2,
         /// The upstream gradient.
         dz: DZ = 1,
@@ -119,7 +120,7 @@ arguments! {
 }
 
 arguments! {
-    /// Arguments of the fused pass, all of one length.
+    /// Arguments of the fused pass, all of the same length.
     Fused<X, DZ; Z, DX> of op(),
     reads {
         /// The input.

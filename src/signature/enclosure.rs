@@ -1,8 +1,8 @@
-//! Where an output of an op that is not exact may lie.
+//! Where an output of an inexact op may lie.
 
 use crate::dtype::DType;
 
-/// What a device may give for an output of one element.
+/// The values that a device may give for an output of one element.
 ///
 /// ```
 /// use elemgrad::{DType, Op, check::Enclosure};
@@ -20,28 +20,29 @@ use crate::dtype::DType;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Enclosure {
-    /// These bits.
+    /// Exactly these bits.
     Exact(f32),
-    /// A number from the one to the other, both included; a zero has either sign.
+    /// A number from the first to the second, both included. A zero may have either sign.
     Within(f64, f64),
-    /// Nothing is said of it.
+    /// Nothing is guaranteed.
     LeftOut(Reason),
 }
 
-/// Why nothing is said of an output.
+/// Why nothing is guaranteed for an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
     /// A comparison or a rounding to an integer could go either way.
     Jump,
-    /// An operand or a result is NaN or infinite, or may be.
+    /// An operand or a result is, or may be, NaN or infinite.
     NotFinite,
-    /// An operand is where the building block has no bound: a divisor near 0, a logarithm of what is not positive.
+    /// An operand is where the building block has no bound: a divisor near 0, a logarithm of a number that is not
+    /// positive.
     NoBound,
 }
 
 impl Enclosure {
-    /// Whether the value may be given, bits counting where they are said.
+    /// Whether a device may give this value. [`Exact`](Enclosure::Exact) compares bits.
     pub fn allows(self, value: f32) -> bool {
         match self {
             Self::Exact(exact) => value.to_bits() == exact.to_bits(),
@@ -50,12 +51,12 @@ impl Enclosure {
         }
     }
 
-    /// Whether nothing is said.
+    /// Whether nothing is guaranteed.
     pub fn is_left_out(self) -> bool {
         matches!(self, Self::LeftOut(_))
     }
 
-    /// Where the value may lie once it is rounded to a storage type, which keeps the order.
+    /// Where the value may lie after it is rounded to a storage type. Rounding keeps the order.
     #[must_use]
     pub fn rounded(self, storage: DType) -> Self {
         let round = |value: f32| storage.widen(storage.round(value));
@@ -81,13 +82,13 @@ impl std::fmt::Display for Enclosure {
     }
 }
 
-/// The greatest f32 that is not above `v`.
+/// The greatest f32 not above `v`.
 pub(crate) fn below(v: f64) -> f32 {
     let near = v as f32;
     if f64::from(near) > v { near.next_down() } else { near }
 }
 
-/// The least f32 that is not below `v`.
+/// The least f32 not below `v`.
 pub(crate) fn above(v: f64) -> f32 {
     -below(-v)
 }

@@ -1,22 +1,22 @@
-//! How an output is stored: the one place that says what adding and gating mean.
+//! How an output is stored. This is the only place that defines adding and gating.
 
 use crate::numeric::sum;
 
-/// What becomes of an output's value, given the old value and whether the mask is 1.
+/// What is stored for an output, given the old value and whether the mask is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Store {
     /// The value.
     Set,
     /// The old value plus the value.
     Add,
-    /// The value where the mask, an output of this number, is 1; else `+0`.
+    /// The value where the mask, the output of this number, is 1; else `+0`.
     SetWhere(usize),
     /// The old value plus the value where the mask is 1; else the old value, bit for bit.
     AddWhere(usize),
 }
 
 impl Store {
-    /// With a gate, the output that is the mask.
+    /// The way to store. `gate` is the number of the output that is the mask.
     pub(crate) fn new(gate: Option<usize>, accumulate: bool) -> Self {
         match (gate, accumulate) {
             (None, false) => Self::Set,
@@ -26,12 +26,12 @@ impl Store {
         }
     }
 
-    /// Whether the old value counts.
+    /// Whether the old value is used.
     pub(crate) fn adds(self) -> bool {
         matches!(self, Self::Add | Self::AddWhere(_))
     }
 
-    /// The mask that storing needs beside the value. An op gives `+0` itself where its mask is 0.
+    /// The mask that storing needs besides the value. Where its mask is 0, an op itself gives `+0`.
     pub(crate) fn gate(self) -> Option<usize> {
         match self {
             Self::AddWhere(mask) => Some(mask),
@@ -39,7 +39,7 @@ impl Store {
         }
     }
 
-    /// What is stored.
+    /// The value to store.
     #[inline(always)]
     pub(crate) fn stored(self, old: f32, value: f32, passes: bool) -> f32 {
         match self {
@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    /// [`stored`](Store::stored) in WGSL, of texts.
+    /// [`stored`](Store::stored) as WGSL text.
     pub(crate) fn wgsl(self, old: &str, value: &str, mask: &str) -> String {
         match self {
             Self::Set => value.to_owned(),

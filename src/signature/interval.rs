@@ -1,4 +1,4 @@
-//! Arithmetic of intervals in f64, rounded outwards: where a result may lie, given where its operands do.
+//! Interval arithmetic in f64, rounded outwards: where a result may lie, given where its operands may lie.
 
 use std::f64::consts::{PI, TAU};
 
@@ -8,7 +8,7 @@ use super::enclosure::{
 };
 use crate::numeric::power_of_two;
 
-/// Up to here the argument of sine and cosine is reduced; `shaders/blocks/transcendental.wgsl` says why.
+/// The argument of sine and cosine is reduced up to here. `shaders/blocks/transcendental.wgsl` says why.
 const LARGEST_ANGLE: f64 = 8192.0;
 /// The least normal f32.
 pub(crate) const TINY: f64 = f32::MIN_POSITIVE as f64;
@@ -16,7 +16,7 @@ pub(crate) const GREATEST: f64 = f32::MAX as f64;
 /// The greatest divisor for which division has a bound, 2^126.
 const LARGEST_DIVISOR: f64 = 1.0 / TINY;
 
-/// All numbers from one to another.
+/// All numbers from `low` to `high`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Interval {
     pub(crate) low: f64,
@@ -43,7 +43,7 @@ impl Interval {
         })
     }
 
-    /// Itself, where no number in it overflows.
+    /// The interval, if no number in it overflows f32.
     pub(crate) fn finite(self) -> Result<Self, Reason> {
         let finite = self.low >= -GREATEST && self.high <= GREATEST;
         finite.then_some(self).ok_or(Reason::NotFinite)
@@ -53,14 +53,14 @@ impl Interval {
         self.low == self.high
     }
 
-    /// With zero, where a subnormal number is in it.
+    /// The interval, extended to zero if it contains a subnormal number.
     pub(crate) fn flushed(self) -> Self {
         let low = if (0.0..TINY).contains(&self.low) { 0.0 } else { self.low };
         let high = if (0.0..TINY).contains(&-self.high) { 0.0 } else { self.high };
         Self { low, high }
     }
 
-    /// The greatest magnitude in it.
+    /// The greatest magnitude in the interval.
     pub(crate) fn size(self) -> f64 {
         self.low.abs().max(self.high.abs())
     }
@@ -73,7 +73,7 @@ impl Interval {
         Self { low: self.low.clamp(low, high), high: self.high.clamp(low, high) }
     }
 
-    /// With what f64 may be off by: functions of the standard library, by some units.
+    /// Widened by the error of f64: functions of the standard library are off by a few units.
     pub(crate) fn slack(self, relative: f64) -> Self {
         Self { low: self.low - self.low.abs() * relative, high: self.high + self.high.abs() * relative }
     }
@@ -82,20 +82,21 @@ impl Interval {
         Self { low: self.low - by, high: self.high + by }
     }
 
-    /// With numbers that are off by so many ULP.
+    /// Widened by that many ULP of its numbers.
     pub(crate) fn ulps(self, count: f64) -> Self {
-        // Just above a power of two a ULP is twice that of an end below; further away it is the less of the distance.
+        // Just above a power of two, a ULP is twice that of an end below. Further away, it is the smaller part of the
+        // distance.
         let most = ulp(self.size());
         let at = |end: f64| count * most.min(2.0 * ulp(end));
         Self { low: self.low - at(self.low), high: self.high + at(self.high) }
     }
 
-    /// With either f32 around each number.
+    /// Widened to the f32 numbers around it.
     pub(crate) fn neighbours(self) -> Self {
         Self { low: below(self.low).into(), high: above(self.high).into() }
     }
 
-    /// The hull of a function of an end of this and an end of another.
+    /// The hull of a function of an end of this interval and an end of the other.
     pub(crate) fn corners(self, other: Self, f: impl Fn(f64, f64) -> Self) -> Self {
         let [a, b, c, d] = [
             f(self.low, other.low),
@@ -138,7 +139,7 @@ impl Interval {
         Ok(self.over(other)?.ulps(2.5))
     }
 
-    /// `a - b * q`, where every quotient has the same integer `q`.
+    /// `a - b * q`, if every quotient has the same integer `q`.
     pub(crate) fn remainder(self, divisor: Self, round: fn(f64) -> f64) -> Result<Self, Reason> {
         let quotient = self.quotient(divisor, round)?;
         Ok(self.plus(divisor.times(Self::point(-quotient))))
@@ -149,12 +150,12 @@ impl Interval {
         Ok(remainder.cut(divisor.low.min(0.0), divisor.high.max(0.0)))
     }
 
-    /// The integer of every quotient.
+    /// The integer of every quotient, if it is the same.
     pub(crate) fn quotient(self, divisor: Self, round: fn(f64) -> f64) -> Result<f64, Reason> {
         Ok(self.over(divisor)?.integer(round)?.low)
     }
 
-    /// The integer of every number.
+    /// The integer of every number, if it is the same.
     pub(crate) fn integer(self, round: fn(f64) -> f64) -> Result<Self, Reason> {
         let (low, high) = (round(self.low), round(self.high));
         if low == high { Ok(Self::point(low)) } else { Err(Reason::Jump) }
@@ -164,7 +165,7 @@ impl Interval {
         let least = Self { low: self.low.min(other.low), high: self.high.min(other.high) };
         let has_subnormals = |i: Self| i.low < TINY && i.high > -TINY && i != Self::point(0.0);
         if has_subnormals(self) && has_subnormals(other) {
-            // Of two subnormal numbers either may be taken for the least.
+            // Either of two subnormal numbers may be taken for the least.
             return least.hull(self.hull(other).cut(-TINY, TINY));
         }
         least
@@ -199,7 +200,7 @@ impl Interval {
         })
     }
 
-    /// Sine or cosine, which have a crest at that argument.
+    /// Sine or cosine. `crest` is an argument at which it has a maximum.
     pub(crate) fn wave(self, f: fn(f64) -> f64, crest: f64) -> Self {
         let full = Self { low: -1.0, high: 1.0 };
         if self.size() > LARGEST_ANGLE {
@@ -220,13 +221,13 @@ impl Interval {
     }
 }
 
-/// What the standard library's functions may be off by, and much more.
+/// Much more than the error of the standard library's functions.
 const SLACK: f64 = 1.0 / (1_u64 << 49) as f64;
 
-/// The exact sum of two numbers, or what it lies between.
+/// The exact sum of two numbers, or bounds on it.
 fn sum(a: f64, b: f64) -> Interval {
     let sum = a + b;
-    // Knuth's: what the rounded sum leaves.
+    // Knuth's two-sum: the error of the rounded sum.
     let rest = sum - a;
     let error = (a - (sum - rest)) + (b - rest);
     Interval {
@@ -235,20 +236,20 @@ fn sum(a: f64, b: f64) -> Interval {
     }
 }
 
-/// The exact product of two numbers, or what it lies between.
+/// The exact product of two numbers, or bounds on it.
 fn product(a: f64, b: f64) -> Interval {
     let product = Interval::point(a * b);
     if has_exact_product(a, b) { product } else { product.slack(f64::EPSILON) }
 }
 
-/// The exact quotient of two numbers, or what it lies between.
+/// The exact quotient of two numbers, or bounds on it.
 fn quotient(a: f64, b: f64) -> Interval {
     let quotient = Interval::point(a / b);
     let is_exact = has_exact_product(a / b, b) && a / b * b == a;
     if is_exact { quotient } else { quotient.slack(f64::EPSILON) }
 }
 
-/// Twice the 24 bits of an f32 have room in an f64.
+/// Whether f64 holds the product exactly: twice the 24 bits of an f32 fit.
 fn has_exact_product(a: f64, b: f64) -> bool {
     is_f32(a) && is_f32(b)
 }
@@ -257,7 +258,7 @@ pub(crate) fn is_f32(v: f64) -> bool {
     f64::from(v as f32) == v
 }
 
-/// The greatest power of two that divides a number; of zero all do.
+/// The greatest power of two that divides a number. Every power divides zero.
 pub(crate) fn last_place(v: f64) -> f64 {
     let bits = v.to_bits();
     let exponent = (bits >> 52 & 0x7ff) as i32 - 1023;
@@ -265,7 +266,7 @@ pub(crate) fn last_place(v: f64) -> f64 {
     if v == 0.0 { f64::INFINITY } else { power_of_two(exponent - 52 + zeros) }
 }
 
-/// The distance of the two f32 around a number, of an f32 that to the nearer one.
+/// The distance between the two f32 around a number. For an f32, the distance to its nearer neighbour.
 pub(crate) fn ulp(v: f64) -> f64 {
     let bits = v.abs().to_bits();
     let is_power = bits & ((1 << 52) - 1) == 0;

@@ -1,5 +1,5 @@
-//! What an op is called with and what it gives: names, outputs, and the WGSL of each. A [`Signature`] is checked when it is
-//! made, and knows then what each of its outputs needs.
+//! The signature of an op: the names of its inputs, its outputs, and the WGSL of each. A [`Signature`] is checked
+//! when it is made. It then knows what each of its outputs needs.
 
 use std::{
     borrow::Cow,
@@ -32,12 +32,12 @@ pub(crate) type Text = Cow<'static, str>;
 
 /// The names of an op, its outputs and their WGSL.
 ///
-/// Operands are numbered. Reads are the inputs in order, then the upstream gradient `dz`, then the saved mask if the op has
-/// one. Writes are `z`, then the gradient of each input, then the op's further outputs.
+/// Operands are numbered. Reads are the inputs in order, then the upstream gradient `dz`, then the saved mask if the
+/// op has one. Writes are `z`, then the gradient of each input, then the op's further outputs.
 ///
-/// [`Op::new`](crate::Op::new) makes the signature of an expression. WGSL written by hand takes
-/// [`Signature::builder`] and [`Op::raw`](crate::Op::raw). There, a value is the bits of an f32 in a `u32`: a 16-bit operand
-/// is widened when it is loaded and rounded when it is stored. A clone shares what it is made of.
+/// [`Op::new`](crate::Op::new) makes the signature of an expression. For hand-written WGSL, use
+/// [`Signature::builder`] and [`Op::raw`](crate::Op::raw). In that WGSL, a value is the bits of an f32 in a `u32`. A
+/// 16-bit operand is widened when it is loaded and rounded when it is stored. Clones share their contents.
 ///
 /// ```
 /// use elemgrad::{Outputs, ops::modulo};
@@ -61,14 +61,14 @@ struct Checked {
     hash: u64,
 }
 
-/// What a signature is made of.
+/// The contents of a signature.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Parts {
     pub(crate) name: Text,
     pub(crate) inputs: Vec<Text>,
     /// WGSL functions that the expressions call.
     pub(crate) functions: Vec<Text>,
-    /// Shared work, in order of dependence: name and expression.
+    /// Shared work: names and expressions, in order of dependence.
     pub(crate) lets: Vec<(Text, Text)>,
     pub(crate) outputs: Vec<SignatureOutput>,
 }
@@ -77,28 +77,29 @@ pub(crate) struct Parts {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SignatureOutput {
-    /// Its name: `z`, `dx`.
+    /// The name: `z`, `dx`.
     pub name: Cow<'static, str>,
-    /// What it is.
+    /// The kind of the output.
     pub kind: OutputKind,
-    /// Its WGSL expression. A mask's is the name of a let, a `bool`.
+    /// The WGSL expression. For a mask, the name of a let, a `bool`.
     pub expression: Cow<'static, str>,
-    /// Whether a gradient passes only where the op's mask is 1. Elsewhere it is `+0`, or stays as it is if it is added to
-    /// what is there. Its expression is the name of a read.
+    /// Whether the output is a gradient that passes only where the op's mask is 1. Elsewhere it is `+0`, or an
+    /// accumulated gradient keeps its old value. The expression of a gated gradient is the name of a read.
     pub gated: bool,
-    /// Its formula, as the documentation shows it.
+    /// The formula, as the documentation shows it.
     pub formula: Cow<'static, str>,
 }
 
-/// What an output is.
+/// The kind of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutputKind {
     /// A number.
     Value,
-    /// A gradient, of the shape of its input. It can be added to what is there.
+    /// A gradient, of the shape of its input. It can be accumulated.
     Gradient,
-    /// A bit: element `i` is bit `i % 32` of word `i / 32`. Given back as an operand of that name, it stands for the let.
+    /// One bit per element: element `i` is bit `i % 32` of word `i / 32`. Given back as an operand of that name, the
+    /// mask stands for the let.
     Mask,
 }
 
@@ -106,9 +107,9 @@ pub enum OutputKind {
 #[derive(Clone, Debug, Default)]
 struct Needs {
     reads: Reads,
-    /// By let, whether it is used.
+    /// For each let, whether it is used.
     lets: Vec<bool>,
-    /// The read whose bits it has, everywhere or where its gate is open.
+    /// The read whose bits the output has, everywhere or where its gate is open.
     copied: Option<usize>,
 }
 
@@ -127,7 +128,7 @@ impl Hash for Signature {
 }
 
 impl Signature {
-    /// The start of a signature written by hand, for [`Op::raw`](crate::Op::raw).
+    /// Starts a signature for hand-written WGSL, to be given to [`Op::raw`](crate::Op::raw).
     pub fn builder<const N: usize>(name: impl Into<String>, inputs: [&str; N]) -> SignatureBuilder {
         let (name, inputs) = (name.into().into(), inputs.map(|input| input.to_owned().into()).into());
         SignatureBuilder(Parts { name, inputs, ..Parts::default() })
@@ -174,7 +175,7 @@ impl Signature {
         &self.0.parts.inputs
     }
 
-    /// `z`, the gradient of each input, and whatever else the op gives.
+    /// All outputs: `z`, the gradient of each input, and further outputs.
     pub fn outputs(&self) -> &[SignatureOutput] {
         &self.0.parts.outputs
     }
@@ -188,7 +189,7 @@ impl Signature {
         self.inputs().iter().map(|i| &**i).chain([UPSTREAM]).chain(self.mask_name())
     }
 
-    /// How many reads there are.
+    /// The number of reads.
     pub fn read_count(&self) -> usize {
         self.inputs().len() + 1 + usize::from(self.mask().is_some())
     }
@@ -198,7 +199,7 @@ impl Signature {
         self.inputs().len()
     }
 
-    /// The output that is a mask. Read back, it is the last read.
+    /// The output that is a mask, if there is one. Given back as an operand, it is the last read.
     pub fn mask(&self) -> Option<usize> {
         self.0.mask
     }
@@ -213,7 +214,7 @@ impl Signature {
         self.mask().is_some() && outputs.iter().all(|w| self.outputs().get(w).is_some_and(|o| o.gated))
     }
 
-    /// How many writes there are.
+    /// The number of writes.
     pub fn write_count(&self) -> usize {
         self.outputs().len()
     }
@@ -223,7 +224,7 @@ impl Signature {
         &self.outputs()[write].name
     }
 
-    /// The input whose gradient write `write` is.
+    /// The input whose gradient write `write` is, if it is a gradient.
     pub fn gradient_of(&self, write: usize) -> Option<usize> {
         let output = self.outputs().get(write)?;
         if output.kind == OutputKind::Gradient { write.checked_sub(1) } else { None }
@@ -234,7 +235,8 @@ impl Signature {
         self.0.needs.get(write)?.copied
     }
 
-    /// The read that write `write` equals, bit for bit, if there is one: a caller may alias it and write nothing.
+    /// The read that write `write` equals bit for bit, if there is one. A caller may use that read instead of the
+    /// write.
     pub fn alias(&self, write: usize) -> Option<usize> {
         let output = self.outputs().get(write)?;
         if output.gated { None } else { self.copied(write) }
@@ -245,13 +247,13 @@ impl Signature {
         self.mask().map(|w| &*self.outputs()[w].name)
     }
 
-    /// How write `write` is stored, given whether it is added to what is there.
+    /// How write `write` is stored. `accumulate` adds it to the old value.
     pub(crate) fn store(&self, write: usize, accumulate: bool) -> Store {
         Store::new(self.mask().filter(|_| self.outputs()[write].gated), accumulate)
     }
 
-    /// The numbers of the reads that a set of outputs needs. There is at least one: what is the same everywhere still has a
-    /// length. With `from_mask` the mask is read instead of computed.
+    /// The numbers of the reads that a set of outputs needs. There is always at least one, since even a constant
+    /// output has a length. With `from_mask`, the mask is read instead of computed.
     pub fn reads_for(&self, outputs: Outputs, from_mask: bool) -> Vec<usize> {
         self.reads(outputs, from_mask).iter().collect()
     }
@@ -259,7 +261,7 @@ impl Signature {
     /// [`reads_for`](Signature::reads_for) as a set.
     pub(crate) fn reads(&self, outputs: Outputs, from_mask: bool) -> Reads {
         let of = |w: usize| match self.0.needs.get(w) {
-            // Each of them is gated: it is a copy, or nothing.
+            // Each output is gated: a copy, or nothing.
             Some(needs) if from_mask => {
                 needs.copied.map_or(Reads::default(), Reads::of).union(Reads::of(self.upstream() + 1))
             }
@@ -286,7 +288,8 @@ impl Signature {
         lets.chain(self.outputs().iter().map(|output| &*output.expression))
     }
 
-    /// What a pass can write: all that is no gradient, all gradients, aliases too, or both.
+    /// All outputs that a pass can write. Forward: every output that is not a gradient. Backward: every gradient,
+    /// aliases included. Fused: both.
     pub fn all_outputs(&self, pass: Pass) -> Outputs {
         let wanted = |o: &SignatureOutput| match pass {
             Pass::Forward => o.kind != OutputKind::Gradient,
@@ -296,8 +299,8 @@ impl Signature {
         Outputs::present(self.outputs().iter().map(wanted))
     }
 
-    /// What a pass writes by default: `z`, or the gradients that are no alias, or both. If all gradients are aliases,
-    /// backward writes them.
+    /// The outputs that a pass writes by default. Forward: `z`. Backward: the gradients that are not aliases, or all
+    /// gradients if all are aliases. Fused: `z` and the gradients that are not aliases.
     pub fn default_outputs(&self, pass: Pass) -> Outputs {
         let wanted = |w| self.gradient_of(w).is_some() && self.alias(w).is_none();
         let gradients = Outputs::present((0..self.write_count()).map(wanted));
@@ -319,7 +322,7 @@ impl Signature {
         }
     }
 
-    /// Outputs that the op has, at least one.
+    /// Checks that the op has these outputs, and that there is at least one.
     pub(crate) fn check(&self, outputs: Outputs) -> Result<(), Error> {
         let op = || self.name().to_owned();
         let last = outputs.iter().last().ok_or_else(|| Error::NothingWanted { op: op() })?;
@@ -331,7 +334,7 @@ impl Signature {
     }
 }
 
-/// A [`Signature`] that is being written by hand, part after part.
+/// Builds a [`Signature`] for hand-written WGSL, part by part.
 ///
 /// ```
 /// use elemgrad::{Op, Runner, signature::Signature};
@@ -357,34 +360,34 @@ impl Signature {
 pub struct SignatureBuilder(Parts);
 
 impl SignatureBuilder {
-    /// A WGSL function that the expressions call. It may call those of `shaders/` too, and `storage_widen` and
-    /// `storage_round`, which are those of the call's storage type.
+    /// Adds a WGSL function that the expressions call. It may also call the functions in `shaders/`, and
+    /// `storage_widen` and `storage_round` of the call's storage type.
     #[must_use]
     pub fn function(mut self, wgsl: impl Into<String>) -> Self {
         self.0.functions.push(wgsl.into().into());
         self
     }
 
-    /// Shared work: a name for an expression of reads and of earlier names. It is computed if a wanted output uses it.
+    /// Names shared work, an expression of reads and of earlier names. It is computed if a wanted output uses it.
     #[must_use]
     pub fn bind(mut self, name: impl Into<String>, expression: impl Into<String>) -> Self {
         self.0.lets.push((name.into().into(), expression.into().into()));
         self
     }
 
-    /// The output `z`, which comes first.
+    /// Adds the output `z`, which comes first.
     #[must_use]
     pub fn z(self, expression: impl Into<String>, formula: impl Into<String>) -> Self {
         self.output("z".into(), OutputKind::Value, expression.into(), formula.into())
     }
 
-    /// The gradient of an input. Gradients follow `z`, in the order of the inputs.
+    /// Adds the gradient of an input. Gradients follow `z`, in the order of the inputs.
     #[must_use]
     pub fn gradient(self, input: &str, expression: impl Into<String>, formula: impl Into<String>) -> Self {
         self.output(format!("d{input}"), OutputKind::Gradient, expression.into(), formula.into())
     }
 
-    /// The gradient of an input that is `dz` where the op's mask is 1, and `+0` elsewhere.
+    /// Adds a gradient that is `dz` where the op's mask is 1, and `+0` elsewhere.
     #[must_use]
     pub fn gated_gradient(self, input: &str, formula: impl Into<String>) -> Self {
         let mut builder = self.gradient(input, UPSTREAM, formula);
@@ -392,7 +395,7 @@ impl SignatureBuilder {
         builder
     }
 
-    /// A further output that is a number.
+    /// Adds a further output that is a number.
     #[must_use]
     pub fn value(
         self,
@@ -403,18 +406,20 @@ impl SignatureBuilder {
         self.output(name.into(), OutputKind::Value, expression.into(), formula.into())
     }
 
-    /// The bound name `name`, a `bool`, as bits: the mask that gates gradients.
+    /// Adds the mask that gates gradients: the bound name `name`, a `bool`, stored as bits.
     #[must_use]
     pub fn mask(self, name: impl Into<String>, formula: impl Into<String>) -> Self {
         let name = name.into();
         self.output(name.clone(), OutputKind::Mask, name, formula.into())
     }
 
-    /// The signature.
+    /// Makes the signature.
     ///
     /// # Errors
-    /// [`Error::Name`] for a name that the op or an operand cannot have, [`Error::TooLarge`] for more inputs or outputs than
-    /// an op can have, [`Error::Signature`] for outputs that do not fit together.
+    /// - [`Error::Name`]: the op or an operand cannot have a name.
+    /// - [`Error::TooLarge`]: there are more inputs or outputs than an op can have.
+    /// - [`Error::Arity`]: there are no inputs.
+    /// - [`Error::Signature`]: the outputs do not fit together.
     pub fn build(self) -> Result<Signature, Error> {
         Signature::new(self.0)
     }
@@ -431,7 +436,7 @@ impl SignatureBuilder {
     }
 }
 
-/// Names that an op, its inputs and its outputs can have.
+/// Checks the names of the op, its inputs and its outputs.
 fn check_names(parts: &Parts) -> Result<(), Error> {
     let error = |got: &str, need: &str| {
         Err(Error::Name { op: parts.name.to_string(), got: got.to_owned(), need: need.to_owned() })
@@ -469,20 +474,20 @@ fn check_names(parts: &Parts) -> Result<(), Error> {
             return error(name, "free: it means something in WGSL or in the shaders");
         }
     }
-    // The gradient is a member of a struct.
+    // The gradient is a member of a struct, so its name must not be a keyword.
     match parts.inputs.iter().find(|input| is_keyword(&format!("d{input}"))) {
         Some(input) => error(input, &format!("free: its gradient's name, d{input}, is a word of WGSL's")),
         None => Ok(()),
     }
 }
 
-/// What stands in the function of one element beside the op's own names.
+/// The names in the function of one element besides the op's own.
 const RESERVED: [&str; 8] = ["u32", "f32", "i32", "bool", "select", "bitcast", "Outputs", "sums"];
 
-/// What names of the shaders begin with.
+/// The prefixes of names in the shaders.
 const OURS: [&str; 6] = ["storage_", "f32_", "native_", "old_", "load_", "store_"];
 
-/// `z` and a gradient for each input, in order, and at most one mask, which is what gates.
+/// Checks that the outputs are `z`, a gradient for each input, in order, and at most one mask, the one that gates.
 fn check_outputs(parts: &Parts) -> Result<(), Error> {
     let op = || parts.name.to_string();
     let (inputs, outputs) = (parts.inputs.len(), parts.outputs.len());
@@ -534,7 +539,7 @@ fn check_outputs(parts: &Parts) -> Result<(), Error> {
     Ok(())
 }
 
-/// What each output is computed from. It is asked at every call, so the texts are read once, here.
+/// What each output is computed from. Every call asks for it, so the texts are read once, here.
 fn needs(parts: &Parts, mask: Option<usize>) -> Vec<Needs> {
     let read = |name: &str| {
         if name == UPSTREAM {
@@ -622,7 +627,7 @@ mod tests {
         }
     }
 
-    /// Writes that an op lacks are refused by a call, and harmless elsewhere.
+    /// Writes that an op lacks are refused by a call, and are harmless elsewhere.
     #[test]
     fn writes_that_are_nobodys() -> Result<(), Error> {
         let signature = two().z("x", "").gradient("x", "dz", "").gradient("y", "dz", "").build()?;

@@ -1,9 +1,9 @@
-//! Sets of a call's operands: the outputs that it writes, the reads that these need.
+//! Sets of a call's operands: the outputs that it writes, and the reads that they need.
 
-/// The most inputs of an op.
+/// The maximum number of inputs of an op.
 pub(crate) const MAX_INPUTS: usize = 8;
 
-/// The most outputs of an op.
+/// The maximum number of outputs of an op.
 pub(crate) const MAX_OUTPUTS: usize = 16;
 
 /// One of the three passes.
@@ -22,7 +22,7 @@ impl Pass {
     /// All passes.
     pub const ALL: &'static [Pass] = &[Pass::Forward, Pass::Backward, Pass::Fused];
 
-    /// Its name: `forward`, `backward`, `fused`.
+    /// The name: `forward`, `backward`, `fused`.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Forward => "forward",
@@ -32,7 +32,8 @@ impl Pass {
     }
 }
 
-/// A set of outputs: `z` and the gradients that a call wants. What is not wanted is neither computed nor written.
+/// The set of outputs that a call wants: `z`, gradients, further outputs. Other outputs are neither computed nor
+/// written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outputs(u32);
 
@@ -42,13 +43,13 @@ impl Outputs {
     /// The op's output.
     pub const Z: Self = Self(1);
 
-    /// The gradient of input `i`. A call that wants the gradient of an input that its op lacks is an
+    /// The gradient of input `i`. If the op lacks that input, a call that wants its gradient fails with
     /// [`Error::Arity`](crate::Error::Arity).
     pub const fn gradient(i: usize) -> Self {
         if i < MAX_INPUTS { Self(2 << i) } else { Self::NOBODYS }
     }
 
-    /// Write `i` of the op alone. A call that wants a write that its op lacks is an
+    /// Write `write` of the op alone. If the op lacks it, a call that wants it fails with
     /// [`Error::Arity`](crate::Error::Arity).
     pub const fn of(write: usize) -> Self {
         if write < MAX_OUTPUTS { Self(1 << write) } else { Self::NOBODYS }
@@ -57,24 +58,24 @@ impl Outputs {
     /// A write that no op has.
     const NOBODYS: Self = Self(1 << 31);
 
-    /// The set of those writes of an op (0 is `z`, 1 the first gradient) that are present.
+    /// The set of the writes that are present, in the order of the op's writes (0 is `z`, 1 the first gradient).
     pub fn present(writes: impl IntoIterator<Item = bool>) -> Self {
         let writes = writes.into_iter().enumerate().filter(|(_, present)| *present);
         writes.fold(Self::NONE, |all, (i, _)| all | Self::of(i))
     }
 
-    /// The outputs that are in this set, in the other, or in both.
+    /// The outputs that are in either set, or in both.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether write `i` of the op is in the set.
+    /// Whether write `write` of the op is in the set.
     pub const fn contains(self, write: usize) -> bool {
         write < 32 && self.0 >> write & 1 == 1
     }
 
-    /// Whether nothing is wanted.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -123,7 +124,7 @@ impl Reads {
         self.0 == 0
     }
 
-    /// How many there are.
+    /// The number of reads in the set.
     pub(crate) const fn len(self) -> usize {
         self.0.count_ones() as usize
     }

@@ -1,4 +1,4 @@
-//! What WGSL's functions and operators are in building blocks: a block of that name, or where WGSL gives a formula, by that.
+//! WGSL's functions and operators in building blocks: the block of the same name, or the formula that WGSL gives.
 
 use std::{f32::consts::LN_2, sync::LazyLock};
 
@@ -10,10 +10,10 @@ use crate::{
     expr::{Condition, Expr},
 };
 
-/// The functions that are ours, for naga to know: a call is lowered by its name, and what the bodies say is not read.
+/// Declares our own functions to naga. A call is lowered by its name, and the bodies are not read.
 ///
-/// They follow the user's text, whose lines keep their numbers. The first declaration takes up an attribute that a text may
-/// end with.
+/// The declarations follow the user's text, so the lines of the text keep their numbers. The first declaration takes
+/// up an attribute that may end the text.
 pub(super) static DECLARATIONS: LazyLock<String> = LazyLock::new(|| {
     let declare = |(name, arity): (&str, usize)| {
         let parameters = ["x: f32", "y: f32", "w: f32"][..arity].join(", ");
@@ -22,18 +22,18 @@ pub(super) static DECLARATIONS: LazyLock<String> = LazyLock::new(|| {
     format!("\nconst_assert true;\n{}", own().map(declare).collect::<String>())
 });
 
-/// The functions that are ours: their names, and how many numbers each takes.
+/// The names of our own functions, and how many numbers each takes.
 fn own() -> impl Iterator<Item = (&'static str, usize)> {
     let blocks = Primitive::ALL.iter().filter(|p| p.row().notation == Notation::Own);
     blocks.map(|p| (p.name(), p.arity())).chain([("spiky", 1)])
 }
 
-/// Whether a function of that name is ours.
+/// Whether one of our own functions has that name.
 pub(super) fn is_own(name: &str) -> bool {
     own().any(|(own, _)| own == name)
 }
 
-/// A call of a function of ours.
+/// A call of one of our own functions.
 pub(super) fn call_own<'g>(name: &str, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
     match (name, arguments) {
         ("spiky", [x]) => Some(x.spiky()),
@@ -42,13 +42,13 @@ pub(super) fn call_own<'g>(name: &str, arguments: &[Expr<'g>]) -> Option<Expr<'g
     }
 }
 
-/// The building block of a name.
+/// The building block of a name, applied to arguments.
 fn block<'g>(name: &str, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
     let primitive = Primitive::called(name, arguments.len())?;
     Some(arguments.first()?.of(primitive, &arguments[1..]))
 }
 
-/// A function of WGSL's; `None` where it is of other types or has no building blocks.
+/// A WGSL function. `None` if it is for other types or has no building blocks.
 pub(super) fn math<'g>(function: MathFunction, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
     use MathFunction as F;
     if let Some(value) = block(&name_of(function), arguments) {
@@ -69,7 +69,7 @@ pub(super) fn math<'g>(function: MathFunction, arguments: &[Expr<'g>]) -> Option
         (F::Fma, [x, y, z]) => *x * *y + *z,
         (F::Fract, [x]) => *x - x.floor(),
         (F::InverseSqrt, [x]) => 1.0 / x.sqrt(),
-        // Exact for integers where `pow` is.
+        // Exact for integers if `pow` is.
         (F::Exp2, [x]) => x.constant(2.0).pow(*x),
         (F::Log2, [x]) => x.log() / LN_2,
         (F::Tan, [x]) => x.sin() / x.cos(),
@@ -84,14 +84,14 @@ pub(super) fn math<'g>(function: MathFunction, arguments: &[Expr<'g>]) -> Option
     })
 }
 
-/// What WGSL calls a function of naga's: `InverseSqrt` is `inverseSqrt`.
+/// WGSL's name for a function of naga: `InverseSqrt` is `inverseSqrt`.
 fn name_of(function: MathFunction) -> String {
     let mut name = format!("{function:?}");
     name[..1].make_ascii_lowercase();
     name
 }
 
-/// An operator of two operands; `None` where it is of other types.
+/// A binary operator. `None` if it is for other types.
 pub(super) fn binary<'g>(operator: BinaryOperator, left: Value<'g>, right: Value<'g>) -> Option<Value<'g>> {
     use BinaryOperator as B;
     Some(match (operator, left, right) {
@@ -139,17 +139,17 @@ pub(super) fn symbol(operator: BinaryOperator) -> &'static str {
     }
 }
 
-/// The first of two of one type where the condition holds, else the second.
+/// `accept` where the condition holds, else `reject`. Both have the same type.
 pub(super) fn merge<'g>(condition: Condition<'g>, accept: Value<'g>, reject: Value<'g>) -> Value<'g> {
     match (accept, reject) {
         (Number(a), Number(b)) => Number(condition.select(a, b)),
         (Truth(a), Truth(b)) => Truth(either(condition, a, b)),
-        // Types are compared where values are stored, returned and given to functions.
+        // Types are compared where values are stored, returned and passed to functions.
         _ => accept,
     }
 }
 
-/// [`merge`] of truth values.
+/// [`merge`] for truth values.
 pub(super) fn either<'g>(condition: Condition<'g>, a: Condition<'g>, b: Condition<'g>) -> Condition<'g> {
     match (a.is(true), b.is(true)) {
         _ if a.id == b.id => a,

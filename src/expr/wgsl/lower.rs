@@ -1,10 +1,11 @@
-//! naga's module as nodes of a graph: functions are run on expressions in the place of values.
+//! Lowers naga's module to nodes of a graph. Functions are run on expressions instead of values.
 //!
-//! Of an `if` both branches are run, each on what the variables held before, and the condition selects of what they left. A
-//! return is a condition with a value: what comes behind it counts where the condition does not hold.
+//! For an `if`, both branches are run, each on what the variables held before. The condition then selects between
+//! what the branches left in them. A return is a condition with a value. Code after it counts where the condition
+//! does not hold.
 //!
-//! naga has folded constant expressions, in f64 where their type is abstract: `1.0 / 3.0` is the f32 nearest to a third,
-//! and `0.1 + 0.2` that nearest to 0.3 in f64. That is what WGSL says they are.
+//! naga has already folded constant expressions, in f64 if their type is abstract. `1.0 / 3.0` is the f32 nearest to
+//! a third, and `0.1 + 0.2` is the f32 nearest to that sum in f64, as WGSL specifies.
 
 use std::cell::RefCell;
 
@@ -30,24 +31,24 @@ use crate::{
     },
 };
 
-/// The most expressions, variables and calls that are visited: functions are inlined, and those that call each other
-/// twice would double them with each.
+/// The maximum number of expressions, variables and calls visited. Functions are inlined, so in a chain of functions
+/// that each call the next one twice, every link doubles them.
 const MAX_STEPS: usize = 1 << 18;
-/// The most calls within each other.
+/// The maximum depth of nested calls.
 const MAX_CALLS: usize = 64;
 
 impl Condition<'_> {
-    /// Whether it is this constant.
+    /// Whether the condition is this constant.
     pub(super) fn is(self, value: bool) -> bool {
         self.graph.borrow().node(self.id) == Node::Truth(value)
     }
 }
 
-/// Why something cannot be lowered, and where it stands.
+/// Why something cannot be lowered, and its place in the text.
 struct Refusal(Span, String);
 
 impl Refusal {
-    /// The refusal, at a place where none is known.
+    /// The refusal, placed at `span` if it has no place yet.
     fn or_at(self, span: Span) -> Self {
         if self.0.is_defined() { self } else { Self(span, self.1) }
     }
@@ -55,10 +56,10 @@ impl Refusal {
 
 type Lowered<T> = Result<T, Refusal>;
 
-/// What a block returns: under a condition, a value.
+/// What a block returns: a value, and the condition under which it does.
 type Returned<'g> = Option<(Condition<'g>, Value<'g>)>;
 
-/// A module that is lowered.
+/// A module to lower.
 pub(super) struct Lowering<'a> {
     pub(super) source: &'a Source<'a>,
     pub(super) module: &'a Module,
@@ -81,7 +82,7 @@ impl<'a> Lowering<'a> {
         Ok(parameters(forward).map(str::to_owned).collect())
     }
 
-    /// The gradients that are written, and for which inputs.
+    /// The hand-written gradients, and the input of each.
     pub(super) fn gradients<'i>(&self, inputs: &'i [String]) -> Result<Vec<(&'a str, &'i str)>, Error> {
         let mut gradients = Vec::new();
         for function in self.functions() {
@@ -112,7 +113,7 @@ impl<'a> Lowering<'a> {
         let arguments: Vec<_> = arguments.iter().copied().map(Number).collect();
         match run.function(function, &arguments).map_err(refused)? {
             Number(value) => Ok(value),
-            // Its type has been compared with what it returns.
+            // The declared type has been compared with the returned one.
             Truth(condition) => Ok(Expr::new(graph, condition.id)),
         }
     }
@@ -136,7 +137,7 @@ fn parameters(function: &Function) -> impl Iterator<Item = &str> {
     function.arguments.iter().map(|argument| argument.name.as_deref().unwrap_or_default())
 }
 
-/// What a type is, where it is one of ours.
+/// The type, if it is one of ours.
 fn ty_of(module: &Module, ty: Handle<NagaType>) -> Option<Type> {
     match module.types[ty].inner {
         TypeInner::Scalar(Scalar::F32) => Some(Type::Number),
@@ -145,7 +146,7 @@ fn ty_of(module: &Module, ty: Handle<NagaType>) -> Option<Type> {
     }
 }
 
-/// A function that is run, with what it calls.
+/// A function being run, with the functions that it calls.
 struct Run<'a, 'g> {
     module: &'a Module,
     graph: &'g RefCell<Graph>,
@@ -157,9 +158,9 @@ struct Run<'a, 'g> {
 struct Frame<'a, 'g, 'v> {
     function: &'a Function,
     arguments: &'v [Value<'g>],
-    /// What each variable holds.
+    /// The value of each variable.
     variables: Vec<Value<'g>>,
-    /// What has been computed, by expression.
+    /// The computed values, by expression.
     values: Vec<Option<Value<'g>>>,
 }
 
@@ -197,7 +198,7 @@ impl<'a, 'g> Run<'a, 'g> {
         self.spend(1 + values.len() + variables.len())?;
         let mut frame = Frame { function, arguments, variables, values };
         let returned = self.block(&mut frame, &function.body)?;
-        // In a graph that is full no constant can be told from another.
+        // In a full graph, one constant cannot be told from another.
         self.spend(0)?;
         match returned {
             Some((all, value)) if all.is(true) => Ok(value),
@@ -234,7 +235,7 @@ impl<'a, 'g> Run<'a, 'g> {
         })
     }
 
-    /// Runs statements, up to where all ways have returned.
+    /// Runs statements until every path has returned.
     fn block(&mut self, frame: &mut Frame<'a, 'g, '_>, block: &'a Block) -> Lowered<Returned<'g>> {
         let mut returns: Vec<(Condition<'g>, Value<'g>)> = Vec::new();
         for (statement, span) in block.span_iter() {
@@ -291,7 +292,7 @@ impl<'a, 'g> Run<'a, 'g> {
             Statement::Call { function, arguments, result } => {
                 let arguments = arguments.iter().map(|argument| self.value(frame, *argument));
                 let arguments = arguments.collect::<Lowered<Vec<_>>>()?;
-                // Nothing but what it returns leaves a function.
+                // The value that a function returns is its only effect.
                 if let Some(result) = result {
                     let value = self.call(*function, &arguments, span)?;
                     frame.values[result.index()] = Some(value);
@@ -302,7 +303,7 @@ impl<'a, 'g> Run<'a, 'g> {
         Ok(None)
     }
 
-    /// Runs both branches: what the variables hold then, and what is returned, are those of the one that is taken.
+    /// Runs both branches. The variables and the returned value are then those of the branch taken.
     fn branch(
         &mut self,
         frame: &mut Frame<'a, 'g, '_>,
@@ -367,7 +368,7 @@ impl<'a, 'g> Run<'a, 'g> {
         Ok(())
     }
 
-    /// What an expression is that needs no computing, or has been computed.
+    /// The value of an expression that needs no computing, or has been computed.
     fn value(&self, frame: &Frame<'a, 'g, '_>, handle: Handle<Expression>) -> Lowered<Value<'g>> {
         let expression = &frame.function.expressions[handle];
         let value = match expression {
@@ -449,7 +450,8 @@ impl<'a, 'g> Run<'a, 'g> {
     }
 }
 
-/// Where an expression of a statement stands: a parameter is known by where it is declared.
+/// The place of an expression in a statement. naga places a parameter at its declaration, so the statement stands for
+/// it.
 fn place(function: &Function, handle: Handle<Expression>, statement: Span) -> Span {
     match function.expressions[handle] {
         Expression::FunctionArgument(_) => statement,
@@ -478,7 +480,7 @@ fn unfit(operator: &str, values: &[Value<'_>]) -> Refusal {
     Refusal(Span::UNDEFINED, format!("`{operator}` does not take {}", types.join(" and ")))
 }
 
-/// What to say of an expression that no op has.
+/// The message for an expression that no op has.
 fn refused(expression: &Expression) -> String {
     let what = match expression {
         Expression::Literal(Literal::I32(value)) => {

@@ -1,4 +1,5 @@
-//! WGSL text as an op: naga parses it, and what it says is lowered into the graph that Rust expressions make.
+//! Makes ops from WGSL text. naga parses the text, and its module is lowered into the graph that Rust expressions
+//! make.
 
 use std::{collections::HashSet, thread};
 
@@ -23,11 +24,11 @@ use source::Source;
 
 pub(crate) use source::MAX_TEXT;
 
-/// The stack of the thread that compiles a text: several times what the deepest text that is let through takes, without
-/// optimization too.
+/// The stack size of the thread that compiles a text. It is several times what the deepest accepted text takes, even
+/// without optimization.
 const STACK: usize = 32 << 20;
 
-/// The expression of a WGSL text, and an error of what is made of it with its place in the text.
+/// Makes something of the expression in a WGSL text. Errors get their place in the text.
 pub(crate) fn from_wgsl<T>(
     name: &str,
     text: &str,
@@ -37,7 +38,7 @@ pub(crate) fn from_wgsl<T>(
     on_own_stack(&source).and_then(make).map_err(|error| source.placed(error))
 }
 
-/// The same of one WGSL expression, whose inputs are the names in it that are not called.
+/// The same for one WGSL expression. Its inputs are the names in it that are not called.
 pub(crate) fn from_expression<T>(
     name: &str,
     expression: &str,
@@ -58,14 +59,14 @@ pub(crate) fn from_expression<T>(
     on_own_stack(&source).and_then(make).map_err(|error| source.placed(error))
 }
 
-/// The names of an expression that are not called, each once, and where.
+/// The names in an expression that are not called, each once, with its position.
 fn free_names(expression: &str) -> Vec<(usize, &str)> {
     let (mut names, mut seen, mut before) = (Vec::new(), HashSet::from(["true", "false"]), "");
     let mut all = words(expression).peekable();
     while let Some((at, word)) = all.next() {
         let is_name = word.starts_with(|c: char| c.is_alphabetic() || c == '_');
         let called = all.peek().is_some_and(|(_, next)| *next == "(");
-        // Behind a point is the rest of a literal.
+        // After a point comes the rest of a literal.
         if is_name && !called && before != "." && seen.insert(word) {
             names.push((at, word));
         }
@@ -74,9 +75,9 @@ fn free_names(expression: &str) -> Vec<(usize, &str)> {
     names
 }
 
-/// Compiles on a thread of its own: naga recurses, and how much stack the caller has left cannot be known.
+/// Compiles on a thread of its own. naga recurses, and how much stack the caller has left is unknown.
 ///
-/// A panic of naga's, of which none is known, would be an error as well.
+/// A panic in naga would become an error too. No such panic is known.
 fn on_own_stack(source: &Source) -> Result<Definition, Error> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("wgsl".into()).stack_size(STACK);
@@ -91,13 +92,13 @@ fn compile(source: &Source) -> Result<Definition, Error> {
     let full = source.followed_by(&DECLARATIONS);
     let module = parse_str(&full).map_err(|error| source.parse_error(&error))?;
     let op = lower(source, &module)?;
-    // What has been lowered is valid; what nothing calls may not be.
+    // Lowered functions are valid. Functions that nothing calls may not be.
     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
     validator.validate(&module).map_err(|error| source.invalid(&error))?;
     Ok(op)
 }
 
-/// The op of a module: `forward`, then the gradients that are written.
+/// The op in a module: `forward`, then the hand-written gradients.
 fn lower(source: &Source, module: &Module) -> Result<Definition, Error> {
     let lowering = Lowering { source, module };
     let inputs = lowering.inputs()?;

@@ -1,4 +1,4 @@
-//! A user's text: what can be told of it before it is parsed, and where in it an error is.
+//! A user's text: the checks before parsing, and the places of errors in it.
 
 use wgpu::naga::{Span, WithSpan, front::wgsl::ParseError, valid::ValidationError};
 
@@ -8,20 +8,21 @@ use crate::{
     wgsl::{depths, words},
 };
 
-/// The most bytes of a WGSL text that is to be an op.
+/// The maximum size in bytes of WGSL text for an op.
 pub(crate) const MAX_TEXT: usize = 64 << 10;
 
-/// The most operators and brackets within each other. naga takes 8 KiB of stack for each, compiled without optimization.
+/// The maximum nesting depth of operators and brackets. Compiled without optimization, naga takes 8 KiB of stack for
+/// each.
 const MAX_DEPTH: usize = 1000;
-/// The most characters of a line that an error shows.
+/// The maximum number of characters of a line that an error shows.
 const SHOWN: usize = 100;
-/// The most characters of what a compiler says that an error shows.
+/// The maximum number of characters of a compiler's message that an error shows.
 const LONGEST_MESSAGE: usize = 300;
 
-/// A user's text, and what surrounds it.
+/// A user's text, and the text around it.
 pub(super) struct Source<'a> {
     pub(super) op: &'a str,
-    /// All of it.
+    /// The whole text.
     full: String,
     /// Where the user's text begins.
     start: usize,
@@ -46,9 +47,9 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Whether the text can be given to a compiler, and has no word of what an op cannot be made of.
+    /// Checks that the text can be given to a compiler, and has no word for what cannot be part of an op.
     ///
-    /// Such words would be found later too, though not all by line and column, and with types of any size there would be
+    /// Such words would be found later too, but not all with line and column. Also, types of any size would allow
     /// constants of any size.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.check_size()?;
@@ -62,7 +63,7 @@ impl<'a> Source<'a> {
         self.check_declarations()
     }
 
-    /// Whether no declaration has the name of a function that is ours.
+    /// Checks that no declaration has the name of one of our own functions.
     fn check_declarations(&self) -> Result<(), Error> {
         let (mut depth, mut before) = (0_usize, "");
         for (at, word) in words(&self.full) {
@@ -79,14 +80,14 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Where the name of a function stands.
+    /// The position of a function's name.
     pub(super) fn function(&self, name: &str) -> usize {
         let pairs = words(&self.full).zip(words(&self.full).skip(1));
         let mut declared = pairs.filter(|((_, before), (_, word))| *before == "fn" && *word == name);
         declared.next().map_or(self.start, |(_, (at, _))| at)
     }
 
-    /// An error of the whole op, at what it is of.
+    /// An error of the whole op, placed at its cause.
     pub(super) fn placed(&self, error: Error) -> Error {
         match error {
             Error::Name { got, need, .. } => {
@@ -105,7 +106,7 @@ impl<'a> Source<'a> {
     pub(super) fn parse_error(&self, error: &ParseError) -> Error {
         let range = error.labels().find_map(|(span, _)| span.to_range()).unwrap_or(self.start..self.start);
         let end = self.start + self.text.len();
-        // What comes behind the text is none of the user's. Nothing but a comment reaches over its end.
+        // What follows the text is not the user's. Only a comment extends over the end of the text.
         let message = match error.message().split_once(", found ") {
             Some((expected, _)) if range.start > end => format!("{expected}, found the end of the text"),
             _ if range.end > end && range.start < end => "this comment does not end".into(),
@@ -130,13 +131,13 @@ impl<'a> Source<'a> {
 
     /// An error at a byte of the full text.
     pub(super) fn error(&self, at: usize, message: impl Into<String>) -> Error {
-        // What comes behind the text is at its end.
+        // A place after the text counts as its end.
         let end = self.text.trim_end().len();
         let at = self.text.floor_char_boundary(at.saturating_sub(self.start).min(end));
         let line_start = self.text[..at].rfind('\n').map_or(0, |end| end + 1);
         let line = self.text[line_start..].lines().next().unwrap_or("");
         let column = self.text[line_start..at].chars().count();
-        // Of a long line what surrounds the place.
+        // A long line is cut to what surrounds the place.
         let skipped = column.saturating_sub(SHOWN / 2);
         let shown = line.chars().skip(skipped).take(SHOWN);
         Error::Wgsl {
@@ -150,7 +151,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What a word stands for that an op cannot be made of: a keyword, or a type or function of WGSL's.
+/// What a word stands for, if that cannot be part of an op: a keyword, or a type or function of WGSL.
 fn foreign(word: &str) -> Option<&'static str> {
     const OF_NUMBERS: [&str; 5] = ["", "f", "h", "i", "u"];
     const TEXTURES: [&str; 8] =

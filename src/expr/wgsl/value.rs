@@ -1,11 +1,11 @@
-//! What a number or a truth value is while a function is run.
+//! A value in a function that is being run: a number or a truth value.
 
 use crate::{
     blocks::Type,
     expr::{Condition, Expr},
 };
 
-/// What a number or a truth value is while a function is run.
+/// A value in a function that is being run: a number or a truth value.
 #[derive(Clone, Copy)]
 pub(super) enum Value<'g> {
     Number(Expr<'g>),
