@@ -71,7 +71,7 @@ pub enum Error {
     Arity {
         /// The op.
         op: String,
-        /// What was counted: inputs or outputs.
+        /// What was counted: inputs, outputs or arguments.
         what: &'static str,
         /// How many were given.
         got: usize,
@@ -126,7 +126,7 @@ pub enum Error {
         /// The shape to which the inputs broadcast.
         shape: Vec<u64>,
     },
-    /// The host has not enough memory for an output.
+    /// The host does not have enough memory for an output.
     #[error("{op}: there is no memory for the {elements} elements of {argument}: compute fewer at a time")]
     HostMemory {
         /// The op.
@@ -166,9 +166,9 @@ pub enum Error {
         op: String,
         /// The operand.
         argument: String,
-        /// What it holds.
+        /// The storage type that it holds.
         got: &'static str,
-        /// What the call needs.
+        /// The storage type that the call needs.
         need: &'static str,
     },
     /// An operand is too large for one binding, and its strides would force very many tiny dispatches.

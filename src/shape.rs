@@ -1,4 +1,4 @@
-//! Shapes, strides and broadcasting, by NumPy's rules.
+//! Shapes, strides and broadcasting by NumPy's rules.
 
 use smallvec::SmallVec;
 

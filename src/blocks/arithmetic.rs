@@ -10,9 +10,9 @@ use crate::{
     signature::{enclosure::Enclosure::Within, interval::Interval},
 };
 
-/// What is exact in f64, with the same slope everywhere.
+/// For blocks that are exact in f64, with the same slope everywhere.
 const STEADY: Wide = Wide { rounds: false, rates: |_, _| [1.0, 0.0, 0.0], decides: None };
-/// A bound of sums and products.
+/// The bound of sums, differences and products.
 const NEAREST: (&str, &str) = ("one of the two f32 around the exact result, or it", "everywhere");
 
 pub(super) const ADD: Row = Row {
@@ -115,7 +115,7 @@ pub(super) const MIN: Row = Row {
 
 pub(super) const MAX: Row = Row { name: "max", ..EXTREME };
 
-/// What the two have in common, and the greater of two.
+/// What `min` and `max` have in common. Where they differ, `max`.
 const EXTREME: Row = Row {
     name: "",
     operands: TWO,
@@ -136,7 +136,8 @@ const EXTREME: Row = Row {
     },
 };
 
-/// The slope of an extreme to an operand: it is taken where the first is at most the second, or the second at most the first.
+/// The slope of `min` or `max` to an operand. The operand is taken where the first is at most the second, or else
+/// where the second is at most the first.
 fn extreme(
     graph: &mut dyn Builder,
     Applied { operands: [a, b, _], g, .. }: Applied,
@@ -232,7 +233,7 @@ pub(super) const ROUND_TO_STORAGE: Row = Row {
     gives: Number,
     notation: Notation::Own,
     f32: |storage, [a, ..]| storage.widen(storage.round(a)),
-    // As its gradient takes it.
+    // The identity, as its gradient assumes.
     f64: |[a, ..]| a,
     wide: STEADY,
     constants: Constants::Differ,
@@ -247,7 +248,7 @@ pub(super) const ROUND_TO_STORAGE: Row = Row {
     },
 };
 
-/// 1, 0 or -1, as one number is to another; 0 with a NaN.
+/// 1, 0 or -1 for `a` above, equal to or below `b`; 0 with a NaN.
 fn order(a: f64, b: f64) -> f64 {
     f64::from(i8::from(a > b) - i8::from(a < b))
 }
@@ -255,7 +256,7 @@ fn order(a: f64, b: f64) -> f64 {
 /// IEEE 754-2019's minimum.
 #[inline(always)]
 pub(crate) fn minimum(a: f32, b: f32) -> f32 {
-    // Of equal ones only zeros differ: -0 where any is.
+    // Only zeros can be equal and have different bits. The least is -0 if either is.
     let least = if a == b {
         f32::from_bits(a.to_bits() | b.to_bits())
     } else if a < b {

@@ -132,23 +132,23 @@ fn negated_trunc_quotient(graph: &mut dyn Builder, a: Id, b: Id) -> Id {
     graph.apply(Select, &[differ, quotient, negated])
 }
 
-/// Whether a remainder is on the other side of 0 than its divisor.
+/// Whether a remainder is on the other side of 0 from its divisor.
 fn differs(rest: f64, divisor: f64) -> bool {
     rest != 0.0 && (rest < 0.0) != (divisor < 0.0)
 }
 
-/// `a - b * floor(a / b)`: the remainder of the truncated quotient is exact, and so rounds at most once.
+/// `a - b * floor(a / b)`. The remainder of the truncated quotient is exact, so this rounds at most once.
 fn floor_mod(a: f64, b: f64) -> f64 {
     let rest = a % b;
     if differs(rest, b) { rest + b } else { rest }
 }
 
-/// The floor of the exact quotient, where an f64 holds it.
+/// The floor of the exact quotient, if an f64 holds it.
 fn floor_quotient(a: f64, b: f64) -> f64 {
     trunc_quotient(a, b) - f64::from(differs(a % b, b))
 }
 
-/// The exact quotient without its fraction, where an f64 holds it.
+/// The exact quotient without its fraction, if an f64 holds it.
 fn trunc_quotient(a: f64, b: f64) -> f64 {
     ((a - a % b) / b).round()
 }

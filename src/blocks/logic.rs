@@ -134,7 +134,7 @@ pub(crate) const fn truth(value: bool) -> f32 {
     if value { 1.0 } else { 0.0 }
 }
 
-/// A truth value, where it is known.
+/// The truth value of a condition, if it is known.
 pub(crate) fn truth_of(condition: Enclosure) -> Result<bool, Reason> {
     match condition {
         Exact(value) => Ok(value != 0.0),
@@ -147,13 +147,13 @@ fn decided(condition: Result<bool, Reason>) -> Enclosure {
     condition.map_or_else(LeftOut, |condition| Exact(truth(condition)))
 }
 
-/// One operand may decide, whatever the other is.
+/// The result of `and` or `or`: an operand that is `decides` decides, whatever the other is.
 fn either_decides(a: Enclosure, b: Enclosure, decides: bool) -> Enclosure {
     let (a, b) = (truth_of(a), truth_of(b));
     decided(if [a, b].contains(&Ok(decides)) { Ok(decides) } else { a.and(b) })
 }
 
-/// A comparison of which is known where it holds and where it does not.
+/// A comparison. `known` tells whether it certainly holds and whether it certainly does not.
 fn compared(a: Enclosure, b: Enclosure, known: fn(Interval, Interval) -> [bool; 2]) -> Enclosure {
     let known = Interval::of(a).and_then(|a| Ok(known(a.flushed(), Interval::of(b)?.flushed())));
     decided(known.and_then(|known| match known {

@@ -1,8 +1,8 @@
-//! The building blocks of expressions: one row each, with all that the library knows of a block.
+//! The building blocks of expressions. Each has one row with everything that the library knows about it.
 //!
-//! A row is a `const` in the file of its family, and its WGSL functions stand in the file of the same name in
-//! `shaders/blocks`. Tables of the documentation, the names that WGSL texts may call, and the lists that tests go through
-//! follow from the rows. The CPU path's loop over lanes is the one thing apart: an arm in `compile/program.rs`, where the
+//! A row is a `const` in the file of its family. Its WGSL functions are in the file of the same name in
+//! `shaders/blocks`. The rows give the tables of the documentation, the names that WGSL texts may call, and the lists
+//! that tests go through. Only the CPU path's loop over lanes is separate: an arm in `compile/program.rs`, where the
 //! compiler asks for it.
 
 mod arithmetic;
@@ -28,7 +28,7 @@ use row::{
 };
 
 impl Primitive {
-    /// What the library knows of it.
+    /// Everything that the library knows about the block.
     pub(crate) const fn row(self) -> &'static Row {
         match self {
             Self::Add => &arithmetic::ADD,
@@ -64,34 +64,34 @@ impl Primitive {
         }
     }
 
-    /// Its name: `add`, `floor_mod`.
+    /// The name: `add`, `floor_mod`.
     pub const fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// How many operands it takes.
+    /// The number of operands.
     pub const fn arity(self) -> usize {
         self.row().operands.len()
     }
 
-    /// Whether [`Arithmetic::Exact`](crate::Arithmetic::Exact) has it: a device can compute it to the bit.
+    /// Whether [`Arithmetic::Exact`](crate::Arithmetic::Exact) has the block: a device can compute it to the bit.
     pub const fn has_exact_form(self) -> bool {
         !matches!(self.row().wgsl, Wgsl::Native)
     }
 
-    /// The block of WGSL's function `name`, or of a function of ours, that takes so many numbers.
+    /// The block for the function `name`, of WGSL or our own, that takes that many numbers.
     pub(crate) fn called(name: &str, arguments: usize) -> Option<Self> {
         let is_function = |row: &Row| matches!(row.notation, Notation::Builtin | Notation::Own);
         let is_it = |p: &&Self| p.row().name == name && p.arity() == arguments && is_function(p.row());
         Self::ALL.iter().find(is_it).copied()
     }
 
-    /// Its value: [`Row::f32`].
+    /// The block's value: [`Row::f32`].
     pub(crate) fn compute(self, storage: DType, operands: [f32; 3]) -> f32 {
         (self.row().f32)(storage, operands)
     }
 
-    /// An expression of inputs `x`, `y` and so on that is this block alone: what tests and checks of a block go through.
+    /// An expression that is this block alone, with inputs `x`, `y` and so on. Tests and checks of a block use it.
     pub fn example(self) -> String {
         let row = self.row();
         let text = match row.notation {
@@ -110,7 +110,7 @@ impl Primitive {
         }
     }
 
-    /// [`example`](Primitive::example) with operands in the block's domain in native arithmetic.
+    /// [`example`](Primitive::example) with operands in the domain that the block has in native arithmetic.
     pub fn example_in_domain(self) -> String {
         match self {
             Self::Sqrt | Self::Log => self.example().replace('x', "abs(x)"),
@@ -120,7 +120,7 @@ impl Primitive {
     }
 }
 
-/// The table of all blocks, as the documentation has it.
+/// The table of all blocks, as in the documentation.
 #[cfg(test)]
 pub(crate) fn table() -> String {
     use std::fmt::Write as _;
@@ -139,7 +139,7 @@ pub(crate) fn table() -> String {
 mod tests {
     use super::*;
 
-    /// Every cell of every row says something.
+    /// Every row has text in every cell.
     #[test]
     fn rows_are_complete() {
         let mut names = std::collections::HashSet::new();

@@ -4,7 +4,7 @@ macro_rules! primitives {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
         /// A building block: a function of one to three scalars.
         ///
-        /// A truth value is held as 1 or 0.
+        /// A truth value is stored as 1 or 0.
         #[doc = concat!("\n\n", include_str!("../../docs/blocks.md"))]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -13,7 +13,7 @@ macro_rules! primitives {
         }
 
         impl Primitive {
-            /// All of them.
+            /// All building blocks.
             pub const ALL: &[Self] = &[$(Self::$name),+];
         }
     };
@@ -36,9 +36,9 @@ primitives! {
     Min,
     /// IEEE 754-2019's maximum: NaN if an operand is, and -0 is below +0.
     Max,
-    /// The greatest integer that is not above `x`.
+    /// The greatest integer not above `x`.
     Floor,
-    /// The least integer that is not below `x`.
+    /// The least integer not below `x`.
     Ceil,
     /// The nearest integer, ties to even.
     Round,
@@ -64,20 +64,20 @@ primitives! {
     Tanh,
     /// `x^y`.
     Pow,
-    /// Rounded to the storage type, and widened again.
+    /// `x`, rounded to the storage type and widened again.
     RoundToStorage,
-    /// `x < y`. It is false with a NaN.
+    /// `x < y`. False if either is NaN.
     Lt,
-    /// `x <= y`. It is false with a NaN.
+    /// `x <= y`. False if either is NaN.
     Le,
-    /// `x == y`. It is false with a NaN, and true of -0 and +0.
+    /// `x == y`. False if either is NaN, true for -0 and +0.
     Eq,
     /// True where `c` is false.
     Not,
-    /// True where both are.
+    /// True where both operands are.
     And,
-    /// True where any is.
+    /// True where either operand is.
     Or,
-    /// `x` where `c`, else `y`: the same bits.
+    /// `x` where `c`, else `y`, bit for bit.
     Select,
 }

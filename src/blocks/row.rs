@@ -1,4 +1,4 @@
-//! What a row of the table of building blocks holds.
+//! The contents of a row of the table of building blocks.
 
 use super::slope::Slope;
 use crate::{
@@ -9,32 +9,32 @@ use crate::{
     },
 };
 
-/// What an operand or a result is.
+/// The type of an operand or a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Type {
     /// An f32.
     Number,
-    /// A truth value, held as 1 or 0.
+    /// A truth value, stored as 1 or 0.
     Truth,
 }
 
 use Type::Number;
 
-/// What a block takes.
+/// The operands of a block.
 pub(crate) const ONE: &[Type] = &[Number];
 pub(crate) const TWO: &[Type] = &[Number, Number];
 
 /// One building block.
 pub(crate) struct Row {
-    /// Its name: that of its WGSL function, behind `f32_` or `native_`, and of its method.
+    /// The name of the block and its method. The WGSL function has it after `f32_` or `native_`.
     pub(crate) name: &'static str,
     pub(crate) operands: &'static [Type],
     pub(crate) gives: Type,
     pub(crate) notation: Notation,
-    /// Its value in IEEE arithmetic, with the canonical NaN: what every device is compared with. The storage type is for
-    /// `round_to_storage`.
+    /// The value in IEEE arithmetic, with the canonical NaN. Every device is compared with it. The storage type is
+    /// for `round_to_storage`.
     pub(crate) f32: fn(DType, [f32; 3]) -> f32,
-    /// Its value in f64, for the check of gradients.
+    /// The value in f64, for the gradient check.
     pub(crate) f64: fn([f64; 3]) -> f64,
     pub(crate) wide: Wide,
     pub(crate) constants: Constants,
@@ -51,80 +51,81 @@ pub(crate) enum Notation {
     Infix(&'static str),
     /// Before its operand.
     Prefix(&'static str),
-    /// A function of its name, which WGSL has too.
+    /// A function of the block's name, which WGSL has too.
     Builtin,
-    /// A function of its name, which WGSL lacks.
+    /// A function of the block's name, which WGSL lacks.
     Own,
     /// WGSL's `select`.
     Choice,
 }
 
-/// What a computation in f64 asks, beside the value.
+/// What a computation in f64 needs besides the value.
 pub(crate) struct Wide {
     /// Whether the value is rounded.
     pub(crate) rounds: bool,
-    /// The size of the derivative with respect to each operand, or more: of the operands, and of the value.
+    /// An upper bound on the size of the derivative with respect to each operand, from the operands and the value.
     pub(crate) rates: fn([f64; 3], f64) -> [f64; 3],
-    /// Which way it went, if it jumps or has an edge.
+    /// Which way the block went, if it has a jump or an edge.
     pub(crate) decides: Option<fn([f64; 3]) -> f64>,
 }
 
-/// Whether the value of constants is the same on every device, in either arithmetic.
+/// Whether constant operands give the same value on every device, in either arithmetic.
 #[derive(Clone, Copy)]
 pub(crate) enum Constants {
     Same,
-    /// What rounds may be rounded to either neighbour.
+    /// A rounded result may be either neighbour.
     Differ,
-    /// If it holds of the operands and the result: nothing was rounded.
+    /// The same if this function of the operands and the result holds: nothing was rounded.
     SameWhere(fn(f64, f64, f64) -> bool),
 }
 
 /// Where native arithmetic may put the result.
 #[derive(Clone, Copy)]
 pub(crate) enum Bound {
-    /// The reference's bits: integer operations. The interval is for operands that are not exact.
+    /// The reference's bits, by integer operations. The interval is for operands that are not exact.
     Bits(fn(DType, Interval, Interval) -> Result<Interval, Reason>),
-    /// An interval. A subnormal operand may be taken for zero.
+    /// An interval. A subnormal operand may be treated as zero.
     Floats(fn(Interval, Interval) -> Result<Interval, Reason>),
-    /// What the operands decide.
+    /// A result that the operands decide.
     Logic(fn([Enclosure; 3]) -> Enclosure),
 }
 
-/// What kernels compute.
+/// The WGSL that kernels run.
 #[derive(Clone, Copy)]
 pub(crate) enum Wgsl {
-    /// `f32_NAME`, integer operations, in either arithmetic.
+    /// `f32_NAME`, by integer operations, in either arithmetic.
     Integers,
     /// `f32_NAME` in exact arithmetic, `native_NAME` in native.
     Both,
-    /// `native_NAME`: there is no exact form.
+    /// `native_NAME`. There is no exact form.
     Native,
     /// An expression of the operands, in either arithmetic.
     Form(fn([&str; 3]) -> String),
 }
 
-/// What the documentation says of a block: its row in `docs/blocks.md`. `bound` and `domain` are those of native arithmetic on a GPU.
+/// The documentation of a block: its row in `docs/blocks.md`. `bound` and `domain` are for native arithmetic on a
+/// GPU.
 #[cfg_attr(not(test), expect(dead_code, reason = "a test writes the documentation"))]
 pub(crate) struct Doc {
     pub(crate) formula: &'static str,
-    /// What passes of the upstream gradient `g`, to each operand.
+    /// The part of the upstream gradient `g` that passes to each operand.
     pub(crate) slope: &'static str,
     pub(crate) bound: &'static str,
     pub(crate) domain: &'static str,
 }
 
-/// The bound of what has the reference's bits.
+/// The bound of blocks with the reference's bits.
 pub(crate) const SAME_BITS: (&str, &str) = ("the same bits", "everywhere");
-/// The bound of what is exact but for the sign of a zero, subnormal numbers, NaN and infinity.
+/// The bound of blocks that are exact except for the sign of a zero, subnormal numbers, NaN and infinity.
 pub(crate) const EXACT: (&str, &str) = ("exact", "everywhere");
 
-/// Whether `v` is a number that every device takes for itself: no subnormal one, no NaN, no infinity.
+/// Whether every device takes `v` as it is. It does not for subnormal numbers, NaN and infinity.
 fn is_plain(v: f32) -> bool {
     v == 0.0 || v.is_normal()
 }
 
 impl Row {
-    /// The value of constants, if it is the same on every device in either arithmetic.
+    /// The value for constant operands, if it is the same on every device in either arithmetic.
     pub(crate) fn folded(&self, operands: [f32; 3]) -> Option<f32> {
         let value = (self.f32)(DType::F32, operands);
         let [a, b, _] = operands.map(f64::from);
@@ -137,7 +138,7 @@ impl Row {
         (same && is_plain(value) && given.iter().all(|v| is_plain(*v))).then_some(value)
     }
 
-    /// In the usual notation.
+    /// The block in the usual notation.
     pub(crate) fn formula(&self, operands: [&str; 3]) -> String {
         let [a, b, c] = operands;
         match self.notation {

@@ -1,4 +1,4 @@
-//! How the gradient of a block's result passes to its operands, as nodes of whatever graph is being built.
+//! How the gradient of a block's result passes to its operands, as nodes of the graph being built.
 
 use super::primitive::Primitive;
 
@@ -7,7 +7,7 @@ use super::primitive::Primitive;
 pub(crate) struct Id(u16);
 
 impl Id {
-    /// The first node: what stands where a building block has no operand.
+    /// The first node. It fills the places of operands that a building block does not have.
     pub(crate) const FIRST: Self = Self(0);
 
     /// The node of that number.
@@ -22,7 +22,7 @@ impl Id {
 
 /// A graph to which nodes are added.
 pub(crate) trait Builder {
-    /// A building block of operands, of which there are as many as it has.
+    /// A building block, with as many operands as it has.
     fn apply(&mut self, primitive: Primitive, operands: &[Id]) -> Id;
 
     /// A constant.
@@ -33,7 +33,7 @@ pub(crate) trait Builder {
 }
 
 impl dyn Builder + '_ {
-    /// A product, in which 1 leaves the other factor its bits.
+    /// A product. A factor 1 leaves the other factor its bits.
     pub(crate) fn times(&mut self, a: Id, b: Id) -> Id {
         match (self.is_number(a, 1.0), self.is_number(b, 1.0)) {
             (_, true) => a,
@@ -47,11 +47,12 @@ impl dyn Builder + '_ {
     }
 }
 
-/// What passes to an operand.
+/// The gradient that passes to an operand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passed {
     pub(crate) value: Id,
-    /// A condition where it counts: elsewhere nothing passes, be the value NaN. `None`: everywhere.
+    /// The condition under which the value counts. Elsewhere nothing passes, even if the value is NaN. `None` means
+    /// everywhere.
     pub(crate) active: Option<Id>,
 }
 
@@ -61,7 +62,7 @@ impl From<Id> for Passed {
     }
 }
 
-/// A block that was applied: its operands, its value `z`, and the gradient `g` that arrives there.
+/// An applied block: its operands, its value `z`, and the gradient `g` that arrives at `z`.
 #[derive(Clone, Copy)]
 pub(crate) struct Applied {
     pub(crate) operands: [Id; 3],
@@ -69,10 +70,10 @@ pub(crate) struct Applied {
     pub(crate) g: Id,
 }
 
-/// What passes to the operand of a place.
+/// The gradient that passes to the operand at a place.
 pub(crate) type Slope = fn(&mut dyn Builder, Applied, usize) -> Option<Passed>;
 
 /// Nothing passes: the value is flat wherever it has a slope.
 pub(crate) const FLAT: Slope = |_, _, _| None;
-/// All passes, bit for bit.
+/// The whole gradient passes, bit for bit.
 pub(crate) const WHOLE: Slope = |_, Applied { g, .. }, _| Some(g.into());

@@ -12,7 +12,7 @@ use crate::{
     signature::interval::{Interval, TINY},
 };
 
-/// What all of them have in common, and `exp`.
+/// `exp`, and what all of these blocks have in common.
 pub(super) const EXP: Row = Row {
     name: "exp",
     operands: ONE,

@@ -1,39 +1,44 @@
-//! What a device may make of native arithmetic: a bound for each building block, and from those the interval in which an
-//! output lies.
+//! The results that native arithmetic may give on a device: a bound for each building block, and from those the
+//! interval in which an output lies.
 //!
-//! Each bound stands in the row of its block, and in the table of [`Primitive`]. They are those of WGSL's section "Floating
-//! Point Accuracy", for f32, and what follows from them for the functions of `shaders/blocks`. A ULP is the distance of the
-//! two f32 around the exact result. Beyond single blocks:
+//! Each bound is in the row of its block, and in the table of [`Primitive`]. The bounds are those for f32 in WGSL's
+//! section "Floating Point Accuracy", and what follows from them for the functions in `shaders/blocks`. A ULP is the
+//! distance between the two f32 around the exact result. Beyond single blocks:
 //!
-//! | what | bound | where |
-//! |---|---|---|
-//! | a sum of `n` > 2 terms | `n` - 1 ULP of twice the sum of their magnitudes | where that does not overflow |
-//! | a product of more factors or divisors than 2 | 2^-23 relative for each product, 2.5 times that for each quotient | where no partial product overflows |
+//! | what | bound |
+//! |---|---|
+//! | a sum of `n` > 2 terms | `n` - 1 ULP of twice the sum of their magnitudes |
+//! | a product of more than 2 factors or divisors | 2^-23 relative for each product, 2.5 times that for each quotient |
 //!
-//! All blocks but those with the same bits may take a subnormal operand for zero, give zero for a subnormal result, and lose the sign of a
-//! zero; what they make of NaN, infinity and results beyond the greatest f32 is not said.
+//! The first holds where the sum of the magnitudes does not overflow, the second where no partial product does.
 //!
-//! - `sin` and `cos` are good to 2^-11 on \[-pi, pi\] only, so the argument is reduced: `r = a - k 2 pi`, with 2 pi in
-//!   three parts and `k` the integer nearest to the rounded `a / (2 pi)`. The products of `k` with the first two parts
-//!   are exact, as is the first difference; the two others round by 2^-22 each, and the third product and what the
-//!   parts leave of 2 pi come to less than 2^-30: 2^-20 covers it. Where the rounding of `a / (2 pi)` decides on `k`,
-//!   `r` is outside of \[-pi, pi\], by less than `abs(a)` 2^-22, and is moved to its end.
-//! - `tanh` has the worse of 10^-5 and the error of `sinh(a) / cosh(a)` by `exp`. From 10 on the argument is 10, and up
-//!   to there the second is below 2 (4 + 2 `abs(a)`) + 7 ULP of 1, the first: it is never the worse.
-//! - WGSL says 3 + 2 `abs(a)` ULP for `exp` and 3 ULP for `log`. Devices miss that: of 4 x 10^7 numbers llvmpipe (LLVM
-//!   15) by up to 0.41 and 0.21 ULP, SwiftShader by up to 0.29 and 1.06. So there is more here.
-//! - A device may reorder sums and products of more than two (and some do: Mesa's compilers collect the constants of a
-//!   sum), of which WGSL says no more. A partial sum is never larger than all magnitudes together; a product's relative
-//!   errors add up in any order. What is exact in every order stays so: sums of small multiples of a unit, products of
-//!   few bits.
-//! - A device may fuse operations where that is at least as accurate. Each interval has the exact result of what it is
-//!   made of in it, so what is not rounded on its way is covered.
+//! Except for those with the same bits, blocks may treat a subnormal operand as zero, give zero for a subnormal
+//! result, and lose the sign of a zero. Nothing is said about their results for NaN, infinity, and values beyond the
+//! greatest f32.
 //!
-//! [`Op::enclose`](crate::Op::enclose) goes through an expression with intervals in f64,
-//! rounded outwards. Where an interval meets a jump (a comparison or a rounding to an integer that could go either
-//! way), an operand is outside of the bound's domain, or something is or may be NaN or infinite, what follows is [left
-//! out](Enclosure::LeftOut). A `select` whose condition is decided is its branch, whatever the other is. Exact values
-//! stay exact through exact building blocks.
+//! - `sin` and `cos` are accurate to 2^-11 on \[-pi, pi\] only, so the argument is reduced: `r = a - k 2 pi`. Here 2
+//!   pi is in three parts, and `k` is the integer nearest to the rounded `a / (2 pi)`. The products of `k` with the
+//!   first two parts are exact, and so is the first difference. The other two differences round by 2^-22 each. The
+//!   third product and what the parts omit of 2 pi come to less than 2^-30. 2^-20 covers all of this. If the rounding
+//!   of `a / (2 pi)` decides on `k`, `r` is outside \[-pi, pi\] by less than `abs(a)` 2^-22, and is moved to its end.
+//! - `tanh` has the larger of two errors: 10^-5, and the error of `sinh(a) / cosh(a)` by `exp`. From 10 on, the
+//!   argument is 10. Up to there, the second error is below 2 (4 + 2 `abs(a)`) + 7 ULP of 1, which is below the
+//!   first. So the second error is never the larger.
+//! - WGSL allows 3 + 2 `abs(a)` ULP for `exp` and 3 ULP for `log`. Devices exceed that. On 4 x 10^7 numbers, llvmpipe
+//!   (LLVM 15) exceeds it by up to 0.41 and 0.21 ULP, and SwiftShader by up to 0.29 and 1.06 ULP. So the bounds here
+//!   are larger.
+//! - A device may reorder sums and products of more than two operands. Some do: Mesa's compilers collect the
+//!   constants of a sum. WGSL says no more about them. A partial sum is never larger than all magnitudes together,
+//!   and the relative errors of a product add up in any order. What is exact in every order stays exact: sums of
+//!   small multiples of a unit, products of few bits.
+//! - A device may fuse operations if that is at least as accurate. Each interval contains the exact result of what it
+//!   is made of, so a value that is not rounded on its way is covered.
+//!
+//! [`Op::enclose`](crate::Op::enclose) evaluates an expression with intervals in f64, rounded outwards. What follows
+//! is [left out](Enclosure::LeftOut) if an interval meets a jump (a comparison or a rounding to an integer that could
+//! go either way), if an operand is outside the bound's domain, or if something is or may be NaN or infinite. A
+//! `select` whose condition is decided is its branch, whatever the other branch is. Exact values stay exact through
+//! exact building blocks.
 
 use crate::{
     blocks::{
@@ -52,7 +57,7 @@ use crate::{
     },
 };
 
-/// A value on its way: where it lies, and what it is the sum and the product of, since a device may reorder those.
+/// A value in progress: where it lies, and the sum and the product that it is, since a device may reorder those.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Value {
     pub(crate) enclosure: Enclosure,
@@ -72,12 +77,12 @@ impl Value {
     }
 
     fn of(enclosure: Enclosure) -> Self {
-        // Where nothing is said nobody asks what it is made of.
+        // If nothing is guaranteed, nobody asks what the value is made of.
         let interval = Interval::of(enclosure).unwrap_or(Interval::point(0.0)).flushed();
         Self { enclosure, sum: Sum::of(interval), product: Product::of(interval) }
     }
 
-    /// What a building block gives of operands.
+    /// The result of a building block, sums and products in any order.
     fn apply(primitive: Primitive, arithmetic: Arithmetic, storage: DType, operands: &[Self; 3]) -> Self {
         let [a, b, c] = *operands;
         let enclosures = operands.each_ref().map(|value| value.enclosure);
@@ -101,7 +106,7 @@ impl Value {
     }
 }
 
-/// What a building block gives of operands, as it stands.
+/// The result of a building block as written.
 fn enclose(
     primitive: Primitive,
     arithmetic: Arithmetic,
@@ -135,7 +140,7 @@ fn enclose(
     interval.map_or_else(LeftOut, |interval| Within(interval.low, interval.high))
 }
 
-/// An expression in intervals.
+/// Evaluates an expression in intervals.
 pub(crate) struct Bounds<'r> {
     pub(crate) arithmetic: Arithmetic,
     pub(crate) storage: DType,
@@ -158,15 +163,15 @@ impl Algebra for Bounds<'_> {
     }
 }
 
-/// A sum of some terms, in whatever order they are added.
+/// A sum of terms, added in any order.
 #[derive(Clone, Copy, Debug)]
 struct Sum {
     /// Without any rounding.
     exact: Interval,
     terms: f64,
-    /// At least the magnitudes of the terms together, and so that of any partial sum.
+    /// An upper bound on the sum of the terms' magnitudes, and so on any partial sum.
     size: f64,
-    /// What all terms are multiples of, in which case partial sums up to 2^24 times that are exact; 0 where they are
+    /// A number of which all terms are multiples. Partial sums up to 2^24 times that are exact. 0 if the terms are
     /// not known.
     unit: f64,
 }
@@ -190,31 +195,31 @@ impl Sum {
         Self { exact: self.exact.negated(), ..self }
     }
 
-    /// Where it lies, `plain` being where it does in the order that is written.
+    /// Where the result may lie. `plain` is where it lies in the written order.
     fn enclosure(self, plain: Enclosure) -> Enclosure {
-        // A multiple of less may be subnormal, and lost on its way.
+        // A multiple of a smaller unit may be subnormal, and lost on the way.
         let unit = if self.unit < TINY { 0.0 } else { self.unit };
         if self.terms == 2.0 || self.size <= unit * (1_u64 << 24) as f64 {
             return plain;
         }
-        // The roundings add to the size, but not so much as to get beyond twice of it.
+        // The roundings add to the size, but never get it beyond twice its value.
         let rounding = ulp(2.0 * self.size).max(TINY);
         let sum = self.exact.widened((self.terms - 1.0) * rounding);
         if self.size > GREATEST { LeftOut(Reason::NotFinite) } else { sum.enclosure() }
     }
 }
 
-/// A product of some factors and inverses, in whatever order.
+/// A product of factors and inverses, in any order.
 #[derive(Clone, Copy, Debug)]
 struct Product {
     /// Without any rounding.
     exact: Interval,
     factors: f64,
-    /// The units of 2^-23 by which it may be off.
+    /// The relative error, in units of 2^-23.
     error: f64,
-    /// The largest that any partial product can be, and the smallest if all are points.
+    /// The largest possible partial product, and the smallest if all factors are points.
     range: [f64; 2],
-    /// Whether all factors are known and the product of them all needs no rounding, so that none of some does.
+    /// Whether all factors are known and their whole product needs no rounding. Then no partial product needs any.
     fits: bool,
 }
 
@@ -243,9 +248,10 @@ impl Product {
         }
     }
 
-    /// Of a divisor, whose products may become quotients: those are off by 2.5 units, the one that follows with it.
+    /// The inverse of a divisor. The products in the divisor may become quotients, which are off by 2.5 units each.
+    /// So is the quotient that follows, which is included here.
     fn inverse(self) -> Self {
-        // A divisor near 0 has no bound, and was left out.
+        // A divisor near 0 has no bound and was left out.
         let exact = Interval::point(1.0).over(self.exact).unwrap_or(self.exact);
         let least = self.exact.magnitude().low;
         let range = [self.range[0].max(1.0 / least), 0.0];
@@ -256,7 +262,7 @@ impl Product {
         Self { exact: self.exact.negated(), ..self }
     }
 
-    /// Where it lies, `plain` being where it does in the order that is written.
+    /// Where the result may lie. `plain` is where it lies in the written order.
     fn enclosure(self, plain: Enclosure) -> Enclosure {
         let [most, least] = self.range;
         if self.factors == 2.0 || self.fits && most <= GREATEST && least >= TINY {
@@ -265,13 +271,13 @@ impl Product {
         if most > GREATEST {
             return LeftOut(Reason::NotFinite);
         }
-        // A partial product that is subnormal may be taken for zero.
+        // A subnormal partial product may be treated as zero.
         let lost = self.factors * TINY * most;
         self.exact.slack(self.error * f64::from(f32::EPSILON) * (1.0 + SLOP)).widened(lost).enclosure()
     }
 }
 
-/// What products of several relative errors add to their sum, and much more.
+/// Much more than what products of several relative errors add to their sum.
 const SLOP: f64 = 1.0 / (1_u64 << 16) as f64;
 
 #[cfg(test)]
@@ -303,7 +309,7 @@ mod tests {
         }
     }
 
-    /// By how many units the ends are from a value.
+    /// The distances of the ends from a value, in units.
     fn errors(enclosure: Enclosure, value: f64, unit: f64) -> [f64; 2] {
         let [low, high] = ends(enclosure);
         [value - low, high - value].map(|distance| (distance / unit * 1e6).round() / 1e6)
@@ -336,7 +342,7 @@ mod tests {
         assert_eq!(ends(exact(Cos, &[1e30])), [-1.0, 1.0]);
     }
 
-    /// Bits go through what native arithmetic has no part in.
+    /// Bits pass through blocks in which native arithmetic has no part.
     #[test]
     fn exact_stays_exact() {
         for (primitive, operands) in [
@@ -406,7 +412,7 @@ mod tests {
 
     #[test]
     fn sums_and_products_in_any_order() {
-        // Exact as it is written, and not where the constant is added first: seen on a device.
+        // Exact in the written order, and not if the constant is added first: seen on a device.
         let [low, high] = holds_every_order(Add, [-7.415_875, 13.870_084, -0.75]);
         assert!(low < high && high - low < 1e-4, "{low} {high}");
         let [low, high] = holds_every_order(Mul, [1.1, 1.3, 1.7]);
@@ -416,7 +422,7 @@ mod tests {
             holds_every_order(Add, [v(3), v(7), v(11)]);
             holds_every_order(Mul, [v(3), v(7), v(11)]);
         }
-        // What is exact in every order.
+        // Exact in every order.
         assert_eq!(holds_every_order(Add, [1.0, 2.5, -100.0]), [-96.5; 2]);
         assert_eq!(holds_every_order(Mul, [1.5, -7.0, 0.25]), [-2.625; 2]);
         // (a / b) * c and a / (b / c) may be (a * c) / b.
@@ -425,7 +431,7 @@ mod tests {
         for value in [combined(Mul, combined(Div, x, y), z), combined(Div, x, combined(Div, y, z))] {
             assert!([a / b * c, a / (b / c), a * c / b].iter().all(|v| value.enclosure.allows(*v)));
         }
-        // Where another order overflows, and where it loses what is subnormal.
+        // Another order overflows, or loses a subnormal number.
         let [large, small] = [1e30, 1e-30].map(Value::exact);
         let product = combined(Mul, combined(Mul, large, small), large);
         assert_eq!(product.enclosure, LeftOut(Reason::NotFinite));
@@ -433,7 +439,7 @@ mod tests {
         assert!(high > 1e-8, "1e-30 * 1e-30 is 0: {high}");
     }
 
-    /// A subnormal number may be taken for zero.
+    /// A subnormal number may be treated as zero.
     #[test]
     fn subnormals() {
         let tiny = 1e-40_f32;
@@ -484,7 +490,7 @@ mod tests {
         );
     }
 
-    /// What f64 computes of any numbers in the operands lies in the enclosure.
+    /// The f64 results for numbers in the operands lie in the enclosure.
     #[test]
     fn intervals_hold_what_is_in_them() {
         type Binary = fn(f64, f64) -> f64;

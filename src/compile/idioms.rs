@@ -1,6 +1,6 @@
-//! What some blocks together mean, found once, for the kernels and for the CPU path: a cut by a fraction (`spiky`), a
-//! division whose remainder and quotient belong together (`mod`), what a remainder passes to its divisor. Both back ends
-//! print what is found here, so that neither sees what the other misses.
+//! Idioms, which are groups of blocks with a meaning of their own: a cut by a fraction (`spiky`), a division whose
+//! remainder and quotient belong together (`mod`), and the gradient that a remainder passes to its divisor. They are
+//! found once, here, for the kernels and for the CPU path, so neither back end misses what the other finds.
 
 use crate::{
     blocks::{Builder, Id, Primitive},
@@ -8,7 +8,7 @@ use crate::{
     expr::graph::{Function, Graph, Node},
 };
 
-/// A node that is more than its block.
+/// A node that means more than its block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Idiom {
     /// `floor_mod(x, 1)`.
@@ -17,24 +17,24 @@ pub(crate) enum Idiom {
     AtMost(AtMost),
     /// `y` where a value is at most a constant, else another constant.
     Cut { at_most: AtMost, y: Id, other: f32 },
-    /// `g * -floor_quotient(x, y)`: what `floor_mod` passes to its divisor.
+    /// `g * -floor_quotient(x, y)`: the gradient that `floor_mod` passes to its divisor.
     Rate { g: Id, x: Id, y: Id },
 }
 
 /// `value <= most`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct AtMost {
-    /// What is compared, before it is rounded to the storage type.
+    /// The compared value, before it is rounded to the storage type.
     pub(crate) value: Id,
-    /// The `x` of which the value is `floor_mod(x, 1)`.
+    /// The `x`, if the value is `floor_mod(x, 1)`.
     pub(crate) fraction_of: Option<Id>,
-    /// The constant that stands for the rounding too.
+    /// The constant, which accounts for the rounding too.
     pub(crate) most: Limits,
     /// Whether the value is rounded before it is compared.
     pub(crate) rounded: bool,
 }
 
-/// A number for each storage type. `None`: the comparison never holds.
+/// A number for each storage type. `None` if the comparison never holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Limits([Option<f32>; DType::ALL.len()]);
 
@@ -48,14 +48,14 @@ impl Limits {
         self.0[storage as usize]
     }
 
-    /// All of them, where there are all.
+    /// All limits, if every type has one.
     pub(crate) fn all(self) -> Option<[f32; DType::ALL.len()]> {
         let [a, b, c] = self.0;
         Some([a?, b?, c?])
     }
 }
 
-/// What a node means, beside its block.
+/// The idiom of a node, if it has one.
 pub(crate) fn idiom(graph: &Graph, id: Id) -> Option<Idiom> {
     use Primitive::{FloorMod, FloorQuotient, Le, Lt, Mul, Neg, Select};
     let Node::Apply(primitive, [a, b, c]) = graph.node(id) else { return None };
@@ -100,13 +100,14 @@ fn number(graph: &Graph, id: Id) -> Option<f32> {
     }
 }
 
-/// The largest number that, rounded, compares so with a constant, as all that are less do; `None` where none does.
+/// The largest number whose rounded value satisfies the comparison with a constant. All smaller numbers satisfy it
+/// too. `None` if no number does.
 fn most(primitive: Primitive, storage: DType, constant: f32) -> Option<f32> {
     let holds = |v: f32| {
         let rounded = storage.widen(storage.round(v));
         if primitive == Primitive::Lt { rounded < constant } else { rounded <= constant }
     };
-    // Numbers in order: the negative ones' bits count down.
+    // All numbers in order. The bits of negative numbers count down.
     let number =
         |place: i64| f32::from_bits(if place < 0 { 0x8000_0000 | (-place - 1) as u32 } else { place as u32 });
     let (none, beyond) = (-0x7f80_0002_i64, 0x7f80_0001_i64);
@@ -122,7 +123,7 @@ fn most(primitive: Primitive, storage: DType, constant: f32) -> Option<f32> {
     (low > none).then(|| number(low))
 }
 
-/// The node that can be stored in the place of a result: storing rounds, so the result need not be rounded before.
+/// The node to store in place of a result. Storing rounds, so the result need not be rounded before.
 pub(crate) fn unrounded(graph: &mut Graph, id: Id) -> Id {
     let value = |graph: &Graph, id: Id| match graph.node(id) {
         Node::Apply(Primitive::RoundToStorage, [value, ..]) => value,
@@ -137,7 +138,8 @@ pub(crate) fn unrounded(graph: &mut Graph, id: Id) -> Id {
     }
 }
 
-/// Whether a division is of numbers of the storage type, and its remainder is rounded to it in any case: then less does.
+/// Whether a division has operands of the storage type and a remainder that is rounded to it in any case. A cheaper
+/// division suffices then.
 pub(crate) fn is_narrow(graph: &Graph, used: &[bool], function: &Function, [a, b]: [Id; 2]) -> bool {
     let remainder = graph.find(Node::Apply(Primitive::FloorMod, [a, b, Id::FIRST]));
     let rounds = |node: Node| match node {

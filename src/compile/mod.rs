@@ -1,5 +1,5 @@
-//! From an expression to what runs: WGSL for a device, a program for the CPU path, f64 for the check of gradients, and the
-//! intervals that native arithmetic may put a result in.
+//! Compiles an expression to what runs: WGSL for a device, a program for the CPU path, f64 for the gradient check,
+//! and intervals that bound the results of native arithmetic.
 
 pub(crate) mod bounds;
 mod idioms;

@@ -1,4 +1,5 @@
-//! The program for some outputs of an expression in a storage type: which loop, or which steps over which registers.
+//! Plans the program for some outputs of an expression in a storage type: which loop, or which steps over which
+//! registers.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -19,14 +20,14 @@ use crate::{
     signature::outputs::Outputs,
 };
 
-/// The programs of an op that have been needed, by storage type and outputs.
+/// The programs of an op that calls have needed, by storage type and outputs.
 #[derive(Debug, Default)]
 pub(crate) struct Programs(RwLock<Vec<Known>>);
 
 type Known = ((DType, Outputs), Arc<Program>);
 
 impl Programs {
-    /// Computes a block's outputs, of which `results` are all.
+    /// Computes a block's outputs. `results` are the nodes of all outputs.
     pub(crate) fn run(&self, graph: &Graph, results: &[Id], storage: DType, block: Block) {
         self.of(graph, results, storage, block.outputs()).run(storage, block);
     }
@@ -49,7 +50,7 @@ fn program(graph: &Graph, results: &[Id], storage: DType, outputs: Outputs) -> P
     let writes: Vec<usize> = outputs.iter().filter(|w| *w < results.len()).collect();
     let wanted: Vec<Id> = writes.iter().map(|w| results[*w]).collect();
     let (mut graph, mut wanted) = specialised(graph, &wanted, storage);
-    // Of the outputs only z is stored as it is: gradients may be added to what is there first, in f32.
+    // Only z is stored as it is. Gradients may first be added to the old values, in f32.
     if let (Some(0), Some(z)) = (writes.first(), wanted.first_mut()) {
         *z = unrounded(&mut graph, *z);
     }
@@ -67,7 +68,7 @@ fn program(graph: &Graph, results: &[Id], storage: DType, outputs: Outputs) -> P
     Program::Steps(Steps { reads, writes, copies, constants, registers, in_order: steps })
 }
 
-/// Cuts of one read by its own fraction: of itself, of another read, and whether it is not cut off.
+/// Cuts by the fraction of one read: the fraction cut, another read cut, and the mask of what is not cut off.
 fn cut(graph: &Graph, wanted: &[(usize, Id)], storage: DType) -> Option<Program> {
     let (mut x, mut most, mut other) = (None, None, None);
     let (mut upstream, mut writes) = (usize::MAX, [None; 3]);
@@ -81,7 +82,7 @@ fn cut(graph: &Graph, wanted: &[(usize, Id)], storage: DType) -> Option<Program>
             Idiom::AtMost(at_most) => (at_most, 2, None),
             Idiom::Fraction(_) | Idiom::Rate { .. } => return None,
         };
-        // By their bits: a zero has a sign.
+        // Compared by their bits, since a zero has a sign.
         let same = is_first_or(&mut x, read(graph, at_most.fraction_of?)?)
             && is_first_or(&mut most, at_most.most.get(storage)?.to_bits())
             && otherwise.is_none_or(|value| is_first_or(&mut other, value.to_bits()));
@@ -93,7 +94,7 @@ fn cut(graph: &Graph, wanted: &[(usize, Id)], storage: DType) -> Option<Program>
     Some(Program::Cut(cut, [x?, upstream], writes))
 }
 
-/// One division of two reads, what it passes to the divisor, and at most a copy of the third read.
+/// One division of two reads, the gradient that it passes to the divisor, and at most a copy of the third read.
 fn division(graph: &Graph, wanted: &[(usize, Id)]) -> Option<Program> {
     let (mut operands, mut upstream, mut writes) = (None, None, [None; 4]);
     for (write, id) in wanted {
@@ -127,7 +128,7 @@ fn division(graph: &Graph, wanted: &[(usize, Id)]) -> Option<Program> {
     Some(Program::Division([x, y, upstream.unwrap_or(usize::MAX)], writes))
 }
 
-/// The op's read that a node is.
+/// The number of the op's read, if the node is one.
 fn read(graph: &Graph, id: Id) -> Option<usize> {
     match graph.node(id) {
         Node::Read(read) => Some(read),
@@ -135,12 +136,12 @@ fn read(graph: &Graph, id: Id) -> Option<usize> {
     }
 }
 
-/// Whether a value is the first, or that again.
+/// Whether a value is the first one, or equal to the first one.
 fn is_first_or<T: Copy + PartialEq>(first: &mut Option<T>, value: T) -> bool {
     *first.get_or_insert(value) == value
 }
 
-/// The graph that gives the same results in a storage type, with less rounding to it.
+/// The graph that gives the same results in a storage type, with fewer roundings to that type.
 fn specialised(graph: &Graph, results: &[Id], storage: DType) -> (Graph, Vec<Id>) {
     let used = graph.used(results.iter().copied());
     let mut special = Special { from: graph, to: Graph::roomy(), storage };
@@ -175,7 +176,7 @@ impl Algebra for Special<'_> {
         }
         if let Some(Idiom::AtMost(AtMost { value, most, rounded: true, .. })) = idiom(self.from, id) {
             let Some(most) = most.get(self.storage) else { return self.to.truth(false) };
-            // The value may stand behind the rounding, and then it is there.
+            // The value is the operand of the rounding, so it has already been evaluated.
             let most = self.to.number(most);
             return self.to.apply(Primitive::Le, &[here[value.index()], most]);
         }
@@ -208,7 +209,7 @@ impl<'a> Planner<'a> {
         planner
     }
 
-    /// How often each node is needed, and a register for each constant, which stays its own.
+    /// Counts how often each node is needed, and gives each constant a register that it keeps.
     fn count(&mut self) {
         self.wanted.iter().for_each(|id| self.needed[id.index()] += 1);
         let graph = self.graph;
@@ -230,7 +231,7 @@ impl<'a> Planner<'a> {
         self.registers = self.constants.len();
     }
 
-    /// What a step has to do for a node, and of which nodes.
+    /// What a step does for a node, and which nodes it reads.
     fn work(&self, id: Id, primitive: Primitive, operands: [Id; 3]) -> (Work, SmallVec<[Id; OPERANDS]>) {
         use Primitive::{Eq, Le, Lt, Mul, Neg, Select};
         let [a, b, c] = operands;
@@ -297,13 +298,14 @@ impl<'a> Planner<'a> {
 
     fn step(&mut self, id: Id, primitive: Primitive, operands: [Id; 3]) {
         let (work, inputs) = self.work(id, primitive, operands);
-        // Before this node has a place: its other result may be made of it, and is then not ready.
+        // This comes before the node has a place. The other result may be computed from this node, and is not ready
+        // then.
         let Some((other, other_inputs)) = self.same_division(primitive, operands) else {
             let out = self.out(id);
             self.push(&inputs, work, out);
             return inputs.into_iter().for_each(|operand| self.release(operand));
         };
-        // One division gives both; what each was counted to need is needed no more.
+        // One division gives both, so the operands that each was counted to need are released.
         let (out, second) = (self.out(id), self.out(other));
         let (remainder, beside) =
             if primitive == Primitive::FloorMod { (out, second) } else { (second, out) };
@@ -313,7 +315,7 @@ impl<'a> Planner<'a> {
         self.operands(other).into_iter().chain(inputs).for_each(|operand| self.release(operand));
     }
 
-    /// The other result of a division that is still to come, and what its step reads.
+    /// The other result of a division, if it is still to come, and what its step reads.
     fn same_division(
         &self,
         primitive: Primitive,
@@ -347,7 +349,7 @@ impl<'a> Planner<'a> {
         self.steps.push(Step { work, operands, out });
     }
 
-    /// A place for what a step gives: the write, where it is one.
+    /// A place for the result of a step: a write, if the node is one, else a register.
     fn out(&mut self, id: Id) -> Place {
         let place = match self.wanted.iter().position(|wanted| *wanted == id) {
             Some(write) => Place::Write(write),
@@ -360,7 +362,7 @@ impl<'a> Planner<'a> {
         place
     }
 
-    /// One use less.
+    /// Counts one use less. After the last one, the register is free.
     fn release(&mut self, id: Id) {
         let needed = &mut self.needed[id.index()];
         *needed -= 1;
@@ -378,7 +380,7 @@ mod tests {
     use super::*;
     use crate::{ops, signature::outputs::Pass};
 
-    /// What both back ends are fast at is seen by both, whichever outputs are wanted.
+    /// Both back ends see the idioms for which they have fast code, whichever outputs are wanted.
     #[test]
     fn idioms_are_seen_by_both_back_ends() {
         for &op in ops::all() {

@@ -1,4 +1,5 @@
-//! An expression on the CPU path: each building block over many lanes, its operands in a core's first cache.
+//! Runs an expression on the CPU path: each building block over many lanes, with its operands in a core's first-level
+//! cache.
 
 use crate::{
     blocks::{Primitive, maximum, minimum, truth},
@@ -14,7 +15,7 @@ use crate::{
     signature::{MAX_INPUTS, MAX_OUTPUTS},
 };
 
-/// Sets every lane: no closure, which might not be compiled for the vectors at hand.
+/// Sets every lane. It is not a closure, since a closure might not be compiled for the vectors at hand.
 macro_rules! each {
     ($out:ident, $i:ident, $value:expr) => {
         for $i in 0..LANES {
@@ -23,44 +24,44 @@ macro_rules! each {
     };
 }
 
-/// Where lanes are.
+/// The place of lanes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    /// A read, by its place among those of the program.
+    /// A read, by its place among the program's reads.
     Read(usize),
     Register(usize),
-    /// An output, likewise.
+    /// An output, by its place among the program's writes.
     Write(usize),
 }
 
-/// The most operands of a step.
+/// The maximum number of operands of a step.
 pub(super) const OPERANDS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub(super) work: Work,
     pub(super) operands: [Place; OPERANDS],
-    /// What it sets: none of its operands.
+    /// The place that the step sets. It is none of the operands.
     pub(super) out: Place,
 }
 
-/// What a step does: a building block, or some that often go together.
+/// What a step does: a building block, or several that often go together.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Work {
     Apply(Primitive),
-    /// `select` by a comparison of its first two operands.
+    /// `select` by a comparison of the first two operands.
     Choose(Primitive),
-    /// `y` where `x` is at most a number, else another.
+    /// `y` where `x` is at most a number, else another number.
     Cut {
         most: f32,
         other: f32,
     },
-    /// The same by `floor_mod(x, 1)`.
+    /// `y` where `floor_mod(x, 1)` is at most a number, else another number.
     CutByFraction {
         most: f32,
         other: f32,
     },
-    /// `floor_mod(x, 1)` where that is at most a number, else another.
+    /// `floor_mod(x, 1)` where that is at most a number, else another number.
     CutFraction {
         most: f32,
         other: f32,
@@ -71,36 +72,37 @@ pub(super) enum Work {
     MulNeg,
     /// `floor_mod(x, 1)`.
     Fraction,
-    /// `floor_mod`, and `floor_quotient` in a place of its own.
+    /// `floor_mod`, and `floor_quotient` in this place.
     Division(Place),
-    /// `w * -floor_quotient(x, y)`: what `floor_mod` passes to its divisor.
+    /// `w * -floor_quotient(x, y)`: the gradient that `floor_mod` passes to its divisor.
     Rate,
-    /// `floor_mod`, and what it passes to its divisor in a place of its own.
+    /// `floor_mod`, and in this place the gradient that it passes to its divisor.
     DivisionRate(Place),
 }
 
-/// The steps of an expression, over registers that are used again as soon as they can be.
+/// The steps of an expression. Registers are used again as soon as possible.
 #[derive(Debug)]
 pub(super) struct Steps {
-    /// The op's reads and writes that take part.
+    /// The op's reads and writes that the program uses.
     pub(super) reads: Vec<usize>,
     pub(super) writes: Vec<usize>,
-    /// Writes that no step sets.
+    /// Writes that no step sets, and the places that they copy.
     pub(super) copies: Vec<(Place, usize)>,
-    /// The first registers.
+    /// The constants, which fill the first registers.
     pub(super) constants: Vec<f32>,
     pub(super) registers: usize,
     pub(super) in_order: Vec<Step>,
 }
 
-/// What computes some outputs of an op in a storage type, by the numbers of the op's reads and writes.
+/// Computes some outputs of an op in a storage type. Operands are the numbers of the op's reads and writes.
 #[derive(Debug)]
 pub(super) enum Program {
     /// One block after the other.
     Steps(Steps),
-    /// Of `x` and the upstream gradient, `z`, `dx` and the mask: a loop of its own, its lanes in vectors throughout.
+    /// `z`, `dx` and the mask, of `x` and the upstream gradient. This loop of its own keeps its lanes in vectors
+    /// throughout.
     Cut(Cut, [usize; 2], [Option<usize>; 3]),
-    /// Of `x`, `y` and the upstream gradient, `z`, `dx`, `dy` and the quotient, likewise.
+    /// `z`, `dx`, `dy` and the quotient, of `x`, `y` and the upstream gradient. This loop does the same.
     Division([usize; 3], [Option<usize>; 4]),
 }
 
@@ -128,16 +130,16 @@ impl Steps {
     }
 }
 
-/// Operands of the usual op.
+/// The maximum number of reads, and of writes, of a usual op.
 const FEW: usize = 3;
 const MOST_READS: usize = MAX_INPUTS + 1;
 
-/// The numbers, and such as no operand has.
+/// The numbers, padded with a number that no operand has.
 fn padded<const N: usize>(numbers: &[usize]) -> [usize; N] {
     std::array::from_fn(|i| numbers.get(i).copied().unwrap_or(usize::MAX))
 }
 
-/// A program under way.
+/// A running program.
 struct Machine<'p> {
     program: &'p Steps,
     storage: DType,
@@ -170,7 +172,7 @@ impl<const R: usize, const W: usize> Lanes<R, W> for Machine<'_> {
 }
 
 impl Step {
-    /// What it sets, and its operands.
+    /// The lanes that the step sets, and its operands.
     #[inline(always)]
     fn lanes<'l>(
         &self,
@@ -199,10 +201,11 @@ impl Step {
     }
 }
 
-/// What lies before and after the lanes that a step sets, where they are of the same kind.
+/// The lanes before and after those that a step sets, if they are of the same kind.
 type Beside<'l> = [&'l [Aligned<Wide>]; 2];
 
-/// A function, since closures are not compiled for the vectors at hand, and to call them costs.
+/// The lanes of a place. This is a function, since closures are not compiled for the vectors at hand, and calling
+/// them is expensive.
 #[inline(always)]
 fn lanes_of<'l>(place: Place, reads: &[&'l Wide], registers: Beside<'l>, writes: Beside<'l>) -> &'l Wide {
     let ([before, after], i) = match place {
@@ -213,7 +216,7 @@ fn lanes_of<'l>(place: Place, reads: &[&'l Wide], registers: Beside<'l>, writes:
     if i < before.len() { &before[i].0 } else { &after[i - before.len() - 1].0 }
 }
 
-/// An element, and those before and after it.
+/// The elements before an element, the element, and the elements after it.
 #[inline(always)]
 fn around<T>(all: &mut [T], i: usize) -> (&[T], &mut T, &[T]) {
     let (before, rest) = all.split_at_mut(i);
@@ -221,7 +224,7 @@ fn around<T>(all: &mut [T], i: usize) -> (&[T], &mut T, &[T]) {
     (before, it, after)
 }
 
-/// A step on lanes; what it gives besides `out`.
+/// Runs a step on lanes. Returns what it gives besides `out`.
 #[inline(always)]
 fn work<V: Vectors>(
     work: Work,
@@ -241,7 +244,7 @@ fn work<V: Vectors>(
             each!(out, i, pick(a[i] - floor::<V>(a[i]) <= most, b[i], other))
         }
         Work::CutFraction { most, other } => each!(out, i, {
-            // Where it is NaN, it is cut off.
+            // A NaN is cut off.
             let fraction = a[i] - floor::<V>(a[i]);
             pick(fraction <= most, fraction, other)
         }),
@@ -265,7 +268,7 @@ fn work<V: Vectors>(
     None
 }
 
-/// [`Primitive::compute`] of many: an arm for each building block.
+/// [`Primitive::compute`] on many lanes. Each building block has an arm.
 #[inline(always)]
 fn apply<V: Vectors>(
     primitive: Primitive,

@@ -1,4 +1,4 @@
-//! The WGSL of an expression: a let for each node, which calls a function of `shaders/`.
+//! The WGSL of an expression: a let for each node that calls a function in `shaders/`.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -22,7 +22,7 @@ pub(crate) fn signature(definition: &Definition, arithmetic: Arithmetic) -> Resu
     check_blocks(name, function, arithmetic)?;
     library::check_names(name, inputs.iter().chain(function.further.iter().map(|(name, _)| name)))?;
     let mut graph = function.graph.clone();
-    // Of the outputs only z is stored as it is: gradients may be added to what is there first, in f32.
+    // Only z is stored as it is. Gradients may first be added to the old values, in f32.
     let z = unrounded(&mut graph, function.z);
     let mask = mask(function);
     let used = graph.used(function.results().skip(1).chain([z]).chain(mask));
@@ -62,7 +62,7 @@ pub(crate) fn signature(definition: &Definition, arithmetic: Arithmetic) -> Resu
     })
 }
 
-/// That every block that counts has a form in the arithmetic.
+/// Checks that every used block has a form in the arithmetic.
 fn check_blocks(op: &str, function: &Function, arithmetic: Arithmetic) -> Result<(), Error> {
     let used = function.graph.used(function.results());
     let inexact = |(id, node): (Id, Node)| match node {
@@ -75,8 +75,8 @@ fn check_blocks(op: &str, function: &Function, arithmetic: Arithmetic) -> Result
     }
 }
 
-/// The condition under which a gradient is the upstream gradient, being `+0` elsewhere: one of the inputs, which forward
-/// has as well.
+/// The condition of a gradient that is the upstream gradient where the condition holds, and `+0` elsewhere. The
+/// condition depends on the inputs only, so the forward pass has it as well.
 fn gate(Function { graph, inputs, .. }: &Function, gradient: Id) -> Option<Id> {
     let Node::Apply(Primitive::Select, [condition, accept, reject]) = graph.node(gradient) else {
         return None;
@@ -86,17 +86,17 @@ fn gate(Function { graph, inputs, .. }: &Function, gradient: Id) -> Option<Id> {
     (copied && graph.node(reject) == Node::Number(0) && of_inputs()).then_some(condition)
 }
 
-/// The condition that gates gradients, if it is one for all that have any.
+/// The condition that gates gradients, if all gated gradients have the same.
 pub(crate) fn mask(function: &Function) -> Option<Id> {
     let mut gates = function.gradients.iter().filter_map(|id| gate(function, *id));
     let first = gates.next()?;
     gates.all(|gate| gate == first).then_some(first)
 }
 
-/// What is cut off in `spiky`: by a function that gives the mask too.
+/// Where `spiky` cuts off. A function of its own gives the value and the mask.
 static HALF: LazyLock<Limits> = LazyLock::new(|| Limits::of(Primitive::Le, 0.5));
 
-/// Writes nodes as the lets of a signature; what stands for a node is its let's name.
+/// Writes nodes as the lets of a signature. The value of a node is the name of its let.
 struct Emitter<'a> {
     function: &'a Function,
     graph: &'a Graph,
@@ -104,16 +104,16 @@ struct Emitter<'a> {
     arithmetic: Arithmetic,
     inputs: &'a [String],
     mask: Option<Id>,
-    /// What lets begin with: no input's name does.
+    /// The prefix of the lets' names. No input or further output has a name with this prefix.
     prefix: String,
-    /// Divisions whose remainder and quotient come from one let.
+    /// The lets that give both remainder and quotient of a division.
     divisions: HashMap<[Id; 2], String>,
-    /// Inputs of which a let has `spiky` and its mask.
+    /// The lets that have `spiky` of an input, and its mask.
     cuts: HashMap<Id, String>,
     lets: Vec<(Text, Text)>,
 }
 
-/// What an emitter has written.
+/// The texts that an emitter has written.
 struct Texts {
     of: Values<String>,
     z: String,
@@ -148,7 +148,7 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// What was written, `z` being stored as it is.
+    /// The written texts. `z` is stored as it is.
     fn finish(mut self, of: Values<String>, z: Id) -> Texts {
         let z = match idiom(self.graph, z) {
             Some(Idiom::Cut { at_most, y, other }) if y == at_most.value && other.to_bits() == 0 => {
@@ -178,7 +178,7 @@ impl<'a> Emitter<'a> {
         format!("{library}_{}({})", row.name, operands[..primitive.arity()].join(", "))
     }
 
-    /// A block as what it means with others; `None`: by itself.
+    /// A block as part of an idiom. `None` if it is a block by itself.
     fn idiom(&mut self, id: Id, texts: &[String]) -> Option<String> {
         match idiom(self.graph, id)? {
             Idiom::Fraction(x) => Some(format!("f32_fraction({})", texts[x.index()])),
@@ -198,16 +198,16 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// A comparison of a rounded number with a constant, as one of the number with another constant.
+    /// A comparison of a rounded number with a constant, as a comparison of the number itself with another constant.
     fn at_most(&self, AtMost { value, most, rounded, .. }: AtMost, texts: &[String]) -> Option<String> {
-        // A device's floats may take what is subnormal for zero.
+        // A device's floats may treat subnormal numbers as zero.
         let fits = |most: &f32| self.arithmetic == Arithmetic::Exact || !most.is_subnormal();
         let most = most.all().filter(|most| rounded && most.iter().all(fits))?;
         let most = most.map(|most| format!("{:#010x}u", most.to_bits())).join(", ");
         Some(self.block(Primitive::Le, [&texts[value.index()], &format!("storage_pick({most})"), ""]))
     }
 
-    /// The let that has `spiky` and its mask: of a number of the storage type one function gives both.
+    /// The let that has `spiky` and its mask. For a number of the storage type, one function gives both.
     fn spiky(&mut self, at_most: AtMost, texts: &[String]) -> Option<String> {
         let x = at_most.fraction_of.filter(|x| matches!(self.graph.node(*x), Node::Read(_)))?;
         if !at_most.rounded || at_most.most != *HALF {
@@ -279,7 +279,7 @@ fn formula(function: &Function, id: Id, inputs: &[String]) -> String {
     let used = function.graph.used([id]);
     let texts = function.graph.evaluate(&used, &mut Formula { inputs });
     let text = &texts[id.index()];
-    // The whole needs no brackets.
+    // The outermost brackets are not needed.
     let bare = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
     bare.filter(|bare| balanced(bare)).unwrap_or(text).to_owned()
 }
@@ -311,7 +311,7 @@ impl Algebra for Formula<'_> {
     }
 }
 
-/// Whether each bracket that closes was opened.
+/// Whether every closing bracket has an opening one.
 fn balanced(text: &str) -> bool {
     let mut depth = 0_usize;
     text.chars().all(|c| {

@@ -1,5 +1,5 @@
-//! Expressions in f64, where nothing is rounded to f32: each value with what rounding may have added to it, and what was
-//! decided on the way. A difference quotient needs all three.
+//! Expressions in f64, without rounding to f32. Each value has a bound on what rounding may have added, and each
+//! evaluation records what was decided on the way. A difference quotient needs all three.
 
 use crate::{
     blocks::{Id, Primitive},
@@ -9,21 +9,21 @@ use crate::{
     },
 };
 
-/// A value, and how far it may be from that of real numbers, to first order.
+/// A value, and how far it may be from the value in real numbers, to first order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wide {
     pub(crate) value: f64,
     pub(crate) error: f64,
 }
 
-/// What an expression decided at a point: which way each jump went that counts, nodes in order.
+/// What an expression decided at a point: which way each jump that counts went, in a fixed order of the nodes.
 ///
-/// Where two points have the same, no comparison, floor or choice of an operand tells them apart. What stands in the branch
-/// of a select that is not taken does not count, nor does a comparison on which no select depends.
+/// If two points have the same decisions, no comparison, floor or choice of an operand tells them apart. Nodes in the
+/// branch that a select does not take do not count. Neither does a comparison on which no select depends.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Decisions(Vec<(Id, u64)>);
 
-/// Some results of a graph, to be computed at one point after the other.
+/// Some results of a graph, to be computed at many points.
 pub(crate) struct Evaluator<'g> {
     graph: &'g Graph,
     results: Vec<Id>,
@@ -78,12 +78,12 @@ impl<'g> Evaluator<'g> {
     }
 }
 
-/// Equal for equal numbers, zeros of either sign among them, and for NaNs.
+/// A key that is equal for equal numbers, for zeros of either sign, and for all NaNs.
 fn key(value: f64) -> u64 {
     if value.is_nan() { f64::NAN.to_bits() } else { (value + 0.0).to_bits() }
 }
 
-/// What an expression is at a point.
+/// Evaluates an expression at a point.
 struct At<'r>(&'r [f64]);
 
 impl Algebra for At<'_> {
@@ -97,13 +97,15 @@ impl Algebra for At<'_> {
         Wide { value: value.into(), error: 0.0 }
     }
 
-    /// A building block's value and error: what its operands' errors become, and its own rounding.
+    /// A building block's value and error. The error is what the errors of the operands become, plus the block's own
+    /// rounding.
     fn apply(&mut self, _: Id, primitive: Primitive, operands: [Id; 3], values: &[Wide]) -> Wide {
         let (row, operands) = (primitive.row(), operands.map(|id| values[id.index()]));
         let of = operands.map(|operand| operand.value);
         let value = (row.f64)(of);
         let passed = operands.iter().take(primitive.arity()).zip((row.wide.rates)(of, value));
-        // An exact operand adds nothing, whatever the rate, and one that is not taken nothing, whatever its error.
+        // An exact operand adds nothing, whatever the rate. An operand that is not taken adds nothing, whatever its
+        // error.
         let passed = passed.filter(|(operand, rate)| operand.error != 0.0 && *rate != 0.0);
         let passed: f64 = passed.map(|(operand, rate)| operand.error * rate).sum();
         let rounding = if row.wide.rounds { value.abs() * f64::EPSILON } else { 0.0 };
@@ -122,7 +124,7 @@ mod tests {
         dtype::DType,
     };
 
-    /// In f64 an exact f32 result is exact, and any other is rounded elsewhere.
+    /// A result that is exact in f32 is exact in f64. Any other is rounded at a later place.
     #[test]
     fn building_blocks_are_those_of_f32_rounded_later() {
         let mut rng = fastrand::Rng::with_seed(3);
@@ -147,7 +149,7 @@ mod tests {
         }
     }
 
-    /// A decision in a branch that is not taken is none, and a NaN decides like another.
+    /// A decision in a branch that is not taken does not count, and all NaNs decide alike.
     #[test]
     fn decisions_are_those_that_count() {
         let mut graph = Graph::new(1);
@@ -167,7 +169,7 @@ mod tests {
         assert_eq!(decisions(below, -1.0), decisions(below, 1.0), "no select depends on it");
     }
 
-    /// The error is that of the cancellation, not that of the result.
+    /// The error is that of the cancellation, not of the result.
     #[test]
     fn errors_are_those_of_the_way() {
         let mut graph = Graph::new(1);

@@ -1,4 +1,4 @@
-//! An expression with names: what an op is made of.
+//! The names and the expression that make up an op.
 
 use std::{cell::RefCell, sync::Arc};
 

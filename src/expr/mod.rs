@@ -161,14 +161,14 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::Abs)
     }
 
-    /// The smaller of two numbers. NaN if either is, and `-0` is below `+0`; a device in native arithmetic guarantees
+    /// The smaller of two numbers. NaN if either is, and `-0` is below `+0`. A device in native arithmetic guarantees
     /// neither.
     #[must_use]
     pub fn min(self, other: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Min, other)
     }
 
-    /// The larger of two numbers. NaN if either is, and `+0` is above `-0`; a device in native arithmetic guarantees
+    /// The larger of two numbers. NaN if either is, and `+0` is above `-0`. A device in native arithmetic guarantees
     /// neither.
     #[must_use]
     pub fn max(self, other: impl IntoExpr<'g>) -> Self {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::graph::{Graph, Node};
 use crate::blocks::{Id, Primitive};
 
-/// What nodes are evaluated in.
+/// The kind of value in which nodes are evaluated.
 pub(crate) trait Algebra {
     /// The value of a node. A node that is not used has the default value.
     type Value: Clone + Default;

@@ -1,5 +1,5 @@
-//! The floored modulo and its quotient by long division of the significands: simple, scalar, and right for every pair of
-//! bit patterns. Everything faster is compared with it.
+//! The floored modulo and its quotient by long division of the significands. The code is simple, scalar, and right
+//! for every pair of bit patterns. Everything faster is compared with it.
 
 use super::{NAN, canonical, power_of_two};
 
@@ -13,13 +13,13 @@ pub(crate) fn quotient(x: f32, y: f32) -> f32 {
     floor_mod(x, y).1
 }
 
-/// What [`remainder`] passes to its divisor of the gradient `dz`.
+/// The part of the gradient `dz` that [`remainder`] passes to its divisor.
 #[inline(always)]
 pub(crate) fn rate(quotient: f32, dz: f32) -> f32 {
     canonical(dz * -quotient)
 }
 
-/// The remainder and the quotient of one division, so that they belong together.
+/// The remainder and the quotient of one division, which therefore belong together.
 pub(crate) fn floor_mod(x: f32, y: f32) -> (f32, f32) {
     if x.is_nan() || y.is_nan() || x.is_infinite() || y == 0.0 {
         return (NAN, NAN);
@@ -38,7 +38,7 @@ pub(crate) fn floor_mod(x: f32, y: f32) -> (f32, f32) {
         return (rest.abs().copysign(y), if differ { -q } else { q });
     }
     q.increment();
-    // The exact value is between y and 0, and the one rounding is this addition's.
+    // The exact value is between y and 0. This addition is the only rounding.
     (y + rest, -q.round())
 }
 
@@ -58,7 +58,7 @@ fn divide(x: f32, y: f32) -> (f32, Quotient) {
         rest = (rest << step) % my;
         shift -= step;
     }
-    // Below 2^24 and on y's grid: exact in f64, and in f32.
+    // The rest is below 2^24 and on y's grid: exact in f64, and in f32.
     ((rest as f64 * power_of_two(ey)) as f32, q)
 }
 
@@ -68,12 +68,12 @@ fn decompose(v: f32) -> (u64, i32) {
     if field == 0 { (fraction, -149) } else { (fraction | 0x0080_0000, field - 150) }
 }
 
-/// An integer of any length: `head * 2^dropped + tail`, where of the tail is known what a rounding asks.
+/// An integer of any length: `head * 2^dropped + tail`. Only what a rounding needs is known about the tail.
 struct Quotient {
     head: u64,
     dropped: i32,
     tail_any_one: bool,
-    /// Also true of an empty tail.
+    /// Also true for an empty tail.
     tail_all_ones: bool,
 }
 
@@ -101,10 +101,11 @@ impl Quotient {
         }
     }
 
-    /// The nearest f32, ties to even. With a tail the head has over 32 bits, so a sticky lowest bit stands for it.
+    /// The nearest f32, ties to even. If there is a tail, the head has more than 32 bits, so a sticky lowest bit
+    /// stands for the tail.
     fn round(&self) -> f32 {
         let head = (self.head | u64::from(self.tail_any_one)) as f32;
-        // Scaling by a power of two is exact but for overflow, which the conversion turns into infinity.
+        // Scaling by a power of two is exact except for overflow, which the conversion turns into infinity.
         (f64::from(head) * power_of_two(self.dropped)) as f32
     }
 }

@@ -1,4 +1,5 @@
-//! What holds of every graph: drawn expressions, against their evaluation and differentiation without any simplification.
+//! What holds for every graph. Random expressions are compared with their evaluation and differentiation without any
+//! simplification.
 
 use fastrand::Rng;
 
@@ -26,7 +27,7 @@ use crate::{
 
 const INPUTS: usize = 3;
 
-/// A step of an expression, of earlier ones by number.
+/// A step of an expression. Its operands are numbers of earlier steps.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Read(usize),
@@ -45,7 +46,7 @@ impl Step {
     }
 }
 
-/// Any expression whose last step is a number; most steps are of late ones, some of the same twice.
+/// A random expression whose last step is a number. Most steps use late steps, and some use the same step twice.
 fn draw(rng: &mut Rng, len: usize) -> Vec<Step> {
     const NUMBERS: [f32; 12] =
         [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, 0.1, 1e-40, f32::MAX, f32::INFINITY, f32::NAN];
@@ -103,7 +104,7 @@ fn op(steps: &[Step]) -> Result<Op, Error> {
     Op::of(definition, Arithmetic::Native)
 }
 
-/// The last step's value, one step after the other.
+/// The last step's value, computed step by step.
 fn value(steps: &[Step], dtype: DType, reads: &[f32]) -> f32 {
     let mut values: Vec<f32> = Vec::new();
     for step in steps {
@@ -161,7 +162,8 @@ fn what_is_there_is_not_added_again() {
     }
 }
 
-/// Gradients of one element: what is not passed is not there, and what is there is added in the order of the nodes.
+/// The gradients of one element. A gradient that is not passed is absent. The others are added in the order of the
+/// nodes.
 fn gradients(op: &Op, dtype: DType, reads: &[f32]) -> Vec<f32> {
     let function = op.function().expect("an expression");
     let (graph, last) = (&function.graph, function.z.index());
@@ -240,7 +242,7 @@ fn passed(
     })
 }
 
-/// Zeros of either sign are one: where nothing passes +0 is added.
+/// Zeros of either sign count as equal: where nothing passes, +0 is added.
 #[test]
 fn gradients_are_the_table_applied_node_by_node() -> Result<(), Error> {
     let mut rng = Rng::with_seed(63);
@@ -262,7 +264,7 @@ fn gradients_are_the_table_applied_node_by_node() -> Result<(), Error> {
     Ok(())
 }
 
-/// Upstream gradients of any bits, a NaN's payload and a signalling one's among them.
+/// Upstream gradients of any bits, among them a NaN with a payload and a signalling NaN.
 const ANY: [u32; 8] =
     [0x3fc00000, 0x80000000, 0x00000001, 0x7f800000, 0x7fc00000, 0xffc12345, 0x7f800001, 0xff7fffff];
 
@@ -299,7 +301,7 @@ fn a_branch_that_is_not_taken_passes_zero() -> Result<(), Error> {
         let writes = outputs(&dead, DType::F32, &[-1.0, 2.0, f32::from_bits(dz)]);
         assert_eq!([writes[1].to_bits(), writes[2].to_bits()], [0, dz], "dx is +0, dy is dz");
     }
-    // Nested, in the other branch, and over several ways.
+    // Nested, in the other branch, and over several paths.
     let nested = Op::new("nested", ["x", "y"], |[x, y]| {
         let live = y.gt(5.0).select(x.sqrt() * y, y.le(1.0).select(x.log(), x));
         x.lt(0.0).select(live, x.sqrt()) + y
@@ -310,7 +312,7 @@ fn a_branch_that_is_not_taken_passes_zero() -> Result<(), Error> {
     Ok(())
 }
 
-/// A select of the upstream gradient and +0 is a gate, which a saved mask stands for.
+/// A select between the upstream gradient and +0 is a gate. A saved mask can stand for it.
 #[test]
 fn gates_are_found() -> Result<(), Error> {
     let spiky = Op::new("spiky", ["x"], |[x]| x.spiky())?;

@@ -8,7 +8,7 @@ use super::enclosure::{
 };
 use crate::numeric::power_of_two;
 
-/// The argument of sine and cosine is reduced up to here. `shaders/blocks/transcendental.wgsl` says why.
+/// The largest argument of sine and cosine that is reduced. `shaders/blocks/transcendental.wgsl` says why.
 const LARGEST_ANGLE: f64 = 8192.0;
 /// The least normal f32.
 pub(crate) const TINY: f64 = f32::MIN_POSITIVE as f64;
@@ -84,7 +84,7 @@ impl Interval {
 
     /// Widened by that many ULP of its numbers.
     pub(crate) fn ulps(self, count: f64) -> Self {
-        // Just above a power of two, a ULP is twice that of an end below. Further away, it is the smaller part of the
+        // Just above a power of two, a ULP is twice that of an end below. Further away, it grows by less than the
         // distance.
         let most = ulp(self.size());
         let at = |end: f64| count * most.min(2.0 * ulp(end));

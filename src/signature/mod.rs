@@ -446,7 +446,7 @@ fn check_names(parts: &Parts) -> Result<(), Error> {
     }
     let outputs = parts.outputs.iter();
     let further = outputs.clone().filter(|output| output.kind != OutputKind::Gradient).skip(1);
-    // A mask has the name of its let on purpose.
+    // A mask has the name of its let by design.
     let lets = parts.lets.iter().map(|(name, _)| name);
     let lets = lets.filter(|name| !outputs.clone().any(|o| o.kind == OutputKind::Mask && o.name == **name));
     let names: Vec<&str> = [UPSTREAM, "z"]
@@ -579,7 +579,7 @@ fn needs(parts: &Parts, mask: Option<usize>) -> Vec<Needs> {
 mod tests {
     use super::*;
 
-    /// What is wrong with a signature.
+    /// The message for a wrong signature.
     fn error(builder: SignatureBuilder) -> String {
         builder.build().expect_err("no op can have it").to_string()
     }
@@ -642,7 +642,7 @@ mod tests {
         Ok(())
     }
 
-    /// What an output needs follows the lets, and the mask where it is gated.
+    /// What an output needs follows from the lets, and from the mask if the output is gated.
     #[test]
     fn outputs_know_what_they_need() -> Result<(), Error> {
         let signature = Signature::builder("op", ["x", "y"])

@@ -58,7 +58,8 @@ impl Outputs {
     /// A write that no op has.
     const NOBODYS: Self = Self(1 << 31);
 
-    /// The set of the writes that are present, in the order of the op's writes (0 is `z`, 1 the first gradient).
+    /// The set of the writes that are present. `writes` tells for each write of an op (0 is `z`, 1 the first
+    /// gradient) whether it is.
     pub fn present(writes: impl IntoIterator<Item = bool>) -> Self {
         let writes = writes.into_iter().enumerate().filter(|(_, present)| *present);
         writes.fold(Self::NONE, |all, (i, _)| all | Self::of(i))

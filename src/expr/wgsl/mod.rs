@@ -28,7 +28,7 @@ pub(crate) use source::MAX_TEXT;
 /// without optimization.
 const STACK: usize = 32 << 20;
 
-/// Makes something of the expression in a WGSL text. Errors get their place in the text.
+/// Makes a value, such as an op, from the expression of a WGSL text. Errors get their place in the text.
 pub(crate) fn from_wgsl<T>(
     name: &str,
     text: &str,
