@@ -1,6 +1,6 @@
 //! A call on host memory, for any engine.
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 use super::{
     check::{Call, Operands, Write},
@@ -89,28 +89,31 @@ impl Job<'_, '_> {
         self.signature.mask() == Some(w)
     }
 
-    /// The bytes of read `i` for the elements of `z` in `range`.
-    pub(crate) fn read_bytes(&self, i: usize, range: &Range<usize>) -> Cow<'_, [u8]> {
-        let (Some(slice), Some(layout)) = (&self.reads[i], &self.call.reads[i]) else {
-            return Cow::default();
-        };
-        let part = |element: usize, range: Range<usize>| {
-            Cow::Borrowed(&slice.bytes()[range.start * element..range.end * element])
-        };
+    /// Gives `take` the bytes of read `i` for the elements of `z` in `range`.
+    pub(crate) fn with_read_bytes<R>(
+        &self,
+        i: usize,
+        range: &Range<usize>,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        let (Some(slice), Some(layout)) = (&self.reads[i], &self.call.reads[i]) else { return take(&[]) };
+        let part =
+            |element: usize, range: Range<usize>| &slice.bytes()[range.start * element..range.end * element];
         match slice {
-            Slice::Bits(_) => part(4, range.start / 32..range.end.div_ceil(32)),
-            _ if self.is_contiguous(i) => part(self.dtype.size() as usize, range.clone()),
-            Slice::F32(data) => gathered(data, layout, range),
-            Slice::Half(_, data) => gathered(data, layout, range),
+            Slice::Bits(_) => take(part(4, range.start / 32..range.end.div_ceil(32))),
+            _ if self.is_contiguous(i) => take(part(self.dtype.size() as usize, range.clone())),
+            Slice::F32(data) => take(bytemuck::cast_slice(&gathered(data, layout, range))),
+            Slice::Half(_, data) => take(bytemuck::cast_slice(&gathered(data, layout, range))),
         }
     }
 }
 
-fn gathered<T: bytemuck::Pod>(data: &[T], layout: &Layout, range: &Range<usize>) -> Cow<'static, [u8]> {
+/// The elements of a strided read for the elements of `z` in `range`.
+fn gathered<T: bytemuck::Pod>(data: &[T], layout: &Layout, range: &Range<usize>) -> Vec<T> {
     let mut out = vec![T::zeroed(); range.len()];
     let offset = layout.offset() as i64;
     copy_strided(data, offset, layout.shape(), layout.strides(), range.start as u64, &mut out, |v| v);
-    Cow::Owned(bytemuck::cast_slice(&out).to_vec())
+    out
 }
 
 /// Copies `out.len()` elements, starting at row-major index `start`, and converts each to the type of `out`.

@@ -41,12 +41,18 @@ impl Column {
     pub(crate) fn set(&mut self, values: &[f32]) {
         match self {
             Column::F32(column) => values.par_iter().copied().collect_into_vec(column),
-            // One loop for each type, so that the type is known inside the loop.
-            Column::Half(DType::F16, column) => {
-                values.par_iter().map(|v| DType::F16.round(*v) as u16).collect_into_vec(column);
-            }
-            Column::Half(_, column) => {
-                values.par_iter().map(|v| DType::Bf16.round(*v) as u16).collect_into_vec(column);
+            Column::Half(dtype, column) => {
+                // One loop for each type, so that the type is known inside the loop.
+                macro_rules! rounded {
+                    ($dtype:ident) => {
+                        values.par_iter().map(|v| DType::$dtype.round(*v) as u16).collect_into_vec(column)
+                    };
+                }
+                match dtype {
+                    DType::F16 => rounded!(F16),
+                    DType::Bf16 => rounded!(Bf16),
+                    DType::F32 => unreachable!("its elements have 32 bits"),
+                }
             }
             Column::Bits(len, column) => {
                 let word =

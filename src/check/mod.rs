@@ -8,6 +8,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod case;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod column;
 #[cfg(not(target_arch = "wasm32"))]
 mod copy;
@@ -15,11 +16,13 @@ pub(crate) mod data;
 mod gradient;
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
+#[cfg(not(target_arch = "wasm32"))]
 mod probe;
 #[cfg(not(target_arch = "wasm32"))]
 mod self_test;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
+#[cfg(not(target_arch = "wasm32"))]
 mod verify;
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -28,9 +31,11 @@ pub use data::Data;
 pub use gradient::{GradientComparison, GradientOptions, GradientReport, LeftOut, gradient_check};
 #[cfg(not(target_arch = "wasm32"))]
 pub use measure::{Measurement, Prepared, measure};
+#[cfg(not(target_arch = "wasm32"))]
 pub use probe::{Probes, probe};
 #[cfg(not(target_arch = "wasm32"))]
 pub use self_test::{SelfTest, SelfTestCase, self_test};
+#[cfg(not(target_arch = "wasm32"))]
 pub use verify::{Inputs, Mismatch, VerifyReport, verify};
 
 pub use crate::signature::enclosure::{Enclosure, Reason};

@@ -70,9 +70,11 @@ pub struct SelfTestCase {
 }
 
 impl SelfTest {
-    /// Whether every compared element was right, and every case is [conclusive](SelfTestCase::is_conclusive).
+    /// Whether elements were compared, all of them were right, and every case is
+    /// [conclusive](SelfTestCase::is_conclusive).
     pub fn passed(&self) -> bool {
-        self.cases.iter().all(|case| case.mismatches == 0 && case.is_conclusive())
+        self.cases.iter().any(|case| case.checked > 0)
+            && self.cases.iter().all(|case| case.mismatches == 0 && case.is_conclusive())
     }
 
     /// The cases with wrong elements.

@@ -147,7 +147,6 @@ pub(crate) fn is_narrow(graph: &Graph, used: &[bool], function: &Function, [a, b
         Node::Apply(primitive, operands) => {
             !operands[..primitive.arity()].iter().any(|operand| Some(*operand) == remainder)
         }
-        Node::Written(_, value) => Some(value) != remainder,
         _ => true,
     };
     let stored = |id: Id| match graph.node(id) {

@@ -16,9 +16,12 @@ use crate::{
     signature::{MASK, OutputKind, Parts, Signature, SignatureOutput, Text, UPSTREAM},
 };
 
-/// The signature of an op that is an expression.
-pub(crate) fn signature(definition: &Definition, arithmetic: Arithmetic) -> Result<Signature, Error> {
-    let Definition { name, inputs, function } = definition;
+/// The signature of an op that is an expression, whose function is given without hand-written calls.
+pub(crate) fn signature(
+    Definition { name, inputs, .. }: &Definition,
+    function: &Function,
+    arithmetic: Arithmetic,
+) -> Result<Signature, Error> {
     check_blocks(name, function, arithmetic)?;
     library::check_names(name, inputs.iter().chain(function.further.iter().map(|(name, _)| name)))?;
     let mut graph = function.graph.clone();

@@ -125,7 +125,9 @@ impl Level {
 
 /// Dropping this orders the copies that bypass the caches with all other memory accesses. The targets are borrowed
 /// for longer than this lives, so nobody sees them before.
-pub(crate) struct Stream<'a>(PhantomData<&'a mut &'a mut [u8]>);
+///
+/// It stays on its thread, since the fence orders the copies of this thread only.
+pub(crate) struct Stream<'a>(PhantomData<(&'a mut &'a mut [u8], *const ())>);
 
 /// Runs work that may copy around the caches. The copies are in memory for every thread when this returns.
 pub(crate) fn in_order<'a>(work: impl FnOnce(&Stream<'a>)) {

@@ -27,6 +27,48 @@ impl Graph {
     }
 }
 
+impl Function {
+    /// The same function without hand-written calls, whose gradients have been derived, in a graph without a limit.
+    /// Idioms are recognised in it, and they may add nodes.
+    pub(crate) fn plain(&self) -> Self {
+        let mut plain = Plain(Graph::roomy());
+        let here = self.graph.evaluate(&self.graph.used(self.results()), &mut plain);
+        let at = |id: &Id| here[id.index()];
+        Self {
+            graph: plain.0,
+            inputs: self.inputs,
+            z: at(&self.z),
+            gradients: self.gradients.iter().map(at).collect(),
+            further: self.further.iter().map(|(name, id)| (name.clone(), at(id))).collect(),
+            written: self.written.clone(),
+            stand_ins: self.stand_ins.clone(),
+        }
+    }
+}
+
+/// Copies the nodes of a graph without its hand-written calls.
+struct Plain(Graph);
+
+impl Algebra for Plain {
+    type Value = Id;
+
+    fn read(&mut self, read: usize) -> Id {
+        self.0.read(read)
+    }
+
+    fn number(&mut self, value: f32) -> Id {
+        self.0.number(value)
+    }
+
+    fn truth(&mut self, value: bool) -> Id {
+        self.0.truth(value)
+    }
+
+    fn apply(&mut self, _: Id, primitive: Primitive, operands: [Id; 3], values: &[Id]) -> Id {
+        self.0.apply(primitive, &operands.map(|id| values[id.index()])[..primitive.arity()])
+    }
+}
+
 /// Copies the nodes of one graph into another.
 struct Import<'a> {
     from: &'a Graph,

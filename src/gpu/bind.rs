@@ -193,6 +193,7 @@ fn given(op: &str, argument: &str, operand: &Operand, element: u64) -> Result<Gi
 /// It holds its buffers and its kernels. Recording sets the pipeline and bind group 0 and dispatches, once for each
 /// window. A call reads what the buffers hold at execution, so a later recording sees later contents.
 #[derive(Debug)]
+#[must_use = "nothing is computed until it is recorded"]
 pub struct Bound {
     label: String,
     dispatches: Vec<Step>,

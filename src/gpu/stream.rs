@@ -110,12 +110,17 @@ impl Streamer {
         let sizes = reads.iter().map(|r| job.reads[r].map_or(0, |slice| slice.bytes().len() as u64));
         let (total, largest) = (sizes.clone().sum::<u64>(), sizes.max().unwrap_or(0));
         if total > plan::stream::STREAM_BYTES || largest > self.kernels.device().limits().max_buffer_size {
+            log::info!(
+                "{}: the CPU sums {total} bytes, more than one call on the device takes",
+                signature.name()
+            );
             cpu::sums(op, job, writes);
             return Ok(());
         }
         match Whole::new(self, op, job, reads, reduced, writes).await {
             // The CPU can do what one call on the device cannot.
-            Err(Error::TooMany { .. } | Error::Limit { .. } | Error::NeedsCopy { .. }) => {
+            Err(error @ (Error::TooMany { .. } | Error::Limit { .. } | Error::NeedsCopy { .. })) => {
+                log::info!("the CPU computes the sums of this call: {error}");
                 cpu::sums(op, job, writes);
                 Ok(())
             }
@@ -285,7 +290,8 @@ impl Stage {
         let name = job.signature.name();
         let bytes = |is_mask: bool| window_bytes(job, range.len(), is_mask);
         for (i, pair) in &self.reads {
-            fill(&pair.host, &job.read_bytes(*i, &range)).map_err(|e| mapping_failed(name, &e))?;
+            let filled = job.with_read_bytes(*i, &range, |bytes| fill(&pair.host, bytes));
+            filled.map_err(|e| mapping_failed(name, &e))?;
         }
         for (w, buffer) in &self.old {
             if let Some(write) = &mut writes[*w] {

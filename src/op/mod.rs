@@ -79,7 +79,9 @@ type Twin = dyn Fn(DType, &[f32], &mut [f32]) + Send + Sync;
 struct Expression {
     definition: Definition,
     arithmetic: Arithmetic,
-    /// The nodes of all outputs: `z`, the gradients, further outputs, and the condition that gates gradients.
+    /// What both back ends and the reference compute: the definition's function without hand-written calls.
+    plain: Function,
+    /// Its nodes of all outputs: `z`, the gradients, further outputs, and the condition that gates gradients.
     results: Vec<Id>,
     /// For each node, whether a result depends on it.
     used: Vec<bool>,
@@ -218,13 +220,13 @@ impl Op {
     }
 
     pub(crate) fn of(definition: Definition, arithmetic: Arithmetic) -> Result<Self, Error> {
-        let function = &*definition.function;
-        function.graph.check(&definition.name)?;
-        let signature = signature(&definition, arithmetic)?;
-        let results: Vec<Id> = function.results().chain(mask(function)).collect();
-        let used = function.graph.used(results.iter().copied());
+        definition.function.graph.check(&definition.name)?;
+        let plain = definition.function.plain();
+        let signature = signature(&definition, &plain, arithmetic)?;
+        let results: Vec<Id> = plain.results().chain(mask(&plain)).collect();
+        let used = plain.graph.used(results.iter().copied());
         let programs = Programs::default();
-        let expression = Expression { definition, arithmetic, results, used, programs };
+        let expression = Expression { definition, arithmetic, plain, results, used, programs };
         Ok(Self::with(signature, Behaviour::Expression(expression)))
     }
 
@@ -474,8 +476,7 @@ impl Op {
     /// [`reference`](Op::reference). The outputs are not yet rounded to the storage type. The outputs of an exact op
     /// lie at the reference.
     pub fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
-        let Behaviour::Expression(Expression { definition, arithmetic, results, used, .. }) =
-            &*self.0.behaviour
+        let Behaviour::Expression(Expression { plain, arithmetic, results, used, .. }) = &*self.0.behaviour
         else {
             let mut values = [0.0; MAX_OUTPUTS];
             let values = &mut values[..writes.len()];
@@ -484,7 +485,7 @@ impl Op {
             return;
         };
         let mut bounds = Bounds { arithmetic: *arithmetic, storage, reads };
-        let values = definition.function.graph.evaluate(used, &mut bounds);
+        let values = plain.graph.evaluate(used, &mut bounds);
         for (write, result) in writes.iter_mut().zip(results) {
             *write = values[result.index()].enclosure;
         }
@@ -544,8 +545,8 @@ impl Compute for Op {
     fn element(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
         match &*self.0.behaviour {
             Behaviour::Raw(twin) => twin(storage, reads, writes),
-            Behaviour::Expression(Expression { definition, results, used, .. }) => {
-                let values = definition.function.graph.evaluate(used, &mut Reference { storage, reads });
+            Behaviour::Expression(Expression { plain, results, used, .. }) => {
+                let values = plain.graph.evaluate(used, &mut Reference { storage, reads });
                 writes.iter_mut().zip(results).for_each(|(write, id)| *write = values[id.index()]);
             }
         }
@@ -558,8 +559,8 @@ impl Compute for Op {
         }
         match &*self.0.behaviour {
             Behaviour::Raw(twin) => block.for_each(|reads, writes| twin(storage, reads, writes)),
-            Behaviour::Expression(Expression { definition, results, programs, .. }) => {
-                programs.run(&definition.function.graph, results, storage, block);
+            Behaviour::Expression(Expression { plain, results, programs, .. }) => {
+                programs.run(&plain.graph, results, storage, block);
             }
         }
     }

@@ -487,8 +487,8 @@ fn kernels_have_what_their_outputs_need_and_nothing_else() {
         }
         let (_, element) = shader.source.split_once("fn element(").expect("every kernel has it");
         let wants = |name: &str| kernel.operands.iter().any(|o| o.name == name);
-        assert_eq!(element.contains("mod_dy("), wants("dy"));
-        assert_eq!(element.contains("mod_q("), wants("q"));
+        assert_eq!(element.contains("mod_dy("), op.name() == "mod" && wants("dy"));
+        assert_eq!(element.contains("mod_q("), op.name() == "mod" && wants("q"));
         assert_eq!(element.contains("f32_floor_mod("), op.name() == "mod" && wants("x"));
         assert_eq!(element.contains(" spiky("), op.name() == "spiky" && wants("x"));
         assert_eq!(element.contains("dz"), wants("dz"));
@@ -502,8 +502,9 @@ fn kernels_have_what_their_outputs_need_and_nothing_else() {
 
 /// Writes `DIR/N.wgsl` for each kernel, and `DIR/kernels.json`, which describes the kernels.
 #[test]
+#[ignore = "it is no check: it writes the kernels for another compiler"]
 fn kernels_are_dumped_for_other_compilers() -> std::io::Result<()> {
-    let Some(folder) = std::env::var_os("ELEMGRAD_DUMP_SHADERS") else { return Ok(()) };
+    let folder = std::env::var_os("ELEMGRAD_DUMP_SHADERS").expect("ELEMGRAD_DUMP_SHADERS is a folder");
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
     let mut list = String::new();

@@ -326,7 +326,8 @@ impl Signature {
     pub(crate) fn check(&self, outputs: Outputs) -> Result<(), Error> {
         let op = || self.name().to_owned();
         let last = outputs.iter().last().ok_or_else(|| Error::NothingWanted { op: op() })?;
-        let (got, need) = (last + 1, self.write_count());
+        // The set may stand for a write that no op has.
+        let (got, need) = (last.min(MAX_OUTPUTS) + 1, self.write_count());
         if got > need {
             return Err(Error::Arity { op: op(), what: "outputs", got, need });
         }
@@ -446,9 +447,12 @@ fn check_names(parts: &Parts) -> Result<(), Error> {
     }
     let outputs = parts.outputs.iter();
     let further = outputs.clone().filter(|output| output.kind != OutputKind::Gradient).skip(1);
-    // A mask has the name of its let by design.
-    let lets = parts.lets.iter().map(|(name, _)| name);
-    let lets = lets.filter(|name| !outputs.clone().any(|o| o.kind == OutputKind::Mask && o.name == **name));
+    // A mask has the name of its let by design. That counts once.
+    let masks = outputs.filter(|output| output.kind == OutputKind::Mask);
+    let of_masks: Vec<_> =
+        masks.map(|mask| parts.lets.iter().position(|(name, _)| mask.name == **name)).collect();
+    let lets =
+        (0..).zip(&parts.lets).filter(|(i, _)| !of_masks.contains(&Some(*i))).map(|(_, (name, _))| name);
     let names: Vec<&str> = [UPSTREAM, "z"]
         .into_iter()
         .chain(parts.inputs.iter().chain(further.map(|output| &output.name)).chain(lets).map(|name| &**name))
@@ -472,6 +476,12 @@ fn check_names(parts: &Parts) -> Result<(), Error> {
         }
         if OURS.iter().any(|prefix| name.starts_with(prefix)) {
             return error(name, "free: it means something in WGSL or in the shaders");
+        }
+    }
+    for (i, (_, expression)) in parts.lets.iter().enumerate() {
+        let mut later = parts.lets[i..].iter().map(|(name, _)| &**name);
+        if let Some(name) = later.find(|name| identifiers(expression).any(|used| used == *name)) {
+            return error(name, "not used before it is bound");
         }
     }
     // The gradient is a member of a struct, so its name must not be a keyword.
@@ -620,6 +630,14 @@ mod tests {
                 error(all(Signature::builder("op", ["x"])).bind(name, "x")).contains("another"),
                 "{name}"
             );
+        }
+        // The mask has the name of one let. A let can use those before it.
+        let gated = Signature::builder("op", ["x"]).bind("kept", "x > 1u");
+        let twice = gated.bind("kept", "x > 2u").z("x", "").gated_gradient("x", "").mask("kept", "");
+        assert!(error(twice).contains("another operand has it"));
+        for expression in ["later + 1u", "early + 1u"] {
+            let early = Signature::builder("op", ["x"]).bind("early", expression).bind("later", "x");
+            assert!(error(all(early)).contains("not used before it is bound"), "{expression}");
         }
         for name in ["fn", "f32_add", "select", "1x", "a__b", ""] {
             let value = all(Signature::builder("op", ["x"])).value(name, "x", "");

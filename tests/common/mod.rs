@@ -5,14 +5,16 @@
 pub mod adapters;
 pub mod calls;
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 use elemgrad::{
     DType, Op, Output, Outputs, View,
     check::Data,
+    gpu,
     half::{bf16, f16},
     ops,
     signature::OutputKind,
+    wgpu,
 };
 
 /// The inputs of an op and the outputs that they must give, as bits, one vector per operand.
@@ -162,12 +164,17 @@ pub fn output_sets(op: &Op) -> Vec<Outputs> {
 /// Lengths around every boundary of a kernel: vec4, workgroup, the elements of a workgroup, a few workgroups.
 pub const LENGTHS: [usize; 16] = [0, 1, 2, 3, 4, 5, 7, 255, 256, 257, 1023, 1024, 1025, 4095, 4096, 4097];
 
-/// Whether `ELEMGRAD_TESTS=full` asks for everything that the tests can do.
+/// Whether everything runs that the tests can do: with `ELEMGRAD_TESTS=full`, and where there is a hardware GPU.
 ///
 /// Software adapters take seconds to compile a kernel. Without `full`, each suite still runs every kind of check on
-/// an adapter, but on fewer calls, ops and ways to share buffers.
+/// them, but on fewer calls, ops and ways to share buffers.
 pub fn is_full() -> bool {
-    std::env::var("ELEMGRAD_TESTS").is_ok_and(|value| value == "full")
+    static FULL: LazyLock<bool> = LazyLock::new(|| {
+        let is_hardware = |adapter: &wgpu::Adapter| !gpu::is_software(&adapter.get_info());
+        std::env::var("ELEMGRAD_TESTS").is_ok_and(|value| value == "full")
+            || pollster::block_on(gpu::adapters()).iter().any(is_hardware)
+    });
+    *FULL
 }
 
 /// Compares one output: its length, then the bits of every element.

@@ -1,13 +1,18 @@
 //! The building blocks in exact arithmetic, each as its own op, against IEEE arithmetic, bit for bit, on the CPU path
-//! and on every adapter that wgpu finds.
+//! and on every adapter that wgpu finds. In native arithmetic every block must keep its bounds on every adapter.
 //!
-//! `ELEMGRAD_BLOCKS` is the number of drawn elements per block. From 2^32 on, a block of one operand goes through all
-//! f32 instead.
+//! `ELEMGRAD_BLOCKS` is the number of drawn elements per block. Native arithmetic gets a tenth of it. From 2^32 on, a
+//! block of one operand goes through all f32 instead.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, ops::ControlFlow};
 
-use crate::common::{Draw, bits, edited, floats};
-use elemgrad::{Args, Arithmetic, Error, Op, Output, Primitive, Runner, View, ops::modulo, wgpu};
+use crate::common::{Draw, bits, edited, floats, is_full};
+use elemgrad::{
+    Args, Arithmetic, DType, Error, Op, Output, Pass, Primitive, Runner, View,
+    check::{Inputs, verify},
+    ops::modulo,
+    wgpu,
+};
 use libtest_mimic::Trial;
 use rayon::prelude::*;
 
@@ -193,8 +198,18 @@ pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
     let damaged = DAMAGED
         .into_iter()
         .map(|(block, part, other)| (format!("{block} with {other}"), Block::damaged(block, part, other)));
-    let adapter = adapter.clone();
-    trials(name, blocks().into_iter().chain(damaged), move || Runner::on_adapter(&adapter))
+    let open = {
+        let adapter = adapter.clone();
+        move || Runner::on_adapter(&adapter)
+    };
+    let native = Primitive::ALL.iter().map(|primitive| {
+        let open = open.clone();
+        let check = move || Ok(check_native(&open()?, *primitive, count() / 10)?);
+        Trial::test(format!("{name}: native {}", primitive.name()), check)
+    });
+    let mut all: Vec<Trial> = native.collect();
+    all.extend(trials(name, blocks().into_iter().chain(damaged), open));
+    all
 }
 
 pub(crate) fn on_the_cpu(name: &str) -> Vec<Trial> {
@@ -206,15 +221,33 @@ fn trials(
     blocks: impl IntoIterator<Item = (String, Result<Block, String>)>,
     open: impl Fn() -> Result<Runner, Error> + Clone + Send + 'static,
 ) -> Vec<Trial> {
-    let count = match std::env::var("ELEMGRAD_BLOCKS") {
-        Err(_) => 100_000,
-        Ok(text) => text.parse().expect("ELEMGRAD_BLOCKS is a number"),
-    };
     let trial = |(name, block): (String, Result<Block, String>)| {
         let (title, open) = (format!("{device}: {name}"), open.clone());
-        Trial::test(title, move || Ok(check(&open()?, &name, &block?, count)?))
+        Trial::test(title, move || Ok(check(&open()?, &name, &block?, count())?))
     };
     blocks.into_iter().map(trial).collect()
+}
+
+fn count() -> u64 {
+    match std::env::var("ELEMGRAD_BLOCKS") {
+        Err(_) => 100_000,
+        Ok(text) => text.parse().expect("ELEMGRAD_BLOCKS is a number"),
+    }
+}
+
+/// What a device gives in native arithmetic lies within the bounds. The fused pass has every output.
+fn check_native(runner: &Runner, primitive: Primitive, count: u64) -> Result<(), String> {
+    let op = Op::from_expression(primitive.name(), &primitive.example_in_domain());
+    let op = op.and_then(|op| op.with_arithmetic(Arithmetic::Native)).map_err(|e| e.to_string())?;
+    let passes = if is_full() { Pass::ALL } else { &[Pass::Fused] };
+    let inputs = Inputs::Sample { count, seed: 41 };
+    let report = verify(runner, &op, DType::F32, &inputs, passes, &mut |_| ControlFlow::Continue(()))
+        .map_err(|e| e.to_string())?;
+    match report.first.first() {
+        Some(mismatch) => Err(mismatch.to_string()),
+        None if report.passed() && report.checked == count && report.left_out < count => Ok(()),
+        None => Err(format!("{} of {count} checked, {} left out", report.checked, report.left_out)),
+    }
 }
 
 /// The number of elements that are compared at a time.

@@ -406,6 +406,16 @@ fn limits() -> Result<(), Failed> {
     };
     let error = chain(Op::MAX_NODES).err();
     assert!(matches!(error, Some(Error::TooLarge { most: Op::MAX_NODES, .. })), "{error:?}");
+    // A graph as large as can be, whose z has an idiom: Storing it rounds, so its branches need not be rounded.
+    let rounded = |links: usize| {
+        Op::new("rounded", ["x"], |[x]| {
+            let v = (0..links).fold(x, |v, _| v.round_to_storage());
+            v.le(0.5).select(0.25, v)
+        })
+    };
+    let largest = (1..=Op::MAX_NODES).rev().find_map(|links| rounded(links).ok()).expect("an op");
+    let z = &largest.signature().outputs()[0].expression;
+    assert!(z.contains("select("), "{z}");
     let op = chain(300)?;
     assert_eq!(Runner::cpu().forward(&op, &[&[1.0_f32]])?.len(), 1);
     let none = Op::from_expression("none", "1.0");

@@ -1094,10 +1094,19 @@ fn owner_polls_too(adapter: &wgpu::Adapter) -> Result<(), String> {
     })
 }
 
-/// The probes run, whatever they find.
+/// The probes find what WGSL promises, and what is known of an adapter.
 fn probes(adapter: &wgpu::Adapter) -> Result<(), String> {
     let runner = Runner::on_adapter(adapter).map_err(text)?;
-    elemgrad::check::probe(&runner).map(drop).map_err(text)
+    let found = elemgrad::check::probe(&runner).map_err(text)?;
+    assert!(found.rounds_to_nearest_even, "sums and products are rounded once: {found:?}");
+    assert!(found.division_error_ulp <= 3, "a quotient is off by 2.5 units at most: {found:?}");
+    let name = adapter.get_info().name.to_lowercase();
+    if name.contains("swiftshader") {
+        assert!(found.flushes_subnormals, "{found:?}");
+    } else if name.contains("llvmpipe") {
+        assert!(!found.flushes_subnormals, "{found:?}");
+    }
+    Ok(())
 }
 
 /// `--device` takes the name in a report.

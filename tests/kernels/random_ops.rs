@@ -401,7 +401,9 @@ fn apply<'g>(primitive: Primitive, operands: &[Value<'g>]) -> Value<'g> {
         Sin => a.sin(),
         Cos => a.cos(),
         Tanh => a.tanh(),
-        _ => a.round_to_storage(),
+        RoundToStorage => a.round_to_storage(),
+        // A new block has to be built as what it is.
+        other => panic!("{} is not built here", other.name()),
     })
 }
 

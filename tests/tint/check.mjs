@@ -2,10 +2,11 @@
 //
 //     node check.mjs NODE_MODULES KERNELS [run]
 //
-// KERNELS is the folder that `ELEMGRAD_DUMP_SHADERS=KERNELS cargo test --test shaders` writes. Tint checks each
-// kernel; this takes no adapter. With `run`, kernels of the ops' numbers also run on Dawn's first adapter, on the
-// vectors of tests/data, and every bit is compared. These are the kernels whose operands are contiguous and have one
-// binding each.
+// KERNELS is the folder that this command writes:
+// `ELEMGRAD_DUMP_SHADERS=KERNELS cargo test --lib kernels_are_dumped -- --ignored`.
+// Tint checks each kernel; this takes no adapter. With `run`, kernels of the ops' numbers also run on Dawn's first
+// adapter, on the vectors of tests/data, and every bit is compared. These are the kernels whose operands are
+// contiguous and have one binding each.
 
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
