@@ -36,6 +36,10 @@
 //! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    target_arch = "wasm32",
+    allow(dead_code, reason = "the web has nothing that blocks and no WGSL front end, which use it")
+)]
 
 mod blocks;
 mod call;

@@ -4,13 +4,15 @@ use std::cmp::Ordering;
 
 use rayon::prelude::*;
 
-use super::verify::SHOWN;
 use crate::{
     compile::wide::{Decisions, Evaluator, Wide},
     error::Error,
     expr::graph::Function,
     op::Op,
 };
+
+/// The number of mismatches that a report shows in full.
+pub(super) const SHOWN: usize = 10;
 
 /// What a gradient check covers, and how strict it is.
 #[derive(Clone, Copy, Debug)]

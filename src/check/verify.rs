@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 use smallvec::SmallVec;
 
-use super::{column::Column, data::Data};
+use super::{column::Column, data::Data, gradient::SHOWN};
 use crate::{
     call::host::{Output, View},
     cpu::for_blocks,
@@ -22,8 +22,6 @@ use crate::{
 
 /// The number of elements to compare at a time: one window of a streamed call.
 const CHUNK: u64 = 1 << 20;
-/// The number of mismatches that a report shows in full.
-pub(super) const SHOWN: usize = 10;
 /// A conclusive comparison leaves out at most one of this many elements.
 pub(super) const FOR_EACH_LEFT_OUT: u64 = 5;
 

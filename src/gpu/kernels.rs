@@ -17,7 +17,7 @@ use crate::{
         args::{Args, IntoArgs},
     },
     plan::{Access, Kernel, Limits},
-    shader::{self, Shader},
+    shader,
     signature::{Signature, outputs::Outputs},
 };
 
@@ -207,7 +207,7 @@ impl Kernels {
         shader::check_size(signature)?;
         let shader = shader::compose(signature, &key.1);
         #[cfg(not(target_arch = "wasm32"))]
-        Shader::check(signature.name(), &shader.source)?;
+        shader::Shader::check(signature.name(), &shader.source)?;
         let pipeline = Pipeline::create(&self.device, signature.name(), &shader, self.saved.as_ref()).await?;
         Ok(self.cache().insert(key, pipeline))
     }

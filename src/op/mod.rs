@@ -69,7 +69,7 @@ type CpuPath = dyn Fn(DType, Block) + Send + Sync;
 
 /// What an op computes.
 enum Behaviour {
-    Expression(Expression),
+    Expression(Box<Expression>),
     /// The scalar twin of hand-written WGSL.
     Raw(Box<Twin>),
 }
@@ -227,7 +227,7 @@ impl Op {
         let used = plain.graph.used(results.iter().copied());
         let programs = Programs::default();
         let expression = Expression { definition, arithmetic, plain, results, used, programs };
-        Ok(Self::with(signature, Behaviour::Expression(expression)))
+        Ok(Self::with(signature, Behaviour::Expression(Box::new(expression))))
     }
 
     fn with(signature: Signature, behaviour: Behaviour) -> Self {
@@ -382,7 +382,8 @@ impl Op {
 
     /// Whether the gradient of an input is written by hand, not derived.
     pub fn is_written(&self, input: &str) -> bool {
-        let Behaviour::Expression(Expression { definition, .. }) = &*self.0.behaviour else { return true };
+        let Behaviour::Expression(expression) = &*self.0.behaviour else { return true };
+        let definition = &expression.definition;
         let mut all = definition.inputs.iter().zip(&definition.function.written);
         all.any(|(name, written)| name == input && *written)
     }
@@ -476,14 +477,13 @@ impl Op {
     /// [`reference`](Op::reference). The outputs are not yet rounded to the storage type. The outputs of an exact op
     /// lie at the reference.
     pub fn enclose(&self, storage: DType, reads: &[f32], writes: &mut [Enclosure]) {
-        let Behaviour::Expression(Expression { plain, arithmetic, results, used, .. }) = &*self.0.behaviour
-        else {
-            let mut values = [0.0; MAX_OUTPUTS];
-            let values = &mut values[..writes.len()];
-            self.element(storage, reads, values);
-            writes.iter_mut().zip(values).for_each(|(write, value)| *write = Enclosure::Exact(*value));
+        let Behaviour::Expression(expression) = &*self.0.behaviour else {
+            let mut values = vec![0.0; writes.len()];
+            self.element(storage, reads, &mut values);
+            writes.iter_mut().zip(values).for_each(|(write, value)| *write = Enclosure::Exact(value));
             return;
         };
+        let Expression { plain, arithmetic, results, used, .. } = &**expression;
         let mut bounds = Bounds { arithmetic: *arithmetic, storage, reads };
         let values = plain.graph.evaluate(used, &mut bounds);
         for (write, result) in writes.iter_mut().zip(results) {
@@ -545,7 +545,8 @@ impl Compute for Op {
     fn element(&self, storage: DType, reads: &[f32], writes: &mut [f32]) {
         match &*self.0.behaviour {
             Behaviour::Raw(twin) => twin(storage, reads, writes),
-            Behaviour::Expression(Expression { plain, results, used, .. }) => {
+            Behaviour::Expression(expression) => {
+                let Expression { plain, results, used, .. } = &**expression;
                 let values = plain.graph.evaluate(used, &mut Reference { storage, reads });
                 writes.iter_mut().zip(results).for_each(|(write, id)| *write = values[id.index()]);
             }
@@ -559,7 +560,8 @@ impl Compute for Op {
         }
         match &*self.0.behaviour {
             Behaviour::Raw(twin) => block.for_each(|reads, writes| twin(storage, reads, writes)),
-            Behaviour::Expression(Expression { plain, results, programs, .. }) => {
+            Behaviour::Expression(expression) => {
+                let Expression { plain, results, programs, .. } = &**expression;
                 programs.run(&plain.graph, results, storage, block);
             }
         }

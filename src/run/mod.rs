@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::signature::outputs::{Outputs, Pass};
 use crate::{
     call::{
         check::{Call, Given, Operands, check},
@@ -19,10 +21,7 @@ use crate::{
         Op,
         args::{Args, IntoArgs},
     },
-    signature::{
-        Signature,
-        outputs::{Outputs, Pass},
-    },
+    signature::Signature,
 };
 
 pub(crate) mod open;
