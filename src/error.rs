@@ -43,13 +43,13 @@ pub enum Error {
         block: &'static str,
     },
     /// The request needs the op's expression, but the op is hand-written WGSL.
-    #[error("{op}: is WGSL written by hand, which cannot be part of an expression: make it with Op::new")]
+    #[error("{op}: hand-written WGSL cannot be part of an expression: make the op with Op::new")]
     NotExpression {
         /// The op.
         op: String,
     },
     /// An op exceeds a size limit.
-    #[error("{op}: has {got} {what}, an op has {most} at most")]
+    #[error("{op}: has {got} {what}, more than the limit of {most}")]
     TooLarge {
         /// The op.
         op: String,
@@ -323,7 +323,7 @@ pub enum Error {
         message: String,
     },
     /// No adapter matches the request.
-    #[error("no device matches '{wanted}'; there is: {}", list(.found))]
+    #[error("no device matches '{wanted}'; found: {}", list(.found))]
     NoDevice {
         /// What was asked for.
         wanted: String,

@@ -18,9 +18,9 @@
 //! that a buffer already holds. An op that passes or blocks its gradient by a condition (`spiky`) can save that
 //! condition as a mask.
 //!
-//! [`check`] compares any device with the scalar reference, checks gradients, and times a call against a copy. The
-//! features are wgpu's back ends (all on by default) and `cli`. Through the crate `log`, the library reports which
-//! adapters it passes over and when the CPU takes over.
+//! [`check`] compares any device with the scalar reference, checks gradients, and times a call against a copy.
+//!
+//! Through the crate `log`, the library reports which adapters it passes over and why, and when the CPU takes over.
 //!
 //! ```
 //! use elemgrad::{Runner, ops::spiky};
@@ -34,6 +34,19 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! Without any back end the CPU path works, and no adapter is found.
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `vulkan` | yes | wgpu's Vulkan back end: Linux, Windows, Android |
+//! | `metal` | yes | wgpu's Metal back end: macOS, iOS |
+//! | `dx12` | yes | wgpu's Direct3D 12 back end: Windows |
+//! | `gles` | yes | wgpu's OpenGL back end |
+//! | `webgpu` | yes | wgpu's back end for browsers |
+//! | `cli` | no | the command `elemgrad`, and what it depends on |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

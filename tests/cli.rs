@@ -1106,15 +1106,15 @@ fn wgsl_that_cannot_be_had_is_refused() {
     let long = dir.write("long.wgsl", &vec![b' '; (64 << 10) + 1]);
     let binary = dir.write("binary.wgsl", &[0xff; 100]);
     let tooth = dir.write("tooth.wgsl", TOOTH.as_bytes());
-    refuses(&["verify", "--wgsl", &long], &["long.wgsl: has more than the 65536 bytes that are compiled"]);
-    refuses(&["verify", "--wgsl", &binary], &["binary.wgsl: is no text: WGSL is UTF-8"]);
+    refuses(&["verify", "--wgsl", &long], &["long.wgsl: has more than 65536 bytes, the limit of a text"]);
+    refuses(&["verify", "--wgsl", &binary], &["binary.wgsl: is not UTF-8 text"]);
     refuses(&["verify", "--wgsl", "no.wgsl"], &["no.wgsl: cannot be read"]);
     refuses(&["verify", "--wgsl", &dir.text("")], &["cannot be read"]);
     refuses(&["verify", "--expr", "exp(x)", "--arithmetic", "exact"], &["expr: exp has no exact form"]);
     refuses(&["verify", "--expr", "mask"], &["--expr:1:1: the name 'mask'"]);
     refuses(
         &["verify", "--expr", "a+b+c+d+e+f+g+h+i"],
-        &["--expr:1:1: the op has 9 inputs, an op has 8 at most"],
+        &["--expr:1:1: the op has 9 inputs, more than the limit of 8"],
     );
     refuses(&["verify", "--expr", "x", "--bits", "x=0"], &["--bits of expr", "x, dz"]);
     refuses(&["verify", "--expr", "x+y+z1", "--exhaustive"], &["expr has 96 bits"]);

@@ -40,8 +40,8 @@ pub(crate) struct Call {
     needed: Reads,
     /// For each given read, its layout over that shape.
     pub(crate) reads: Operands<Layout>,
-    /// For each given read, its layout over its own shape.
-    pub(crate) own: Operands<Layout>,
+    /// For each given read, its layout over its own shape. Empty if no output is a sum, which alone asks for it.
+    pub(crate) own: Vec<Option<Layout>>,
     pub(crate) writes: Operands<Write>,
 }
 
@@ -115,7 +115,8 @@ pub(crate) fn check(
         let layout = given.layout.clone().filter(|layout| !layout.is_empty());
         Some(layout.unwrap_or_else(|| Layout::contiguous(&shape)))
     };
-    let own = (0..signature.read_count()).map(own).collect();
+    let has_sums = targets.iter().flatten().any(Write::is_reduced);
+    let own = if has_sums { (0..signature.read_count()).map(own).collect() } else { Vec::new() };
     Ok(Call { outputs, from_mask, shape, needed, reads: layouts, own, writes: targets })
 }
 

@@ -329,10 +329,10 @@ pub(crate) fn check_size(signature: &Signature) -> Result<(), Error> {
     let (bytes, deepest) = (texts().map(str::len).sum::<usize>(), texts().map(depth).max());
     let message = match deepest {
         _ if bytes > MAX_BYTES => {
-            format!("the op's WGSL has {bytes} bytes, of which {MAX_BYTES} are compiled")
+            format!("the op's WGSL has {bytes} bytes, more than the limit of {MAX_BYTES}")
         }
         Some(deep) if deep > MAX_DEPTH => {
-            format!("the op's WGSL is {deep} operators and brackets deep, at most {MAX_DEPTH} are compiled")
+            format!("the op's WGSL nests {deep} operators and brackets, more than the limit of {MAX_DEPTH}")
         }
         _ => return Ok(()),
     };

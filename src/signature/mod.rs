@@ -531,7 +531,7 @@ fn check_outputs(parts: &Parts) -> Result<(), Error> {
     }
     let masks: Vec<_> = further.iter().filter(|output| output.kind == OutputKind::Mask).collect();
     if let [_, second, ..] = masks[..] {
-        return wrong(&second.name, "is a second mask: an op has one at most");
+        return wrong(&second.name, "is a second mask: an op has at most one");
     }
     let lets = |name: &str| parts.lets.iter().any(|(other, _)| other == name);
     if let Some(mask) = masks.iter().find(|mask| mask.expression != mask.name || !lets(&mask.name)) {

@@ -707,7 +707,7 @@ fn host_slices() {
 fn a_device_that_is_not_there() {
     let error = Runner::open(&Choice::Named("no such device".into())).expect_err("not found");
     let message = error.to_string();
-    assert!(message.starts_with("no device matches 'no such device'; there is: "), "{message}");
+    assert!(message.starts_with("no device matches 'no such device'; found: "), "{message}");
 }
 
 /// A shape must have as many elements as its operand.

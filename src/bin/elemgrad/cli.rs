@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Run(Run),
     /// Compare a device with the scalar reference, bit for bit
     Verify(Verify),
-    /// Measure each kernel's bytes per second beside a copy
+    /// Measure each kernel's bytes per second against a copy
     Bench(Bench),
     /// Print the WGSL that the library compiles
     Shader(Shader),

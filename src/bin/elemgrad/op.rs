@@ -104,9 +104,9 @@ fn text(path: &Path) -> Result<String, Failure> {
     let len = open(path).and_then(|file| file.take(Op::MAX_TEXT as u64 + 1).read_to_end(&mut bytes));
     let len = len.map_err(|e| failed(format!("cannot be read: {e}")))?;
     if len > Op::MAX_TEXT {
-        return Err(failed(format!("has more than the {} bytes that are compiled", Op::MAX_TEXT)));
+        return Err(failed(format!("has more than {} bytes, the limit of a text", Op::MAX_TEXT)));
     }
-    String::from_utf8(bytes).map_err(|_| failed("is no text: WGSL is UTF-8".into()))
+    String::from_utf8(bytes).map_err(|_| failed("is not UTF-8 text".into()))
 }
 
 #[cfg(test)]

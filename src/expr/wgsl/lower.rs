@@ -350,7 +350,7 @@ impl<'a, 'g> Run<'a, 'g> {
             return Ok(Number(value));
         }
         if self.calls == MAX_CALLS {
-            return Err(Refusal(span, format!("more than {MAX_CALLS} calls lie within each other")));
+            return Err(Refusal(span, format!("more than {MAX_CALLS} calls are nested")));
         }
         self.calls += 1;
         let result = self.function(function, arguments).map_err(|refusal| refusal.or_at(span));
@@ -487,7 +487,7 @@ fn refused(expression: &Expression) -> String {
             return format!("integers cannot be part of an op: `{value}.0` is an f32");
         }
         Expression::Literal(Literal::AbstractFloat(value)) => {
-            return format!("of constants alone this has no type: write `{value:?}f`");
+            return format!("this expression of constants has no type: write `{value:?}f`");
         }
         Expression::Literal(_) | Expression::As { .. } => "a value that is neither f32 nor bool",
         Expression::Access { .. }

@@ -41,7 +41,7 @@ impl<'a> Source<'a> {
     pub(super) fn check_size(&self) -> Result<(), Error> {
         let bytes = self.text.len();
         if bytes > MAX_TEXT {
-            let message = format!("the text has {bytes} bytes, of which {MAX_TEXT} are compiled");
+            let message = format!("the text has {bytes} bytes, more than the limit of {MAX_TEXT}");
             return Err(self.error(self.start, message));
         }
         Ok(())
@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
     pub(super) fn check(&self) -> Result<(), Error> {
         self.check_size()?;
         if let Some((at, _)) = depths(&self.full).find(|(_, depth)| *depth > MAX_DEPTH) {
-            let message = format!("more than {MAX_DEPTH} operators and brackets lie within each other");
+            let message = format!("more than {MAX_DEPTH} operators and brackets are nested");
             return Err(self.error(at, message));
         }
         if let Some((at, what)) = words(&self.full).find_map(|(at, word)| Some((at, foreign(word)?))) {
@@ -96,7 +96,7 @@ impl<'a> Source<'a> {
                 self.error(at, format!("the name '{got}' is not {need}"))
             }
             Error::TooLarge { what, got, most, .. } => {
-                let message = format!("the op has {got} {what}, an op has {most} at most");
+                let message = format!("the op has {got} {what}, more than the limit of {most}");
                 self.error(self.function("forward"), message)
             }
             other => other,
