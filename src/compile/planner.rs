@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn idioms_are_seen_by_both_back_ends() {
         // Through a call of an op with a hand-written gradient too.
-        let spiky = ops::spiky().clone().with_gradient("x", |[x], z, dz| dz * x.eq(z).select(1.0, 0.5));
+        let spiky = ops::spiky().clone().with_gradient("x", |[x], _, dz| dz * x);
         let spiky = spiky.expect("an op");
         let calls_spiky = Op::new("spiky", ["x"], |[x]| spiky.call([x])).expect("an op");
         let modulo = ops::modulo().clone().with_gradient("x", |[_, _], _, dz| dz).expect("an op");

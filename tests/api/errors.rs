@@ -632,12 +632,12 @@ fn a_shader_that_does_not_compile() {
         )
     };
     for (text, z, says) in [
-        (String::new(), chain(" + x", 10_000), "deep"),
-        (String::new(), chain(".x[0]", 5000), "deep"),
-        (String::new(), nested(5000), "deep"),
-        (String::new(), "-".repeat(5000) + "x", "deep"),
-        (branches(2000), "f(x)".into(), "deep"),
-        (branches(2000).replace("else", "/* } */ else"), "f(x)".into(), "deep"),
+        (String::new(), chain(" + x", 10_000), "nests"),
+        (String::new(), chain(".x[0]", 5000), "nests"),
+        (String::new(), nested(5000), "nests"),
+        (String::new(), "-".repeat(5000) + "x", "nests"),
+        (branches(2000), "f(x)".into(), "nests"),
+        (branches(2000).replace("else", "/* } */ else"), "f(x)".into(), "nests"),
         (format!("// {}\n", "long ".repeat(220_000)), "x".into(), "bytes"),
     ] {
         let error = broken(&[text.leak()], &z).expect_err("too much");
