@@ -110,6 +110,9 @@ impl Runner {
     /// gradient of a broadcast input is summed. Outputs are contiguous: slices of the right length, or vectors, which
     /// are resized.
     ///
+    /// The CPU computes sums that one call on the GPU cannot, since they are too large for it or its bindings, also
+    /// for a runner of one adapter. They have the same bits in exact arithmetic, and the crate `log` hears of it.
+    ///
     /// # Errors
     /// Shapes that do not fit, a missing argument, and whatever the GPU reports. The loss of a device is
     /// [`Error::DeviceLost`]. A call with wrong arguments touches nothing. If a call fails after it has started,

@@ -1094,17 +1094,16 @@ fn owner_polls_too(adapter: &wgpu::Adapter) -> Result<(), String> {
     })
 }
 
-/// The probes find what WGSL promises, and what is known of an adapter.
+/// The probes run, and find what is known of an adapter. WGSL leaves the direction of rounding open, and bounds
+/// quotients by the size of the divisor, so nothing is known of others.
 fn probes(adapter: &wgpu::Adapter) -> Result<(), String> {
     let runner = Runner::on_adapter(adapter).map_err(text)?;
     let found = elemgrad::check::probe(&runner).map_err(text)?;
-    assert!(found.rounds_to_nearest_even, "sums and products are rounded once: {found:?}");
-    assert!(found.division_error_ulp <= 3, "a quotient is off by 2.5 units at most: {found:?}");
     let name = adapter.get_info().name.to_lowercase();
-    if name.contains("swiftshader") {
-        assert!(found.flushes_subnormals, "{found:?}");
-    } else if name.contains("llvmpipe") {
-        assert!(!found.flushes_subnormals, "{found:?}");
+    let is_swiftshader = name.contains("swiftshader");
+    if is_swiftshader || name.contains("llvmpipe") {
+        assert!(found.rounds_to_nearest_even && found.division_error_ulp <= 3, "{found:?}");
+        assert_eq!(found.flushes_subnormals, is_swiftshader, "{found:?}");
     }
     Ok(())
 }
