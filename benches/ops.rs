@@ -19,7 +19,7 @@ use criterion::{
 };
 use elemgrad::{
     DType, Pass, Runner,
-    check::{Case, Data, Extra, Prepared, Shapes},
+    check::{Case, Extra, Prepared, Shapes},
     ops,
 };
 
@@ -43,7 +43,7 @@ fn ops(criterion: &mut Criterion) {
             let usual =
                 (case.dtype, case.shapes, case.extra) == (DType::F32, Shapes::Contiguous, Extra::None);
             for elements in ELEMENTS.into_iter().filter(|elements| usual || *elements == USUAL) {
-                time(&mut group, &runner, &Case { elements, ..case });
+                time(&mut group, &runner, &with(case, |case| case.elements = elements));
             }
             group.finish();
         }
@@ -55,24 +55,23 @@ fn cases() -> Vec<Case<'static>> {
     let mut cases = Vec::new();
     for &op in ops::all() {
         for &pass in Pass::ALL {
-            let usual = Case {
-                op,
-                pass,
-                extra: Extra::None,
-                dtype: DType::F32,
-                shapes: Shapes::Contiguous,
-                data: Data::Ordinary,
-                elements: 0,
-            };
-            cases.extend(DType::ALL.iter().map(|&dtype| Case { dtype, ..usual }));
+            let usual = Case::new(op, pass, USUAL);
+            cases.extend(DType::ALL.iter().map(|&dtype| with(usual, |case| case.dtype = dtype)));
             let extras = Extra::ALL.iter().copied().skip(1).filter(|e| e.fits(op.signature(), pass));
-            cases.extend(extras.map(|extra| Case { extra, ..usual }));
+            cases.extend(extras.map(|extra| with(usual, |case| case.extra = extra)));
             if op.signature().inputs().len() > 1 {
-                cases.extend(Shapes::ALL.iter().copied().skip(1).map(|shapes| Case { shapes, ..usual }));
+                let shapes = Shapes::ALL.iter().copied().skip(1);
+                cases.extend(shapes.map(|shapes| with(usual, |case| case.shapes = shapes)));
             }
         }
     }
     cases
+}
+
+/// The case with one thing changed.
+fn with<'o>(mut case: Case<'o>, change: impl FnOnce(&mut Case<'o>)) -> Case<'o> {
+    change(&mut case);
+    case
 }
 
 fn time(group: &mut BenchmarkGroup<WallTime>, runner: &Runner, case: &Case) {

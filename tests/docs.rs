@@ -55,7 +55,7 @@ const BY_HAND: [(&str, &str); 4] = [
     ("python benches/peers/peers.py --elements 16777216", "needs PyTorch and numexpr"),
     ("elemgrad shader mod --pass fused --access vec4 > k.wgsl", "is for the next one"),
     ("python benches/isa/sass.py k.wgsl", "needs NVIDIA's compiler and triton"),
-    ("ELEMGRAD_BENCH_SOFTWARE=1 cargo bench --bench custom", "takes an hour; .ci runs it with --quick"),
+    ("ELEMGRAD_BENCH_SOFTWARE=1 cargo bench --bench arithmetic", "takes minutes; .ci runs it with --quick"),
 ];
 
 /// The longest line, in characters.
@@ -72,7 +72,6 @@ fn main() -> ExitCode {
         Trial::test("every block is checked", every_block_is_checked),
         Trial::test("commands by hand are listed", commands_by_hand_are_listed),
         Trial::test("quotes are what they quote", quotes),
-        Trial::test("the table of building blocks is that of the rows", table_of_blocks),
         Trial::test("links lead somewhere", links),
         Trial::test("lines are short", lines),
         Trial::test("the README is short", readme_is_short),
@@ -457,16 +456,6 @@ fn quotes() -> Result<(), Failed> {
         }
     }
     verdict(wrong)
-}
-
-/// Between its marks, the table that a unit test of the rows writes.
-fn table_of_blocks() -> Result<(), Failed> {
-    let formulas = source("docs/formulas.md");
-    let marked =
-        formulas.split_once("<!-- blocks -->").and_then(|(_, rest)| rest.split_once("<!-- /blocks -->"));
-    let (table, _) = marked.ok_or("docs/formulas.md has no marks")?;
-    let is_that = table.trim() == source("docs/blocks.md").trim();
-    verdict((!is_that).then(|| "docs/formulas.md has not the table of docs/blocks.md".to_owned()))
 }
 
 /// The anchor that GitHub makes of a heading.

@@ -28,42 +28,6 @@ use row::{
 };
 
 impl Primitive {
-    /// Everything that the library knows about the block.
-    pub(crate) const fn row(self) -> &'static Row {
-        match self {
-            Self::Add => &arithmetic::ADD,
-            Self::Sub => &arithmetic::SUB,
-            Self::Mul => &arithmetic::MUL,
-            Self::Div => &division::DIV,
-            Self::Neg => &arithmetic::NEG,
-            Self::Abs => &arithmetic::ABS,
-            Self::Min => &arithmetic::MIN,
-            Self::Max => &arithmetic::MAX,
-            Self::Floor => &arithmetic::FLOOR,
-            Self::Ceil => &arithmetic::CEIL,
-            Self::Round => &arithmetic::ROUND,
-            Self::Trunc => &arithmetic::TRUNC,
-            Self::FloorMod => &division::FLOOR_MOD,
-            Self::FloorQuotient => &division::FLOOR_QUOTIENT,
-            Self::TruncMod => &division::TRUNC_MOD,
-            Self::Sqrt => &arithmetic::SQRT,
-            Self::Exp => &transcendental::EXP,
-            Self::Log => &transcendental::LOG,
-            Self::Sin => &transcendental::SIN,
-            Self::Cos => &transcendental::COS,
-            Self::Tanh => &transcendental::TANH,
-            Self::Pow => &transcendental::POW,
-            Self::RoundToStorage => &arithmetic::ROUND_TO_STORAGE,
-            Self::Lt => &logic::LT,
-            Self::Le => &logic::LE,
-            Self::Eq => &logic::EQ,
-            Self::Not => &logic::NOT,
-            Self::And => &logic::AND,
-            Self::Or => &logic::OR,
-            Self::Select => &logic::SELECT,
-        }
-    }
-
     /// The name: `add`, `floor_mod`.
     pub const fn name(self) -> &'static str {
         self.row().name
@@ -153,14 +117,31 @@ mod tests {
         }
     }
 
-    /// `docs/blocks.md` is the table. `ELEMGRAD_BLESS=1` writes it.
+    /// The table is `docs/blocks.md`, which rustdoc includes, and stands in `docs/formulas.md` between marks.
+    /// `ELEMGRAD_BLESS=1` writes both.
     #[test]
     fn the_documentation_is_that_of_the_rows() -> std::io::Result<()> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/blocks.md");
-        if std::env::var_os("ELEMGRAD_BLESS").is_some() {
-            std::fs::write(path, table())?;
+        const MARKS: [&str; 2] = ["<!-- blocks -->\n", "<!-- /blocks -->\n"];
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+        let formulas = std::fs::read_to_string(docs.join("formulas.md"))?;
+        let parts = formulas.split_once(MARKS[0]).and_then(|(before, rest)| {
+            let (_, after) = rest.split_once(MARKS[1])?;
+            Some((before, after))
+        });
+        let (before, after) = parts.expect("the marks");
+        let [open, close] = MARKS;
+        let documents =
+            [("blocks.md", table()), ("formulas.md", format!("{before}{open}\n{}\n{close}{after}", table()))];
+        for (name, text) in documents {
+            if std::env::var_os("ELEMGRAD_BLESS").is_some() {
+                std::fs::write(docs.join(name), &text)?;
+            }
+            assert_eq!(
+                std::fs::read_to_string(docs.join(name))?,
+                text,
+                "run with ELEMGRAD_BLESS=1 to write it"
+            );
         }
-        assert_eq!(std::fs::read_to_string(path)?, table(), "run with ELEMGRAD_BLESS=1 to write it");
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
-//! The building blocks by name.
+//! The building blocks by name, each with its row.
+
+use super::{arithmetic, division, logic, row::Row, transcendental};
 
 macro_rules! primitives {
-    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $name:ident => $family:ident::$row:ident),+ $(,)?) => {
         /// A building block: a function of one to three scalars.
         ///
         /// A truth value is stored as 1 or 0.
@@ -15,69 +17,76 @@ macro_rules! primitives {
         impl Primitive {
             /// All building blocks.
             pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Everything that the library knows about the block.
+            pub(crate) const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$name => &$family::$row),+
+                }
+            }
         }
     };
 }
 
 primitives! {
     /// `x + y`.
-    Add,
+    Add => arithmetic::ADD,
     /// `x - y`.
-    Sub,
+    Sub => arithmetic::SUB,
     /// `x * y`.
-    Mul,
+    Mul => arithmetic::MUL,
     /// `x / y`.
-    Div,
+    Div => division::DIV,
     /// `-x`.
-    Neg,
+    Neg => arithmetic::NEG,
     /// `|x|`.
-    Abs,
+    Abs => arithmetic::ABS,
     /// IEEE 754-2019's minimum: NaN if an operand is, and -0 is below +0.
-    Min,
+    Min => arithmetic::MIN,
     /// IEEE 754-2019's maximum: NaN if an operand is, and -0 is below +0.
-    Max,
+    Max => arithmetic::MAX,
     /// The greatest integer not above `x`.
-    Floor,
+    Floor => arithmetic::FLOOR,
     /// The least integer not below `x`.
-    Ceil,
+    Ceil => arithmetic::CEIL,
     /// The nearest integer, ties to even.
-    Round,
+    Round => arithmetic::ROUND,
     /// The integer part.
-    Trunc,
+    Trunc => arithmetic::TRUNC,
     /// `x - y * floor(x / y)`, rounded once.
-    FloorMod,
+    FloorMod => division::FLOOR_MOD,
     /// `floor(x / y)` of the exact quotient, rounded once.
-    FloorQuotient,
+    FloorQuotient => division::FLOOR_QUOTIENT,
     /// `x - y * trunc(x / y)`, exact.
-    TruncMod,
+    TruncMod => division::TRUNC_MOD,
     /// The square root.
-    Sqrt,
+    Sqrt => arithmetic::SQRT,
     /// `e^x`.
-    Exp,
+    Exp => transcendental::EXP,
     /// The natural logarithm.
-    Log,
+    Log => transcendental::LOG,
     /// The sine of radians.
-    Sin,
+    Sin => transcendental::SIN,
     /// The cosine of radians.
-    Cos,
+    Cos => transcendental::COS,
     /// The hyperbolic tangent.
-    Tanh,
+    Tanh => transcendental::TANH,
     /// `x^y`.
-    Pow,
+    Pow => transcendental::POW,
     /// `x`, rounded to the storage type and widened again.
-    RoundToStorage,
+    RoundToStorage => arithmetic::ROUND_TO_STORAGE,
     /// `x < y`. False if either is NaN.
-    Lt,
+    Lt => logic::LT,
     /// `x <= y`. False if either is NaN.
-    Le,
+    Le => logic::LE,
     /// `x == y`. False if either is NaN, true for -0 and +0.
-    Eq,
+    Eq => logic::EQ,
     /// True where `c` is false.
-    Not,
+    Not => logic::NOT,
     /// True where both operands are.
-    And,
+    And => logic::AND,
     /// True where either operand is.
-    Or,
+    Or => logic::OR,
     /// `x` where `c`, else `y`, bit for bit.
-    Select,
+    Select => logic::SELECT,
 }

@@ -117,6 +117,7 @@ fn further(signature: &Signature) -> Outputs {
 
 /// A case to measure: an op × pass × storage type × layout × options.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Case<'o> {
     /// The op.
     pub op: &'o Op,
@@ -134,7 +135,13 @@ pub struct Case<'o> {
     pub elements: u64,
 }
 
-impl Case<'_> {
+impl<'o> Case<'o> {
+    /// The usual case: ordinary f32 numbers, contiguous, nothing in addition.
+    pub fn new(op: &'o Op, pass: Pass, elements: u64) -> Self {
+        let (extra, shapes) = (Extra::default(), Shapes::default());
+        Self { op, pass, extra, dtype: DType::default(), shapes, data: Data::Ordinary, elements }
+    }
+
     /// The shape of each input.
     pub(super) fn input_shapes(&self) -> Vec<Vec<u64>> {
         let [first, others] = self.shapes.of(self.elements);

@@ -15,7 +15,14 @@ use crate::{
 pub(super) const SHOWN: usize = 10;
 
 /// What a gradient check covers, and how strict it is.
+///
+/// ```
+/// # use elemgrad::check::GradientOptions;
+/// let mut options = GradientOptions::default();
+/// options.slack = 1e-4;
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct GradientOptions {
     /// Whether to check gradients that are [written](Op::is_written) by hand too, and gradients that pass through a
     /// written gradient of another op. A gradient that deliberately stands in for another one fails.

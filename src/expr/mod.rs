@@ -274,31 +274,37 @@ impl<'g> Expr<'g> {
     }
 
     /// `x < y`.
+    #[must_use]
     pub fn lt(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         self.compare(Primitive::Lt, other)
     }
 
     /// `x <= y`.
+    #[must_use]
     pub fn le(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         self.compare(Primitive::Le, other)
     }
 
     /// `x > y`.
+    #[must_use]
     pub fn gt(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         Self::new(self.graph, other.id(self.graph)).lt(self)
     }
 
     /// `x >= y`.
+    #[must_use]
     pub fn ge(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         Self::new(self.graph, other.id(self.graph)).le(self)
     }
 
     /// `x == y`: false if either is NaN, true for `-0` and `+0`.
+    #[must_use]
     pub fn eq(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         self.compare(Primitive::Eq, other)
     }
 
     /// `x != y`: true if either is NaN.
+    #[must_use]
     pub fn ne(self, other: impl IntoExpr<'g>) -> Condition<'g> {
         !self.eq(other)
     }

@@ -72,16 +72,18 @@ impl Streamer {
         Self { kernels: Kernels::new(device), queue: queue.clone(), health, idle: Mutex::default() }
     }
 
-    /// Runs a call. On success and on failure, `done` tells what is complete.
+    /// Runs a call. On success and on failure, `done` tells what is complete. With `cpu_sums`, the CPU computes sums
+    /// that one call on the device cannot, or not within the memory of a streamed call.
     pub(crate) async fn run(
         &self,
         op: &Op,
         job: &Job<'_, '_>,
         writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
+        cpu_sums: bool,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let result = match self.sums(op, job, writes, wait).await {
+        let result = match self.sums(op, job, writes, wait, cpu_sums).await {
             Ok(()) => {
                 done.sums = true;
                 self.stream(op, job, writes, wait, &mut done.elements).await
@@ -92,14 +94,14 @@ impl Streamer {
         result.map_err(|error| self.health.check(job.signature.name()).err().unwrap_or(error))
     }
 
-    /// Computes the gradients that are sums, with whole operands on the device. If those are too large, the CPU
-    /// computes them.
+    /// Computes the gradients that are sums, with whole operands on the device.
     async fn sums(
         &self,
         op: &Op,
         job: &Job<'_, '_>,
         writes: &mut [Option<SliceMut<'_>>],
         wait: Wait,
+        cpu_sums: bool,
     ) -> Result<(), Error> {
         let reduced = job.reduced();
         if reduced.is_empty() {
@@ -109,7 +111,9 @@ impl Streamer {
         let reads = job.call.reads_for(signature, reduced);
         let sizes = reads.iter().map(|r| job.reads[r].map_or(0, |slice| slice.bytes().len() as u64));
         let (total, largest) = (sizes.clone().sum::<u64>(), sizes.max().unwrap_or(0));
-        if total > plan::stream::STREAM_BYTES || largest > self.kernels.device().limits().max_buffer_size {
+        let is_large =
+            total > plan::stream::STREAM_BYTES || largest > self.kernels.device().limits().max_buffer_size;
+        if cpu_sums && is_large {
             log::info!(
                 "{}: the CPU sums {total} bytes, more than one call on the device takes",
                 signature.name()
@@ -119,7 +123,9 @@ impl Streamer {
         }
         match Whole::new(self, op, job, reads, reduced, writes).await {
             // The CPU can do what one call on the device cannot.
-            Err(error @ (Error::TooMany { .. } | Error::Limit { .. } | Error::NeedsCopy { .. })) => {
+            Err(error @ (Error::TooMany { .. } | Error::Limit { .. } | Error::NeedsCopy { .. }))
+                if cpu_sums =>
+            {
                 log::info!("the CPU computes the sums of this call: {error}");
                 cpu::sums(op, job, writes);
                 Ok(())

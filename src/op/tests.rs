@@ -1,8 +1,6 @@
 //! What holds for every graph. Random expressions are compared with their evaluation and differentiation without any
 //! simplification.
 
-use fastrand::Rng;
-
 use crate::{
     blocks::{
         Builder, Id,
@@ -10,9 +8,12 @@ use crate::{
             self, Abs, Add, Cos, Div, Exp, FloorMod, FloorQuotient, Log, Max, Min, Mul, Neg, Pow,
             RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, TruncMod,
         },
-        Type,
     },
     check::Data,
+    common::{
+        Draw,
+        expressions::{Step, any},
+    },
     dtype::DType,
     error::Error,
     expr::{
@@ -27,67 +28,18 @@ use crate::{
 
 const INPUTS: usize = 3;
 
-/// A step of an expression. Its operands are numbers of earlier steps.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Read(usize),
-    Number(f32),
-    Truth(bool),
-    Apply(Primitive, [usize; 3]),
-}
-
-impl Step {
-    fn ty(self) -> Type {
-        match self {
-            Self::Truth(_) => Type::Truth,
-            Self::Apply(primitive, _) => primitive.row().gives,
-            Self::Read(_) | Self::Number(_) => Type::Number,
-        }
-    }
-}
-
-/// A random expression whose last step is a number. Most steps use late steps, and some use the same step twice.
-fn draw(rng: &mut Rng, len: usize) -> Vec<Step> {
-    const NUMBERS: [f32; 12] =
-        [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, 0.1, 1e-40, f32::MAX, f32::INFINITY, f32::NAN];
-    let mut steps: Vec<Step> = (0..INPUTS).map(Step::Read).collect();
-    steps.extend([Step::Truth(rng.bool()), Step::Number(1.0)]);
-    while steps.len() < len || steps[steps.len() - 1].ty() != Type::Number {
-        let pick = |rng: &mut Rng, ty: Type| loop {
-            let from = if rng.bool() { steps.len().saturating_sub(6) } else { 0 };
-            let step = rng.usize(from..steps.len());
-            if steps[step].ty() == ty {
-                break step;
-            }
-        };
-        steps.push(match rng.u8(..8) {
-            0 => Step::Number(NUMBERS[rng.usize(..NUMBERS.len())]),
-            1 => Step::Truth(rng.bool()),
-            _ => {
-                let primitive = Primitive::ALL[rng.usize(..Primitive::ALL.len())];
-                let mut operands = [0; 3];
-                for (operand, ty) in operands.iter_mut().zip(primitive.row().operands) {
-                    *operand = pick(rng, *ty);
-                }
-                Step::Apply(primitive, operands)
-            }
-        });
-    }
-    steps
-}
-
 /// The last step's node.
 fn build(graph: &mut Graph, steps: &[Step]) -> Id {
     let mut ids: Vec<Id> = Vec::new();
     for step in steps {
-        let id = match *step {
-            Step::Read(read) => graph.read(read),
-            Step::Number(value) => graph.number(value),
-            Step::Truth(value) => graph.truth(value),
-            Step::Apply(primitive, operands) => graph.apply(
-                primitive,
-                &operands.map(|step| ids.get(step).copied().unwrap_or(ids[0]))[..primitive.arity()],
-            ),
+        let id = match step {
+            Step::Input(input) => graph.read(*input),
+            Step::Number(value) => graph.number(*value),
+            Step::Truth(value) => graph.truth(*value),
+            Step::Apply(primitive, operands) => {
+                let operands: Vec<Id> = operands.iter().map(|step| ids[*step]).collect();
+                graph.apply(*primitive, &operands)
+            }
         };
         ids.push(id);
     }
@@ -108,12 +60,16 @@ fn op(steps: &[Step]) -> Result<Op, Error> {
 fn value(steps: &[Step], dtype: DType, reads: &[f32]) -> f32 {
     let mut values: Vec<f32> = Vec::new();
     for step in steps {
-        values.push(match *step {
-            Step::Read(read) => reads[read],
+        values.push(match step {
+            Step::Input(input) => reads[*input],
             Step::Number(value) if value.is_nan() => NAN,
-            Step::Number(value) => value,
-            Step::Truth(value) => f32::from(value),
-            Step::Apply(primitive, operands) => primitive.compute(dtype, operands.map(|step| values[step])),
+            Step::Number(value) => *value,
+            Step::Truth(value) => f32::from(*value),
+            Step::Apply(primitive, operands) => {
+                let mut of = [0.0; 3];
+                of.iter_mut().zip(operands).for_each(|(of, step)| *of = values[*step]);
+                primitive.compute(dtype, of)
+            }
         });
     }
     values[values.len() - 1]
@@ -135,10 +91,10 @@ fn outputs(op: &Op, dtype: DType, reads: &[f32]) -> Vec<f32> {
 
 #[test]
 fn folding_and_sharing_keep_the_bits() -> Result<(), Error> {
-    let mut rng = Rng::with_seed(61);
+    let mut draw = Draw::new(61);
     for round in 0..3000 {
-        let len = 6 + rng.usize(..30);
-        let (steps, dtype) = (draw(&mut rng, len), DType::ALL[rng.usize(..3)]);
+        let len = 6 + draw.below(30);
+        let (steps, dtype) = (any(&mut draw, INPUTS, len), draw.pick(DType::ALL));
         let op = op(&steps)?;
         for reads in elements(dtype, round, 20) {
             let (got, right) = (outputs(&op, dtype, &reads)[0], value(&steps, dtype, &reads));
@@ -150,9 +106,9 @@ fn folding_and_sharing_keep_the_bits() -> Result<(), Error> {
 
 #[test]
 fn what_is_there_is_not_added_again() {
-    let mut rng = Rng::with_seed(62);
+    let mut draw = Draw::new(62);
     for _ in 0..500 {
-        let steps = draw(&mut rng, 40);
+        let steps = any(&mut draw, INPUTS, 40);
         let mut graph = Graph::new(INPUTS + 1);
         let first = build(&mut graph, &steps);
         let len = graph.len();
@@ -245,11 +201,11 @@ fn passed(
 /// Zeros of either sign count as equal: where nothing passes, +0 is added.
 #[test]
 fn gradients_are_the_table_applied_node_by_node() -> Result<(), Error> {
-    let mut rng = Rng::with_seed(63);
+    let mut draw = Draw::new(63);
     let mut passed = 0;
     for round in 0..3000 {
-        let len = 6 + rng.usize(..30);
-        let (steps, dtype) = (draw(&mut rng, len), DType::ALL[rng.usize(..3)]);
+        let len = 6 + draw.below(30);
+        let (steps, dtype) = (any(&mut draw, INPUTS, len), draw.pick(DType::ALL));
         let op = op(&steps)?;
         for reads in elements(dtype, round, 20) {
             let (got, right) = (outputs(&op, dtype, &reads), gradients(&op, dtype, &reads));
@@ -308,7 +264,7 @@ fn a_branch_that_is_not_taken_passes_zero() -> Result<(), Error> {
     })?;
     let writes = outputs(&nested, DType::F32, &[-1.0, 2.0, 1.5]);
     assert_eq!(writes[..3], [1.0, 1.5, 1.5]);
-    assert_eq!(op(&[Step::Read(0), Step::Read(1), Step::Number(4.0)])?.signature().alias(1), None);
+    assert_eq!(op(&[Step::Input(0), Step::Input(1), Step::Number(4.0)])?.signature().alias(1), None);
     Ok(())
 }
 

@@ -62,6 +62,17 @@ enum Engine {
     Gpu(Box<Streamer>),
 }
 
+/// What the CPU does for a GPU that cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Help {
+    /// Nothing: the call fails.
+    None,
+    /// Sums that are too large for one call on the GPU.
+    Sums,
+    /// Everything.
+    All,
+}
+
 impl Runner {
     fn new(engine: Engine, name: String) -> Self {
         Self { engine, name, falls_back: false, fell_back: AtomicBool::new(false) }
@@ -119,7 +130,7 @@ impl Runner {
     /// vectors are empty and slices hold no result.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run<'a, 'b, 'o>(&self, args: impl IntoArgs<'o, View<'a>, Output<'b>>) -> Result<(), Error> {
-        pollster::block_on(self.run_any(args.into_args(), Wait::Block, self.falls_back))
+        pollster::block_on(self.run_any(args.into_args(), Wait::Block, self.help()))
     }
 
     /// [`run`](Runner::run) for async callers, on any executor. The future is `Send` except on the web, where wgpu's
@@ -132,7 +143,7 @@ impl Runner {
         args: impl IntoArgs<'o, View<'a>, Output<'b>>,
     ) -> impl Future<Output = Result<(), Error>> {
         // A test checks that the future is `Send`: stating it in the signature would take the compiler 12 s.
-        self.run_any(args.into_args(), Wait::Wake, self.falls_back)
+        self.run_any(args.into_args(), Wait::Wake, self.help())
     }
 
     /// The output `z` of any op, in f32. For other types use [`run`](Runner::run).
@@ -201,7 +212,11 @@ impl Runner {
         &self,
         args: impl IntoArgs<'o, View<'a>, Output<'b>>,
     ) -> Result<(), Error> {
-        pollster::block_on(self.run_any(args.into_args(), Wait::Block, false))
+        pollster::block_on(self.run_any(args.into_args(), Wait::Block, Help::None))
+    }
+
+    fn help(&self) -> Help {
+        if self.falls_back { Help::All } else { Help::Sums }
     }
 
     /// Whether the CPU takes over from the GPU after this error, either for this call or for good.
@@ -225,7 +240,7 @@ impl Runner {
         &self,
         args: Args<'_, View<'_>, Output<'_>>,
         wait: Wait,
-        fall_back: bool,
+        help: Help,
     ) -> Result<(), Error> {
         let op = args.op;
         let (job, mut outputs) = job(args)?;
@@ -236,11 +251,11 @@ impl Runner {
         match &self.engine {
             Engine::Cpu => cpu::run(op, &job, &mut writes),
             Engine::Reference => reference::run(op, &job, &mut writes),
-            Engine::Gpu(_) if fall_back && self.fell_back() => cpu::run(op, &job, &mut writes),
+            Engine::Gpu(_) if help == Help::All && self.fell_back() => cpu::run(op, &job, &mut writes),
             Engine::Gpu(streamer) => {
                 let mut done = Done::default();
-                match streamer.run(op, &job, &mut writes, wait, &mut done).await {
-                    Err(error) if fall_back && self.takes_over(&error) => {
+                match streamer.run(op, &job, &mut writes, wait, help != Help::None, &mut done).await {
+                    Err(error) if help == Help::All && self.takes_over(&error) => {
                         finish_on_cpu(op, &job, &mut writes, done);
                     }
                     result => result?,
@@ -333,7 +348,7 @@ mod tests {
     use super::*;
     use crate::{
         gpu::kernels::Kernels,
-        ops::{self, spiky},
+        ops::{self, modulo, spiky},
     };
 
     fn sendable<T: Send>(_: &T) {}
@@ -411,6 +426,43 @@ mod tests {
         let runner = Runner::on_device(&device, &queue).falling_back();
         assert_eq!(runner.forward(&sum, &ones.each_ref())?, [8.0; 4]);
         assert!(!runner.fell_back(), "the device goes on");
+        Ok(())
+    }
+
+    /// The driver refuses the kernels of an op whose WGSL is wrong. The CPU computes this op, and the device computes
+    /// others.
+    #[test]
+    fn the_cpu_does_what_a_driver_refuses() -> Result<(), Error> {
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor::default());
+        let double = Op::new("double", ["x"], |[x]| x + x)?;
+        let wrong = double.with_wgsl(|source| format!("nowhere({source})"), &[])?;
+        let x = [0.25, 0.75];
+        let refused = Runner::on_device(&device, &queue).forward(&wrong, &[&x]);
+        assert!(matches!(refused, Err(Error::Shader { .. })), "{refused:?}");
+        let runner = Runner::on_device(&device, &queue).falling_back();
+        assert_eq!(runner.forward(&wrong, &[&x])?, [0.5, 1.5]);
+        assert!(!runner.fell_back(), "the device goes on");
+        Ok(())
+    }
+
+    /// The CPU computes a sum that the device has no buffers for, but not if the device is to be checked.
+    #[test]
+    fn the_cpu_helps_with_sums_unless_the_device_is_checked() -> Result<(), Error> {
+        let limits = wgpu::Limits {
+            max_buffer_size: 1 << 20,
+            max_storage_buffer_binding_size: 1 << 20,
+            ..wgpu::Limits::default()
+        };
+        let (device, queue) =
+            wgpu::Device::noop(&wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() });
+        let runner = Runner::on_device(&device, &queue);
+        let x = vec![2.5_f32; 1 << 19];
+        let mut dy = [0.0];
+        runner.run(modulo::Backward { x: &x, y: &[1.0], dz: &x, dx: None, dy: Some(&mut dy) })?;
+        assert_eq!(dy, [-5.0 * (1 << 19) as f32]);
+        let refused =
+            runner.run_here(modulo::Backward { x: &x, y: &[1.0], dz: &x, dx: None, dy: Some(&mut dy) });
+        assert!(refused.is_err(), "{refused:?}");
         Ok(())
     }
 }

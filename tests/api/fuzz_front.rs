@@ -5,12 +5,15 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use crate::common::Draw;
-use elemgrad::{DType, Error, Op};
+use elemgrad::{DType, Error, Op, Primitive};
 use rayon::prelude::*;
 
 /// The maximum bytes of an input: a little more than the front end compiles.
@@ -56,8 +59,8 @@ const CORPUS: [&str; 9] = [
     "x * x - floor_mod(y, 1.0) + select(a, b, x < y)",
 ];
 
-/// Pieces of WGSL, to be inserted anywhere.
-const WORDS: [&str; 105] = [
+/// Pieces of WGSL, to be inserted anywhere. The functions of building blocks are added to them.
+const WORDS: &[&str] = &[
     "x",
     "y",
     "z",
@@ -136,16 +139,9 @@ const WORDS: [&str; 105] = [
     "discard",
     "forward",
     "d_x",
-    "floor_mod",
     "spiky",
-    "select",
-    "abs",
-    "min",
     "clamp",
     "mix",
-    "pow",
-    "sqrt",
-    "log",
     "modf",
     "frexp",
     "dpdx",
@@ -165,23 +161,27 @@ const WORDS: [&str; 105] = [
     "\u{feff}",
 ];
 
+/// The building blocks that texts call as functions of that many operands.
+fn functions(arity: usize) -> impl Iterator<Item = &'static str> {
+    let is_function = |p: &&Primitive| p.example().starts_with(&format!("{}(", p.name()));
+    Primitive::ALL.iter().filter(move |p| p.arity() == arity).filter(is_function).map(|p| p.name())
+}
+
+/// The words of random texts.
+struct Words {
+    all: Vec<&'static str>,
+    of_one: Vec<&'static str>,
+    of_two: Vec<&'static str>,
+}
+
+static VOCABULARY: LazyLock<Words> = LazyLock::new(|| Words {
+    all: (1..=3).flat_map(functions).chain(WORDS.iter().copied()).collect(),
+    of_one: functions(1).chain(["fract", "sign", "spiky", "saturate"]).collect(),
+    of_two: functions(2).chain(["step"]).collect(),
+});
+
 /// A meaningful expression of type number or truth value.
 fn expression(random: &mut Draw, depth: usize, truth: bool) -> String {
-    const ONE: [&str; 12] = [
-        "abs",
-        "floor",
-        "round",
-        "fract",
-        "sign",
-        "sqrt",
-        "exp",
-        "sin",
-        "tanh",
-        "spiky",
-        "round_to_storage",
-        "saturate",
-    ];
-    const TWO: [&str; 7] = ["min", "max", "pow", "step", "floor_mod", "floor_quotient", "trunc_mod"];
     let of = |random: &mut Draw, truth| expression(random, depth.saturating_sub(1), truth);
     let leaf = depth == 0;
     match (truth, if leaf { 0 } else { 1 + random.below(6) }) {
@@ -203,8 +203,10 @@ fn expression(random: &mut Draw, depth: usize, truth: bool) -> String {
         }
         (false, 0) => random.pick(&["x", "x", "v", "1", "0.5", "-2.0", "1e-3"]).into(),
         (false, 1) => format!("(-{})", of(random, false)),
-        (false, 2) => format!("{}({})", random.pick(&ONE), of(random, false)),
-        (false, 3) => format!("{}({}, {})", random.pick(&TWO), of(random, false), of(random, false)),
+        (false, 2) => format!("{}({})", random.pick(&VOCABULARY.of_one), of(random, false)),
+        (false, 3) => {
+            format!("{}({}, {})", random.pick(&VOCABULARY.of_two), of(random, false), of(random, false))
+        }
         (false, 4) => format!("select({}, {}, {})", of(random, false), of(random, false), of(random, true)),
         (false, _) => format!(
             "({} {} {})",
@@ -293,8 +295,8 @@ fn spoiled(random: &mut Draw, mut text: String) -> String {
             let again = text[words].to_owned();
             text.insert_str(place.start, &again);
         }
-        4 | 5 => text.insert_str(place.start, &format!(" {} ", random.pick(&WORDS))),
-        6 | 7 => text.replace_range(range(random, &text, 1), random.pick(&WORDS)),
+        4 | 5 => text.insert_str(place.start, &format!(" {} ", random.pick(&VOCABULARY.all))),
+        6 | 7 => text.replace_range(range(random, &text, 1), random.pick(&VOCABULARY.all)),
         8 => {
             // Swap two pieces of text.
             let (a, b) = (words, range(random, &text, 2));

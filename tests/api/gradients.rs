@@ -213,7 +213,8 @@ fn written_gradients_can_be_left_out() -> Result<(), Error> {
     let inputs = [vec![-2.0, 1.0, 3.0]];
     let report = check(&surrogate, &inputs)?;
     assert_eq!((report.checked, report.failures), (3, 3));
-    let options = GradientOptions { written: false, ..GradientOptions::default() };
+    let mut options = GradientOptions::default();
+    options.written = false;
     let report = gradient_check(&surrogate, &inputs, &options)?;
     let written = left_out(|l| l.written = 3);
     assert_eq!((report.checked, report.failures, report.left_out), (0, 0, written));
@@ -355,7 +356,8 @@ fn the_gradients_of_the_built_in_ops_are_derived() -> Result<(), String> {
 fn a_slack_that_is_nan_lets_nothing_pass() -> Result<(), Error> {
     let wrong = Op::new("square", ["x"], |[x]| x * x)?.with_gradient("x", |[x], _, dz| x * dz)?;
     for slack in [f64::NAN, 0.0, -1.0] {
-        let options = GradientOptions { slack, ..GradientOptions::default() };
+        let mut options = GradientOptions::default();
+        options.slack = slack;
         let report = gradient_check(&wrong, &[[3.0]], &options)?;
         assert!(!report.passed() && report.failures == 1, "{slack}: {report}");
     }

@@ -4,6 +4,7 @@
 
 pub mod adapters;
 pub mod calls;
+pub mod expressions;
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -218,24 +219,16 @@ pub fn bits(floats: &[f32]) -> &[u32] {
     bytemuck::cast_slice(floats)
 }
 
-/// Choices drawn from a seed (`SplitMix64`).
-pub struct Draw(u64);
+/// Choices drawn from a seed.
+pub struct Draw(fastrand::Rng);
 
 impl Draw {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        self.0.usize(..bound)
     }
 
     /// True in one of `n` cases, on average.
@@ -253,6 +246,6 @@ impl Draw {
 
     /// Any bit pattern.
     pub fn bits(&mut self) -> u32 {
-        self.next() as u32
+        self.0.u32(..)
     }
 }

@@ -3,7 +3,11 @@
 
 use std::{collections::HashSet, fmt::Write as _, ops::ControlFlow};
 
-use crate::common::{Draw, edited, is_full};
+use crate::common::{
+    Draw, edited,
+    expressions::{Step, tame},
+    is_full,
+};
 use elemgrad::{
     Arithmetic, Condition, DType, Error, Expr, Op, Pass,
     Primitive::{
@@ -216,19 +220,11 @@ fn first_of_each_kind(mut recipes: Vec<Recipe>) -> Vec<Recipe> {
     recipes
 }
 
-/// An expression as steps. The last step is its value.
+/// A random expression.
 struct Recipe {
     seed: u64,
     inputs: usize,
     steps: Vec<Step>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Step {
-    Input(usize),
-    Number(f32),
-    /// A building block applied to earlier steps.
-    Apply(Primitive, Vec<usize>),
 }
 
 const INPUTS: [&str; 8] = ["x", "y", "a", "b", "c", "p", "q", "w"];
@@ -237,15 +233,8 @@ impl Recipe {
     fn draw(arithmetic: Arithmetic, seed: u64) -> Self {
         let mut draw = Draw::new(seed << 1 | u64::from(arithmetic == Arithmetic::Exact));
         let inputs = draw.pick(&[1, 1, 2, 2, 2, 3, 3, 4, 4, 8]);
-        let target = inputs + 2 + draw.below(16);
-        let mut cook =
-            Cook { draw, exact: arithmetic == Arithmetic::Exact, steps: Vec::new(), sizes: Vec::new() };
-        (0..inputs).for_each(|input| cook.push(Step::Input(input), LARGEST_INPUT));
-        while cook.steps.len() < target {
-            cook.idiom();
-        }
-        cook.join();
-        Self { seed, inputs, steps: without_unused(cook.steps) }
+        let len = inputs + 2 + draw.below(16);
+        Self { seed, inputs, steps: tame(draw, arithmetic == Arithmetic::Exact, inputs, len) }
     }
 
     fn build(&self, arithmetic: Arithmetic) -> Result<Op, Error> {
@@ -278,6 +267,7 @@ impl Recipe {
             let value = match step {
                 Step::Input(input) => Value::Number(inputs[*input]),
                 Step::Number(number) => Value::Constant(*number),
+                Step::Truth(_) => unreachable!("no tame expression has one"),
                 Step::Apply(primitive, operands) => {
                     apply(*primitive, &operands.iter().map(|o| values[*o]).collect::<Vec<_>>())
                 }
@@ -296,6 +286,7 @@ impl Recipe {
             names.push(match step {
                 Step::Input(input) => INPUTS[*input].to_owned(),
                 Step::Number(number) => format!("{number:?}f"),
+                Step::Truth(truth) => truth.to_string(),
                 Step::Apply(primitive, operands) => {
                     let operands: Vec<_> = operands.iter().map(|o| &*names[*o]).collect();
                     let _ = match (primitive, &operands[..], i % 3) {
@@ -313,25 +304,6 @@ impl Recipe {
         let _ = writeln!(text, "    return {};\n}}", names.last().map_or("x", |name| name));
         text + "fn choose(c: bool, a: f32, b: f32) -> f32 { if c { return a; } return b; }\n"
     }
-}
-
-/// The steps that the last step is made of, and all inputs. A front end may not see the other steps.
-fn without_unused(steps: Vec<Step>) -> Vec<Step> {
-    let mut used: Vec<bool> = steps.iter().map(|step| matches!(step, Step::Input(_))).collect();
-    used[steps.len() - 1] = true;
-    for (i, step) in steps.iter().enumerate().rev() {
-        if let (true, Step::Apply(_, operands)) = (used[i], step) {
-            for operand in operands {
-                used[*operand] = true;
-            }
-        }
-    }
-    let place = |i: usize| used[..i].iter().filter(|used| **used).count();
-    let moved = |step: Step| match step {
-        Step::Apply(primitive, operands) => Step::Apply(primitive, operands.into_iter().map(place).collect()),
-        step => step,
-    };
-    steps.into_iter().enumerate().filter(|(i, _)| used[*i]).map(|(_, step)| moved(step)).collect()
 }
 
 #[derive(Clone, Copy)]
@@ -424,191 +396,5 @@ fn in_wgsl(primitive: Primitive, operands: &[&str]) -> String {
         Neg => format!("-({})", operands[0]),
         Select => format!("select({}, {}, {})", operands[2], operands[1], operands[0]),
         _ => format!("{}({})", primitive.name(), operands.join(", ")),
-    }
-}
-
-/// The largest input of [`elemgrad::check::Data::Moderate`], which native ops are compared on.
-const LARGEST_INPUT: f64 = 16.0;
-/// The size at which products and sums stop growing. It fits in f16.
-const LARGEST: f64 = 1e4;
-
-/// The type of a step's value.
-#[derive(Clone, Copy, PartialEq)]
-enum Type {
-    Number,
-    Truth,
-}
-
-impl Type {
-    fn of(primitive: Primitive) -> Self {
-        if matches!(primitive, Lt | Le | Eq | Not | And | Or) { Self::Truth } else { Self::Number }
-    }
-}
-
-/// The steps so far, and how large each can get for moderate inputs. Operands stay within domains, so little is left
-/// out.
-struct Cook {
-    draw: Draw,
-    exact: bool,
-    steps: Vec<Step>,
-    sizes: Vec<f64>,
-}
-
-impl Cook {
-    fn push(&mut self, step: Step, size: f64) {
-        self.steps.push(step);
-        self.sizes.push(size);
-    }
-
-    fn apply(&mut self, primitive: Primitive, operands: &[usize], size: f64) -> usize {
-        self.push(Step::Apply(primitive, operands.to_vec()), size);
-        self.steps.len() - 1
-    }
-
-    fn constant(&mut self, value: f32) -> usize {
-        let step = Step::Number(value);
-        self.steps.iter().position(|known| *known == step).unwrap_or_else(|| {
-            self.push(step, value.abs().into());
-            self.steps.len() - 1
-        })
-    }
-
-    /// An earlier step of a type, preferably a late one, so operands are shared and chains get long. It is not a
-    /// constant, because a front end may make another one of it.
-    fn any(&mut self, ty: Type) -> Option<usize> {
-        let of_type = |step: &Step| match step {
-            Step::Apply(primitive, _) => Type::of(*primitive) == ty,
-            Step::Input(_) => ty == Type::Number,
-            Step::Number(_) => false,
-        };
-        let known: Vec<usize> = (0..self.steps.len()).filter(|i| of_type(&self.steps[*i])).collect();
-        let count = known.len().max(1);
-        known.get(self.draw.below(count).max(self.draw.below(count))).copied()
-    }
-
-    fn number(&mut self) -> usize {
-        self.any(Type::Number).unwrap_or(0)
-    }
-
-    /// A second operand.
-    fn other(&mut self) -> usize {
-        if self.draw.one_in(4) {
-            let value = self.draw.pick(&[0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, -0.75, -2.5]);
-            return self.constant(value);
-        }
-        self.number()
-    }
-
-    /// `abs(a) + least`.
-    fn away_from_0(&mut self, least: f32) -> usize {
-        let a = self.number();
-        let (size, least) = (self.sizes[a], self.constant(least));
-        let magnitude = self.apply(Abs, &[a], size);
-        self.apply(Add, &[magnitude, least], size + 1.0)
-    }
-
-    fn condition(&mut self) -> usize {
-        if self.draw.one_in(4) {
-            let (c, d) = (self.condition(), self.condition());
-            let not = self.apply(Not, &[d], 1.0);
-            let joined = self.draw.pick(&[And, Or]);
-            return self.apply(joined, &[c, not], 1.0);
-        }
-        let earlier = if self.draw.one_in(2) { self.any(Type::Truth) } else { None };
-        earlier.unwrap_or_else(|| {
-            let (a, other) = (self.number(), self.other());
-            // For a number compared with itself, bounds say nothing.
-            let b = if a == other { self.constant(0.5) } else { other };
-            let comparison = self.draw.pick(&[Lt, Le, Lt, Le, Eq]);
-            self.apply(comparison, &[a, b], 1.0)
-        })
-    }
-
-    /// Adds a few steps that belong together.
-    fn idiom(&mut self) {
-        const EXACT: [Primitive; 20] = [
-            Add,
-            Sub,
-            Mul,
-            Mul,
-            Div,
-            Neg,
-            Abs,
-            Min,
-            Max,
-            Floor,
-            Ceil,
-            Round,
-            Trunc,
-            FloorMod,
-            FloorQuotient,
-            TruncMod,
-            Sqrt,
-            RoundToStorage,
-            Select,
-            Select,
-        ];
-        const NATIVE: [Primitive; 9] = [Exp, Log, Sin, Cos, Tanh, Pow, Exp, Tanh, Add];
-        let primitive =
-            if self.exact || self.draw.one_in(2) { self.draw.pick(&EXACT) } else { self.draw.pick(&NATIVE) };
-        let (a, b) = (self.number(), self.other());
-        let [p, q] = [self.sizes[a], self.sizes[b]];
-        match primitive {
-            Mul if p * q > LARGEST => self.apply(Min, &[a, b], p.max(q)),
-            Add | Sub if p + q > LARGEST => self.apply(Max, &[a, b], p.max(q)),
-            Add | Sub => self.apply(primitive, &[a, b], p + q),
-            Mul => self.apply(Mul, &[a, b], p * q),
-            Min | Max => self.apply(primitive, &[a, b], p.max(q)),
-            Div | FloorMod | FloorQuotient | TruncMod => {
-                let divisor = if self.draw.one_in(2) { self.constant(1.5) } else { self.away_from_0(0.75) };
-                let size = if matches!(primitive, FloorMod | TruncMod) {
-                    p.min(self.sizes[divisor])
-                } else {
-                    2.0 * p
-                };
-                self.apply(primitive, &[a, divisor], size)
-            }
-            Sqrt | Log => {
-                let inside = self.away_from_0(0.5);
-                let size = self.sizes[inside].sqrt();
-                self.apply(primitive, &[inside], size)
-            }
-            Exp => {
-                let most = self.constant(3.0);
-                let bounded = self.apply(Min, &[a, most], p);
-                self.apply(Exp, &[bounded], 21.0)
-            }
-            Pow => {
-                let (base, exponent) = (self.away_from_0(0.25), self.draw.pick(&[0.5, 1.5, -0.75]));
-                let (size, exponent) = (self.sizes[base].powf(1.5).max(4.0), self.constant(exponent));
-                self.apply(Pow, &[base, exponent], size)
-            }
-            Sin | Cos | Tanh => self.apply(primitive, &[a], 1.0),
-            Select => {
-                let condition = self.condition();
-                self.apply(Select, &[condition, a, b], p.max(q))
-            }
-            _ => self.apply(primitive, &[a], p + 1.0),
-        };
-    }
-
-    /// Joins all unused numbers into one.
-    fn join(&mut self) {
-        let is_used = |i: usize| {
-            self.steps.iter().any(|s| matches!(s, Step::Apply(_, operands) if operands.contains(&i)))
-        };
-        let is_number = |step: &Step| match step {
-            Step::Apply(primitive, _) => Type::of(*primitive) == Type::Number,
-            Step::Input(_) => true,
-            Step::Number(_) => false,
-        };
-        let unused: Vec<usize> =
-            (0..self.steps.len()).filter(|i| !is_used(*i) && is_number(&self.steps[*i])).collect();
-        let sum = unused.into_iter().reduce(|sum, next| self.apply(Add, &[sum, next], LARGEST));
-        // The last step is the value.
-        let last = sum.unwrap_or(0);
-        if last + 1 != self.steps.len() {
-            self.apply(Neg, &[last], LARGEST);
-        }
     }
 }

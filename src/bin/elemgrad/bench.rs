@@ -60,18 +60,8 @@ fn measure_all<'a>(runner: &Runner, cases: Vec<Case<'a>>, rows: &mut Vec<Row<'a>
 
 /// The cases to measure, in order.
 fn cases<'a>(args: &cli::Bench, ops: &'a [Given]) -> Vec<Case<'a>> {
-    let mut cases: Vec<_> = ops
-        .iter()
-        .map(|given| Case {
-            op: given.op(),
-            pass: Pass::Forward,
-            extra: Extra::None,
-            dtype: DType::F32,
-            shapes: Shapes::Contiguous,
-            data: Data::Ordinary,
-            elements: args.elements,
-        })
-        .collect();
+    let mut cases: Vec<_> =
+        ops.iter().map(|given| Case::new(given.op(), Pass::Forward, args.elements)).collect();
     with(&mut cases, &Several::told(&args.passes, Pass::ALL), |case, pass| case.pass = pass);
     with(&mut cases, &Several::told(&args.extras, &[Extra::None]), |case, extra| case.extra = extra);
     with(&mut cases, &Several::told(&args.dtypes, &[DType::F32]), |case, dtype| case.dtype = dtype);

@@ -1,8 +1,8 @@
 //! `elemgrad demo`: both ops, forward and backward in one pass, with their speed and a check of every bit.
 
 use elemgrad::{
-    Choice, DType, Pass, Runner,
-    check::{Case, Data, Extra, Measurement, Shapes, measure},
+    Choice, Pass, Runner,
+    check::{Case, Measurement, measure},
     ops,
 };
 
@@ -17,15 +17,7 @@ pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> 
     for &op in ops::all() {
         let name = op.name();
         let progress = Progress::spinner(&format!("{name}: a sample, every bit of a call, then the timing"));
-        let case = Case {
-            op,
-            pass: Pass::Fused,
-            extra: Extra::None,
-            dtype: DType::F32,
-            shapes: Shapes::Contiguous,
-            data: Data::Ordinary,
-            elements: args.elements.unwrap_or(ELEMENTS),
-        };
+        let case = Case::new(op, Pass::Fused, args.elements.unwrap_or(ELEMENTS));
         measurements.push((case, measure(&runner, &case)?));
         drop(progress);
         interrupt::check()?;
