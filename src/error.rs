@@ -173,7 +173,8 @@ pub enum Error {
     },
     /// An operand is too large for one binding, and its strides would force very many tiny dispatches.
     #[error(
-        "{op}: {argument} is too large for one binding of {limit} bytes, and its strides would force tiny dispatches: make it contiguous first"
+        "{op}: {argument} is too large for one binding of {limit} bytes, and its strides would force \
+         tiny dispatches: make it contiguous first"
     )]
     NeedsCopy {
         /// The op.
@@ -231,7 +232,8 @@ pub enum Error {
     },
     /// An output overlaps another operand without occupying exactly the range of an input.
     #[error(
-        "{op}: {argument} overlaps {other}: an output may occupy exactly the range of an input and must overlap nothing else"
+        "{op}: {argument} overlaps {other}: an output may occupy exactly the range of an input and \
+         must overlap nothing else"
     )]
     Overlap {
         /// The op.
@@ -244,7 +246,8 @@ pub enum Error {
     /// Two outputs are each in place of an input that the other needs: 16-bit outputs at an even and at an odd
     /// element, or one at an odd element and a mask. They need two dispatches, and neither can run first.
     #[error(
-        "{op}: {argument} and {other} start in different halves of a word, and both are written in place: move one by one element"
+        "{op}: {argument} and {other} start in different halves of a word, and both are written \
+         in place: move one by one element"
     )]
     InPlace {
         /// The op.

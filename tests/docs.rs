@@ -21,8 +21,9 @@
 //! | `ci` | the commands are those of `.ci`, where they are looked up, and not run here |
 //! | `by-hand` | the commands are not run: [`BY_HAND`] has the reasons |
 //!
-//! In an output `[..]` stands for anything within a line, and a line `...` for any lines. `# exit code 2` behind a command
-//! is what it exits with instead of 0. Commands of a document share a folder, in which they are run one after the other.
+//! In an output `[..]` stands for anything within a line, and a line `...` for any lines. `# exit code 2` behind a
+//! command is what it exits with instead of 0. Commands of a document share a folder, in which they are run one after
+//! the other.
 //!
 //! `cargo run --release` runs what this test was built with, unless all is run: then it is as it is written.
 

@@ -191,9 +191,9 @@ impl<'a> Prepared<'a> {
     }
 
     /// Counts the wrong output elements of one call. Elements must equal the reference's to the bit. For an op that
-    /// is not [exact](crate::Op::is_exact) on a GPU, each element must lie within its enclosure. Make this the first call,
-    /// since gradients may be added to existing values. None if nothing is compared: broadcasts and extras of such an
-    /// op on a GPU, which [`self_test`](super::self_test) compares.
+    /// is not [exact](crate::Op::is_exact) on a GPU, each element must lie within its enclosure. Make this the first
+    /// call, since gradients may be added to existing values. None if nothing is compared: broadcasts and extras of
+    /// such an op on a GPU, which [`self_test`](super::self_test) compares.
     ///
     /// # Errors
     /// What the device reports.

@@ -14,7 +14,6 @@ use crate::numeric::{
 pub(crate) fn on_lanes(block: Block, [x, y, upstream]: [usize; 3], writes: [Option<usize>; 4]) {
     match writes {
         [Some(z), None, None, None] => block.lanes([x, y], [z], &mut OnLanes),
-        [None, Some(dx), None, None] => block.lanes([upstream], [dx], &mut OnLanes),
         [None, None, Some(dy), None] => block.lanes([x, y, upstream], [dy], &mut OnLanes),
         [Some(z), None, Some(dy), None] => block.lanes([x, y, upstream], [z, dy], &mut OnLanes),
         _ => block.lanes([x, y, upstream], writes.map(|w| w.unwrap_or(usize::MAX)), &mut OnLanes),
@@ -27,13 +26,6 @@ impl Lanes<2, 1> for OnLanes {
     #[inline(always)]
     fn lanes<V: Vectors>(&mut self, _: V, [x, y]: [&Wide; 2], [Aligned(z)]: &mut [Aligned<Wide>; 1]) {
         floor_mod_lanes::<V>(x, y, |i, remainder, _| z[i] = remainder);
-    }
-}
-
-impl Lanes<1, 1> for OnLanes {
-    #[inline(always)]
-    fn lanes<V: Vectors>(&mut self, _: V, [upstream]: [&Wide; 1], [Aligned(dx)]: &mut [Aligned<Wide>; 1]) {
-        *dx = *upstream;
     }
 }
 

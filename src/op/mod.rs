@@ -239,7 +239,8 @@ impl Op {
         }))
     }
 
-    /// The same op with formulas that are written for people, one for each output. By default they print the expression.
+    /// The same op with formulas that are written for people, one for each output. By default they print the
+    /// expression.
     pub(crate) fn with_formulas(self, formulas: &[&'static str]) -> Result<Self, Error> {
         Ok(Self(Arc::new(Inner {
             signature: self.signature().with_formulas(formulas)?,

@@ -140,7 +140,7 @@ arguments! {
 }
 
 arguments! {
-    /// Arguments of the fused pass. Pass `None` for a gradient that you do not want.
+    /// Arguments of the fused pass. Pass `None` for a gradient that you do not want. For neither there is [`Forward`].
     Fused<X, Y, DZ; Z, D> of op(),
     reads {
         /// The dividend.

@@ -101,8 +101,8 @@ fn coordinates(kernel: &Kernel) -> String {
     let mut text = format!("\nstruct At {{ {} }}\n", fields.join(", "));
     if axes > 1 {
         text += "
-// j / size for j < size + 2048. The float quotient is an estimate (numerics: case 1): it is below 2049, so that it is off
-// by one at most, and the remainder says which way.
+// j / size for j < size + 2048. The float quotient is an estimate (numerics: case 1): it is below 2049, so that it is
+// off by one at most, and the remainder says which way.
 fn carry(j: u32, size: u32) -> u32 {
     let q = u32(f32(j) * (1.0 / f32(size)));
     let rest = j - q * size;

@@ -38,8 +38,8 @@ pub(crate) enum Command {
     /// Run an op on .npy files of f32 ('<f4'), f16 ('<f2') or bf16 ('<u2', with --dtype bf16)
     ///
     /// Shapes broadcast as NumPy's do; a gradient has the shape of its input, and is summed where that was broadcast.
-    /// Arrays of z's size are read, computed and written piece by piece, in bounded memory. What is broadcast is held in
-    /// memory; where a gradient is a sum, everything is.
+    /// Arrays of z's size are read, computed and written piece by piece, in bounded memory. What is broadcast is held
+    /// in memory; where a gradient is a sum, everything is.
     Run(Run),
     /// Compare a device with the scalar reference, bit for bit
     Verify(Verify),
@@ -68,8 +68,8 @@ pub(crate) struct OpArgs {
     pub(crate) built_in: Option<BuiltIn>,
     /// An op of yours: WGSL whose `fn forward(x: f32, ...) -> f32` gives z; - reads standard input
     ///
-    /// The parameters are the inputs. Gradients are derived; `fn d_x(x: f32, ..., z: f32, dz: f32) -> f32` is the one that
-    /// you write for x.
+    /// The parameters are the inputs. Gradients are derived; `fn d_x(x: f32, ..., z: f32, dz: f32) -> f32` is the one
+    /// that you write for x.
     #[arg(long, value_name = "FILE.wgsl", groups = ["source", "custom"])]
     pub(crate) wgsl: Option<PathBuf>,
     /// An op of yours as one WGSL expression, such as `floor_mod(x, 1.0) * y`. The names in it are the inputs
@@ -215,17 +215,17 @@ pub(crate) struct Bench {
     /// A pass, given once for each. The default is all passes
     #[arg(long = "pass", value_name = "PASS", value_parser = some_of(Pass::ALL, Pass::name))]
     pub(crate) passes: Vec<Several<Pass>>,
-    /// What passes do in addition, given once for each. The default is none. mask: forward of spiky, and of other ops whose
-    /// gradients one condition gates, saves its mask, backward reads it. values: mod's forward also writes q. accumulate:
-    /// gradients are added to what is there
+    /// What passes do in addition, given once for each. The default is none. mask: forward of spiky, and of other ops
+    /// whose gradients one condition gates, saves its mask, backward reads it. values: mod's forward also writes q.
+    /// accumulate: gradients are added to what is there
     #[arg(long = "extra", value_name = "EXTRA", value_parser = some_of(Extra::ALL, extra_name))]
     pub(crate) extras: Vec<Several<Extra>>,
     /// A storage type, given once for each. The default is f32
     #[arg(long = "dtype", value_name = "TYPE", value_parser = some_of(DType::ALL, DType::name))]
     pub(crate) dtypes: Vec<Several<DType>>,
     /// The shapes of the inputs after x, given once for each. The default is contiguous (one shape). For ops of more
-    /// than one input: scalar (one y for all), row (x is [rows, 1024], y [1024]), column (y is [rows, 1]), channel (x is
-    /// [batch, 64, 1024], y [1, 64, 1])
+    /// than one input: scalar (one y for all), row (x is [rows, 1024], y [1024]), column (y is [rows, 1]), channel (x
+    /// is [batch, 64, 1024], y [1, 64, 1])
     #[arg(long = "layout", value_name = "LAYOUT", value_parser = some_of(Shapes::ALL, Shapes::name))]
     pub(crate) layouts: Vec<Several<Shapes>>,
     /// What inputs hold, given once for each. The default is ordinary (ratios x/y below 2^20) and extreme (above)
@@ -269,8 +269,8 @@ pub(crate) struct Run {
     /// Of mod: write q.npy too, the floor of x / y
     #[arg(long)]
     pub(crate) quotient: bool,
-    /// Of spiky, and of other ops whose gradients one condition gates: write mask.npy too, where they pass: element i is
-    /// bit i % 32 of word i / 32 ('<u4')
+    /// Of spiky, and of other ops whose gradients one condition gates: write mask.npy too, where they pass: element i
+    /// is bit i % 32 of word i / 32 ('<u4')
     #[arg(long)]
     pub(crate) mask: bool,
 }

@@ -181,7 +181,8 @@ fn shape(op: &Op, inputs: &[Input]) -> Result<Vec<u64>, Failure> {
         let own = input.reader.shape();
         shape = broadcast(&shape, own).ok_or_else(|| {
             Failure::Usage(format!(
-                "{} has the shape {}, which does not broadcast with {} of {}: give arrays of one shape, or with axes of one element",
+                "{} has the shape {}, which does not broadcast with {} of {}: give arrays of one \
+                 shape, or with axes of one element",
                 input.option,
                 npy::tuple(own),
                 npy::tuple(&shape),

@@ -104,7 +104,8 @@ fn given(op: &Op, dtype: DType, bits: &[(String, u32)]) -> Result<Inputs, Failur
     let digits = 2 * dtype.size() as usize;
     if let Some((name, bits)) = bits.iter().find(|(_, bits)| u64::from(*bits) >> (4 * digits) != 0) {
         return Err(Failure::Usage(format!(
-            "--bits {name}={bits:x} is more than the {digits} hexadecimal digits of {}: leave some out, or give another --dtype",
+            "--bits {name}={bits:x} is more than the {digits} hexadecimal digits of {}: leave some out, \
+             or give another --dtype",
             dtype.name()
         )));
     }
