@@ -102,7 +102,8 @@ dawn() {
 # Every kernel through Tint; those that ask for no more than the vectors also run, on SwiftShader.
 tint() {
     rm -rf "$work/shaders"
-    ELEMGRAD_DUMP_SHADERS="$work/shaders" cargo test --quiet --locked --features cli --lib kernels_are_dumped -- --ignored
+    ELEMGRAD_DUMP_SHADERS="$work/shaders" \
+        cargo test --quiet --locked --features cli --lib kernels_are_dumped -- --ignored
     node tests/tint/check.mjs "$work/dawn/node_modules" "$work/shaders"
     on swiftshader node tests/tint/check.mjs "$work/dawn/node_modules" "$work/shaders" run
 }

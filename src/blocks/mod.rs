@@ -121,15 +121,11 @@ mod tests {
     /// `ELEMGRAD_BLESS=1` writes both.
     #[test]
     fn the_documentation_is_that_of_the_rows() -> std::io::Result<()> {
-        const MARKS: [&str; 2] = ["<!-- blocks -->\n", "<!-- /blocks -->\n"];
+        let [open, close] = ["<!-- blocks -->\n", "<!-- /blocks -->\n"];
         let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
         let formulas = std::fs::read_to_string(docs.join("formulas.md"))?;
-        let parts = formulas.split_once(MARKS[0]).and_then(|(before, rest)| {
-            let (_, after) = rest.split_once(MARKS[1])?;
-            Some((before, after))
-        });
-        let (before, after) = parts.expect("the marks");
-        let [open, close] = MARKS;
+        let (before, rest) = formulas.split_once(open).expect("the first mark");
+        let (_, after) = rest.split_once(close).expect("the last mark");
         let documents =
             [("blocks.md", table()), ("formulas.md", format!("{before}{open}\n{}\n{close}{after}", table()))];
         for (name, text) in documents {

@@ -3,7 +3,7 @@
 use super::{arithmetic, division, logic, row::Row, transcendental};
 
 macro_rules! primitives {
-    ($($(#[doc = $doc:literal])+ $name:ident => $family:ident::$row:ident),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $name:ident => $row:path),+ $(,)?) => {
         /// A building block: a function of one to three scalars.
         ///
         /// A truth value is stored as 1 or 0.
@@ -21,7 +21,7 @@ macro_rules! primitives {
             /// Everything that the library knows about the block.
             pub(crate) const fn row(self) -> &'static Row {
                 match self {
-                    $(Self::$name => &$family::$row),+
+                    $(Self::$name => &$row),+
                 }
             }
         }

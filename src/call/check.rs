@@ -1,11 +1,13 @@
 //! Checks a call's operands against each other and against the op's signature: shapes, lengths, layouts, missing
 //! operands.
 
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
 use crate::{
     error::Error,
-    shape::{Axes, Layout, broadcast, contiguous_strides, count, dimension, is_contiguous},
+    shape::{Axes, Layout, broadcast, contiguous_strides, count, dimension, is_contiguous, step_to},
     signature::{
         OutputKind, Signature,
         outputs::{Outputs, Reads},
@@ -14,11 +16,11 @@ use crate::{
 
 /// What a call gives for one operand.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Given {
+pub(crate) struct Given<'a> {
     /// The number of elements in its range, or of words for a mask. `None` for an output that is resized to fit.
     pub(crate) len: Option<u64>,
     /// `None`: an input has one axis, other operands have the shape that is needed.
-    pub(crate) layout: Option<Layout>,
+    pub(crate) layout: Option<&'a Layout>,
     /// Whether the layout is the shape of all elements in the range.
     pub(crate) whole: bool,
     /// Whether the output is added to existing values.
@@ -38,11 +40,54 @@ pub(crate) struct Call {
     pub(crate) shape: Axes<u64>,
     /// The reads that the outputs need.
     needed: Reads,
-    /// For each given read, its layout over that shape.
-    pub(crate) reads: Operands<Layout>,
+    pub(crate) reads: Operands<Place>,
     /// For each given read, its layout over its own shape. Empty if no output is a sum, which alone asks for it.
     pub(crate) own: Vec<Option<Layout>>,
     pub(crate) writes: Operands<Write>,
+}
+
+/// Where a read's elements are in its range. The usual case takes no memory of its own, so that short calls are cheap.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// One for each element of `z`, in order. The words of a mask, too.
+    InOrder,
+    /// By strides over the shape of `z`.
+    Strided(Box<Layout>),
+}
+
+impl Place {
+    fn of(layout: Layout) -> Self {
+        if layout.offset() == 0 && is_contiguous(layout.shape(), layout.strides()) {
+            return Self::InOrder;
+        }
+        Self::Strided(Box::new(layout))
+    }
+
+    /// The position of the element with index (0, 0, ..).
+    pub(crate) fn offset(&self) -> u64 {
+        match self {
+            Self::InOrder => 0,
+            Self::Strided(layout) => layout.offset(),
+        }
+    }
+
+    /// The position of the element for element `i` of `z`.
+    pub(crate) fn at(&self, i: u64) -> u64 {
+        match self {
+            Self::InOrder => i,
+            Self::Strided(layout) => {
+                (layout.offset() as i64 + step_to(layout.shape(), layout.strides(), i)) as u64
+            }
+        }
+    }
+
+    /// The layout over the shape of `z`.
+    pub(crate) fn layout(&self, shape: &[u64]) -> Cow<'_, Layout> {
+        match self {
+            Self::InOrder => Cow::Owned(Layout::contiguous(shape)),
+            Self::Strided(layout) => Cow::Borrowed(layout),
+        }
+    }
 }
 
 /// One output of a call. Outputs are contiguous.
@@ -50,17 +95,24 @@ pub(crate) struct Call {
 pub(crate) struct Write {
     /// The number of elements, or of words for a mask.
     pub(crate) len: u64,
-    /// Its strides over the call's shape: 0 on the axes that are summed over.
-    pub(crate) strides: Axes<i64>,
-    /// For each axis of the call's shape, whether it is summed over.
-    pub(crate) reduced: Axes<bool>,
     pub(crate) accumulate: bool,
+    /// The axes that it is summed over, if there is one.
+    pub(crate) sum: Option<Box<Sum>>,
+}
+
+/// An output that is a sum over some axes of the call's shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Sum {
+    /// For each axis, the output's stride: 0 if the axis is summed over.
+    pub(crate) strides: Axes<i64>,
+    /// For each axis, whether it is summed over.
+    pub(crate) over: Axes<bool>,
 }
 
 impl Write {
-    /// Whether the output is a sum over any axis.
-    pub(crate) fn is_reduced(&self) -> bool {
-        self.reduced.contains(&true)
+    /// Its strides over the call's shape.
+    pub(crate) fn strides(&self, shape: &[u64]) -> Axes<i64> {
+        self.sum.as_ref().map_or_else(|| contiguous_strides(shape), |sum| sum.strides.clone())
     }
 }
 
@@ -84,8 +136,8 @@ pub(crate) fn mask_words(len: u64) -> u64 {
 /// Checks a call's operands against each other.
 pub(crate) fn check(
     signature: &Signature,
-    reads: &[Option<Given>],
-    writes: &[Option<Given>],
+    reads: &[Option<Given<'_>>],
+    writes: &[Option<Given<'_>>],
 ) -> Result<Call, Error> {
     let checker = Checker { signature, reads, writes };
     checker.counts()?;
@@ -99,9 +151,9 @@ pub(crate) fn check(
     checker.missing(needed)?;
     let shape = checker.shape()?;
     let len = checker.count(&shape)?;
-    let mut layouts = Operands::new();
+    let mut places = Operands::new();
     for i in 0..signature.read_count() {
-        layouts.push(checker.read(i).map(|given| checker.read_layout(i, given, &shape, len)).transpose()?);
+        places.push(checker.read(i).map(|given| checker.place(i, given, &shape, len)).transpose()?);
     }
     let mut targets = Operands::new();
     for i in 0..signature.write_count() {
@@ -112,12 +164,12 @@ pub(crate) fn check(
         let given = checker.read(i)?;
         let whole = i >= signature.upstream() && given.layout.is_none();
         let shape = if whole { shape.clone() } else { own_shape(given) };
-        let layout = given.layout.clone().filter(|layout| !layout.is_empty());
-        Some(layout.unwrap_or_else(|| Layout::contiguous(&shape)))
+        let layout = given.layout.filter(|layout| !layout.is_empty());
+        Some(layout.cloned().unwrap_or_else(|| Layout::contiguous(&shape)))
     };
-    let has_sums = targets.iter().flatten().any(Write::is_reduced);
+    let has_sums = targets.iter().flatten().any(|write: &Write| write.sum.is_some());
     let own = if has_sums { (0..signature.read_count()).map(own).collect() } else { Vec::new() };
-    Ok(Call { outputs, from_mask, shape, needed, reads: layouts, own, writes: targets })
+    Ok(Call { outputs, from_mask, shape, needed, reads: places, own, writes: targets })
 }
 
 /// What determines the length of an operand that has the shape of `z`.
@@ -127,8 +179,8 @@ const MASK_LENGTH: &str = "words of 32 bits for the broadcast inputs";
 
 struct Checker<'a> {
     signature: &'a Signature,
-    reads: &'a [Option<Given>],
-    writes: &'a [Option<Given>],
+    reads: &'a [Option<Given<'a>>],
+    writes: &'a [Option<Given<'a>>],
 }
 
 impl Checker<'_> {
@@ -136,7 +188,7 @@ impl Checker<'_> {
         self.signature.name().to_owned()
     }
 
-    fn read(&self, i: usize) -> Option<&Given> {
+    fn read(&self, i: usize) -> Option<&Given<'_>> {
         self.reads.get(i).and_then(Option::as_ref)
     }
 
@@ -201,23 +253,26 @@ impl Checker<'_> {
         len.ok_or_else(|| Error::TooMany { op: self.op(), shape: shape.to_vec() })
     }
 
-    /// The layout of a read over the call's shape.
-    fn read_layout(&self, i: usize, given: &Given, shape: &[u64], len: u64) -> Result<Layout, Error> {
+    /// Where a read's elements are, for those of the call's shape.
+    fn place(&self, i: usize, given: &Given, shape: &[u64], len: u64) -> Result<Place, Error> {
         let argument = || self.read_name(i);
         let is_mask = self.signature.is_mask_read(i);
         let layout = match &given.layout {
             Some(layout) if is_mask => {
                 self.contiguous(argument, layout, shape, "z, contiguous")?;
                 self.length(argument, given, mask_words(len), || MASK_LENGTH.into())?;
-                return Ok(Layout::contiguous(shape));
+                return Ok(Place::InOrder);
             }
-            Some(layout) => layout.clone(),
+            Some(layout) => Cow::Borrowed(*layout),
             // An input without a layout has one axis.
-            None if i < self.signature.upstream() => Layout::contiguous(&own_shape(given)),
+            None if i < self.signature.upstream() && given.len.is_some_and(|len| *shape == [len]) => {
+                return Ok(Place::InOrder);
+            }
+            None if i < self.signature.upstream() => Cow::Owned(Layout::contiguous(&own_shape(given))),
             None => {
                 let (need, other) = if is_mask { (mask_words(len), MASK_LENGTH) } else { (len, Z_LENGTH) };
                 self.length(argument, given, need, || other.into())?;
-                return Ok(Layout::contiguous(shape));
+                return Ok(Place::InOrder);
             }
         };
         self.strides(argument, &layout)?;
@@ -231,11 +286,11 @@ impl Checker<'_> {
         }
         if layout.is_empty() {
             // An empty call accesses no element, so any offset is valid.
-            return Ok(Layout::contiguous(shape));
+            return Ok(Place::InOrder);
         }
         if layout.extent().is_none_or(|(_, high)| given.len.is_some_and(|len| high >= len)) {
             let len = given.len.unwrap_or(0);
-            let (op, layout) = (self.op(), Box::new(layout));
+            let (op, layout) = (self.op(), Box::new(layout.into_owned()));
             return Err(Error::Layout { op, argument: argument(), len, layout });
         }
         let rank = shape.len();
@@ -246,7 +301,7 @@ impl Checker<'_> {
                 _ => 0,
             })
             .collect();
-        Ok(Layout::strided(shape, &strides, layout.offset()))
+        Ok(Place::of(Layout::strided(shape, &strides, layout.offset())))
     }
 
     /// Checks that there is a stride for each axis.
@@ -299,7 +354,7 @@ impl Checker<'_> {
         if given.accumulate && output.kind != OutputKind::Gradient {
             return Err(Error::Accumulate { op: self.op(), argument: argument() });
         }
-        if let Some(layout) = &given.layout {
+        if let Some(layout) = given.layout {
             self.contiguous(argument, layout, &own, "the output, contiguous")?;
         }
         self.length(argument, given, need, || match input {
@@ -307,17 +362,23 @@ impl Checker<'_> {
             None if output.kind == OutputKind::Mask => MASK_LENGTH.into(),
             None => Z_LENGTH.into(),
         })?;
-        let own_strides = contiguous_strides(&own);
-        let rank = shape.len();
-        let reduced = (0..rank).map(|axis| dimension(&own, rank, axis) != shape[axis]).collect();
-        let strides = (0..rank)
-            .map(|axis| match (axis + own.len()).checked_sub(rank) {
-                Some(own_axis) if own[own_axis] != 1 => own_strides[own_axis],
-                _ => 0,
-            })
-            .collect();
-        Ok(Write { len: need, strides, reduced, accumulate: given.accumulate })
+        Ok(Write { len: need, accumulate: given.accumulate, sum: sum(&own, shape) })
     }
+}
+
+/// The sum that an output is if it has its own shape, and not that of the call.
+fn sum(own: &[u64], shape: &[u64]) -> Option<Box<Sum>> {
+    let rank = shape.len();
+    let is_summed = |axis: usize| dimension(own, rank, axis) != shape[axis];
+    if !(0..rank).any(is_summed) {
+        return None;
+    }
+    let own_strides = contiguous_strides(own);
+    let stride = |axis: usize| match (axis + own.len()).checked_sub(rank) {
+        Some(own_axis) if own[own_axis] != 1 => own_strides[own_axis],
+        _ => 0,
+    };
+    Some(Box::new(Sum { strides: (0..rank).map(stride).collect(), over: (0..rank).map(is_summed).collect() }))
 }
 
 /// The shape of an operand: one axis if it has no layout.

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct View<'a> {
     pub(crate) data: Slice<'a>,
-    layout: Option<Layout>,
+    layout: Option<Box<Layout>>,
     /// Whether the layout is the shape of all elements.
     whole: bool,
 }
@@ -30,19 +30,19 @@ impl<'a> View<'a> {
     /// Sets how the elements are arranged in the slice: a shape, and any strides.
     #[must_use]
     pub fn layout(self, layout: Layout) -> Self {
-        Self { layout: Some(layout), whole: false, ..self }
+        Self { layout: Some(Box::new(layout)), whole: false, ..self }
     }
 
     /// Sets the shape of all elements, which are contiguous.
     #[must_use]
     pub fn shape(self, shape: &[u64]) -> Self {
-        Self { layout: Some(Layout::contiguous(shape)), whole: true, ..self }
+        Self { layout: Some(Box::new(Layout::contiguous(shape))), whole: true, ..self }
     }
 
-    pub(crate) fn given(&self) -> Given {
+    pub(crate) fn given(&self) -> Given<'_> {
         Given {
             len: Some(self.data.len() as u64),
-            layout: self.layout.clone(),
+            layout: self.layout.as_deref(),
             whole: self.whole,
             accumulate: false,
         }
@@ -154,7 +154,7 @@ impl<'a> Output<'a> {
         Self { accumulate: true, ..self }
     }
 
-    pub(crate) fn given(&self) -> Given {
+    pub(crate) fn given(&self) -> Given<'static> {
         let len = match &self.target {
             Target::Slice(slice) => Some(slice.len()),
             Target::Vec(vec) => self.accumulate.then(|| vec.len()),

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::{
-    check::{Call, Operands, Write},
+    check::{Call, Operands, Place},
     slice::Slice,
 };
 use crate::{
     dtype::DType,
-    shape::{Layout, is_contiguous, step_to},
+    shape::{Layout, step_to},
     signature::{Signature, gate::Store, outputs::Outputs},
 };
 
@@ -31,12 +31,12 @@ impl Job<'_, '_> {
     /// The wanted outputs that are sums, and those that are not.
     pub(crate) fn reduced(&self) -> Outputs {
         let writes = &self.call.writes;
-        Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(Write::is_reduced)))
+        Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| w.sum.is_some())))
     }
 
     pub(crate) fn whole(&self) -> Outputs {
         let writes = &self.call.writes;
-        Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| !w.is_reduced())))
+        Outputs::present(writes.iter().map(|w| w.as_ref().is_some_and(|w| w.sum.is_none())))
     }
 
     /// The reads that `outputs` need, from element `from` of `z` on. Each is a slice of elements, or one number for
@@ -59,15 +59,14 @@ impl Job<'_, '_> {
 
     /// The index of the one element that a read uses for all of `z`, if it does.
     fn one_for_all(&self, i: usize) -> Option<usize> {
-        let layout = self.call.reads[i].as_ref()?;
+        let Place::Strided(layout) = self.call.reads[i].as_ref()? else { return None };
         let stays = layout.shape().iter().zip(layout.strides()).all(|(d, s)| *d == 1 || *s == 0);
         stays.then_some(layout.offset() as usize)
     }
 
     /// Whether a read holds the elements of `z` one after the other, starting at its first element.
     fn is_contiguous(&self, i: usize) -> bool {
-        let layout = self.call.reads[i].as_ref();
-        layout.is_some_and(|l| l.offset() == 0 && is_contiguous(l.shape(), l.strides()))
+        matches!(self.call.reads[i], Some(Place::InOrder))
     }
 
     /// The outputs that are added to existing values.
@@ -96,14 +95,18 @@ impl Job<'_, '_> {
         range: &Range<usize>,
         take: impl FnOnce(&[u8]) -> R,
     ) -> R {
-        let (Some(slice), Some(layout)) = (&self.reads[i], &self.call.reads[i]) else { return take(&[]) };
+        let (Some(slice), Some(place)) = (&self.reads[i], &self.call.reads[i]) else { return take(&[]) };
         let part =
             |element: usize, range: Range<usize>| &slice.bytes()[range.start * element..range.end * element];
-        match slice {
-            Slice::Bits(_) => take(part(4, range.start / 32..range.end.div_ceil(32))),
-            _ if self.is_contiguous(i) => take(part(self.dtype.size() as usize, range.clone())),
-            Slice::F32(data) => take(bytemuck::cast_slice(&gathered(data, layout, range))),
-            Slice::Half(_, data) => take(bytemuck::cast_slice(&gathered(data, layout, range))),
+        match (slice, place) {
+            (Slice::Bits(_), _) => take(part(4, range.start / 32..range.end.div_ceil(32))),
+            (_, Place::InOrder) => take(part(self.dtype.size() as usize, range.clone())),
+            (Slice::F32(data), Place::Strided(layout)) => {
+                take(bytemuck::cast_slice(&gathered(data, layout, range)))
+            }
+            (Slice::Half(_, data), Place::Strided(layout)) => {
+                take(bytemuck::cast_slice(&gathered(data, layout, range)))
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ impl Traffic {
         let mask = mask_words(call.len()) * 4;
         let read_bytes = |i: usize| match &call.reads[i] {
             Some(_) if signature.is_mask_read(i) => mask,
-            Some(layout) => own_len(layout).saturating_mul(dtype.size()),
+            Some(place) => own_len(&place.layout(&call.shape)).saturating_mul(dtype.size()),
             None => 0,
         };
         let write_bytes = |w: usize| match (&call.writes[w], signature.outputs()[w].kind) {
@@ -79,9 +79,9 @@ impl Signature {
     /// # Errors
     /// Those of a call with these inputs: [`Error::Arity`], [`Error::Shape`], [`Error::NothingWanted`].
     pub fn traffic(&self, outputs: Outputs, dtype: DType, shapes: &[&[u64]]) -> Result<Traffic, Error> {
-        let given =
-            |shape: &&[u64]| Some(Given { layout: Some(Layout::contiguous(shape)), ..Given::default() });
-        let mut reads: Vec<Option<Given>> = shapes.iter().map(given).collect();
+        let layouts: Vec<Layout> = shapes.iter().map(|shape| Layout::contiguous(shape)).collect();
+        let given = |layout| Some(Given { layout: Some(layout), ..Given::default() });
+        let mut reads: Vec<Option<Given>> = layouts.iter().map(given).collect();
         if reads.len() == self.upstream() {
             reads.push(Some(Given::default()));
         }

@@ -16,16 +16,16 @@ pub(crate) fn run(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) 
         .writes
         .iter()
         .map(|w| {
-            w.as_ref().filter(|w| w.is_reduced()).map_or(Vec::new(), |w| vec![Vec::new(); w.len as usize])
+            w.as_ref().filter(|w| w.sum.is_some()).map_or(Vec::new(), |w| vec![Vec::new(); w.len as usize])
         })
         .collect();
     for i in 0..call.len() {
         let passes = element(op, job, i, &mut reads, &mut values);
         for w in call.outputs.iter() {
             let (Some(write), Some(target)) = (&call.writes[w], &mut writes[w]) else { continue };
-            if write.is_reduced() {
+            if let Some(sum) = &write.sum {
                 // In the order of `z`, the terms of one sum are in the order of the summed axes.
-                terms[w][step_to(&call.shape, &write.strides, i) as usize].push(values[w]);
+                terms[w][step_to(&call.shape, &sum.strides, i) as usize].push(values[w]);
             } else {
                 target.store(i as usize, job.store(w), values[w], passes);
             }
@@ -45,9 +45,8 @@ pub(crate) fn run(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) 
 fn element(op: &dyn Compute, job: &Job, i: u64, reads: &mut [f32], values: &mut [f32]) -> bool {
     let signature = job.signature;
     for (r, value) in reads.iter_mut().enumerate() {
-        if let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) {
-            let at = layout.offset() as i64 + step_to(layout.shape(), layout.strides(), i);
-            *value = slice.get(at as usize);
+        if let (Some(slice), Some(place)) = (&job.reads[r], &job.call.reads[r]) {
+            *value = slice.get(place.at(i) as usize);
         }
     }
     if let Some(mask) = job.mask() {

@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     call::{
-        check::Write,
+        check::{Place, Sum},
         job::{Job, copy_strided},
         slice::{Slice, SliceMut},
     },
     numeric::{sum, tree_sum},
-    shape::{Collapsed, Layout, collapse, count, step_to},
+    shape::{Collapsed, collapse, count, step_to},
     signature::{gate::Store, outputs::Outputs},
 };
 
@@ -33,12 +33,12 @@ const SPREAD: u64 = 1 << 18;
 /// Computes the gradients that are sums.
 pub(super) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>]) {
     for (w, target) in writes.iter_mut().enumerate() {
-        let Some(write) = job.call.writes[w].as_ref().filter(|write| write.is_reduced()) else { continue };
-        let Some(target) = target else { continue };
+        let Some(write) = &job.call.writes[w] else { continue };
+        let (Some(sum), Some(target)) = (&write.sum, target) else { continue };
         if job.call.len() == 0 {
             empty(target, write.accumulate);
         } else {
-            Sums::new(op, job, w, write).run(target);
+            Sums::new(op, job, (w, write.accumulate), sum).run(target);
         }
     }
 }
@@ -46,7 +46,7 @@ pub(super) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>])
 /// Computes the outputs with the shape of `z`, from element `from` on, which must be at the start of a mask word.
 pub(super) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
     let len = job.call.len() as usize;
-    let whole = |w: usize| job.call.writes[w].as_ref().is_some_and(|w| !w.is_reduced());
+    let whole = |w: usize| job.call.writes[w].as_ref().is_some_and(|w| w.sum.is_none());
     let mut targets: Vec<_> =
         writes.iter_mut().enumerate().filter(|(w, t)| whole(*w) && t.is_some()).collect();
     if targets.is_empty() {
@@ -91,7 +91,8 @@ impl Values {
     /// Computes the outputs `wanted` for `len` elements of `z` from `start` on.
     fn of(op: &dyn Compute, job: &Job, start: u64, len: usize, wanted: Outputs) -> Self {
         let reads = |job: &Job, r: usize, out: &mut Vec<f32>| {
-            if let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) {
+            if let (Some(slice), Some(place)) = (&job.reads[r], &job.call.reads[r]) {
+                let layout = place.layout(&job.call.shape);
                 out.resize(len, 0.0);
                 gather(slice, layout.offset() as i64, layout.shape(), layout.strides(), start, out);
             }
@@ -195,12 +196,13 @@ struct Sums<'a> {
 }
 
 impl<'a> Sums<'a> {
-    fn new(op: &'a dyn Compute, job: &'a Job, write: usize, output: &Write) -> Self {
-        let of_read = |read: &Option<Layout>| {
-            read.as_ref().map_or_else(|| vec![0; job.call.shape.len()], |layout| layout.strides().to_vec())
+    fn new(op: &'a dyn Compute, job: &'a Job, (write, accumulate): (usize, bool), sum: &Sum) -> Self {
+        let shape = &job.call.shape;
+        let of_read = |read: &Option<Place>| {
+            read.as_ref().map_or_else(|| vec![0; shape.len()], |place| place.layout(shape).strides().to_vec())
         };
         let strides: Vec<_> = job.call.reads.iter().map(of_read).collect();
-        let Collapsed { shape, strides, class } = collapse(&job.call.shape, &strides, &output.reduced);
+        let Collapsed { shape, strides, class } = collapse(shape, &strides, &sum.over);
         let pick = |summed: bool| (0..shape.len()).filter(|a| class[*a] == summed).collect::<Vec<_>>();
         let (kept, summed) = (pick(false), pick(true));
         let at = |strides: &[i64], axes: &[usize]| axes.iter().map(|a| strides[*a]).collect::<Vec<_>>();
@@ -210,7 +212,7 @@ impl<'a> Sums<'a> {
             job,
             write,
             // The terms are gated; the sum is not.
-            store: Store::new(None, output.accumulate),
+            store: Store::new(None, accumulate),
             strides: strides.iter().map(|s| (at(s, &kept), at(s, &summed))).collect(),
             kept: kept.iter().map(|a| shape[*a]).collect(),
             summed: summed.iter().map(|a| shape[*a]).collect(),
@@ -243,11 +245,11 @@ impl<'a> Sums<'a> {
     /// Computes some sums whose terms are neighbours.
     fn short(&self, first: u64, sums: usize, terms: usize) -> Vec<f32> {
         let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
-            let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) else { return };
+            let (Some(slice), Some(place)) = (&job.reads[r], &job.call.reads[r]) else { return };
             let (kept, summed) = &self.strides[r];
             out.resize(sums * terms, 0.0);
             for (sum, out) in (first..).zip(out.chunks_mut(terms)) {
-                let offset = layout.offset() as i64 + step_to(&self.kept, kept, sum);
+                let offset = place.offset() as i64 + step_to(&self.kept, kept, sum);
                 gather(slice, offset, &self.summed, summed, 0, out);
             }
         };
@@ -282,10 +284,10 @@ impl<'a> Sums<'a> {
     fn block(&self, first: u64, columns: usize, from: u64, to: u64) -> Vec<f32> {
         let mut rows = (to - from) as usize;
         let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
-            let (Some(slice), Some(layout)) = (&job.reads[r], &job.call.reads[r]) else { return };
+            let (Some(slice), Some(place)) = (&job.reads[r], &job.call.reads[r]) else { return };
             let (kept, summed) = &self.strides[r];
             out.resize(rows * columns, 0.0);
-            let offset = layout.offset() as i64;
+            let offset = place.offset() as i64;
             if columns == 1 {
                 let offset = offset + step_to(&self.kept, kept, first);
                 gather(slice, offset, &self.summed, summed, from, out);

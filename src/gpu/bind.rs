@@ -99,23 +99,22 @@ impl<'a> Request<'a> {
         let Args { op, dtype, reads, writes } = args;
         let (signature, dtype) = (op.signature().clone(), dtype.unwrap_or_default());
         let bytes = |is_mask| if is_mask { WORD } else { dtype.size() };
-        let given = |name: &str, operand: &Option<Operand>, is_mask: bool| {
-            operand.as_ref().map(|operand| given(signature.name(), name, operand, bytes(is_mask))).transpose()
+        let call = {
+            let read_names = signature.read_names().enumerate().zip(&reads);
+            let mut given_reads = read_names
+                .map(|((i, name), r)| {
+                    given(signature.name(), name, r.as_ref(), bytes(signature.is_mask_read(i)))
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            let outputs = signature.outputs().iter().zip(&writes);
+            let mut given_writes = outputs
+                .map(|(o, w)| given(signature.name(), &o.name, w.as_ref(), bytes(o.kind == OutputKind::Mask)))
+                .collect::<Result<Vec<_>, _>>()?;
+            // `check` reports too many operands.
+            given_reads.resize(given_reads.len().max(reads.len()), None);
+            given_writes.resize(given_writes.len().max(writes.len()), None);
+            check(&signature, &given_reads, &given_writes)?
         };
-        let read_names = signature.read_names().enumerate();
-        let given_reads =
-            read_names.zip(&reads).map(|((i, name), r)| given(name, r, signature.is_mask_read(i)));
-        let given_reads = given_reads.collect::<Result<Vec<_>, _>>()?;
-        let outputs = signature.outputs().iter().zip(&writes);
-        let given_writes = outputs
-            .map(|(o, w)| given(&o.name, w, o.kind == OutputKind::Mask))
-            .collect::<Result<Vec<_>, _>>()?;
-        // `check` reports too many operands.
-        let pad = |given: Vec<Option<Given>>, len: usize| {
-            let missing = len.saturating_sub(given.len());
-            given.into_iter().chain(std::iter::repeat_n(None, missing)).collect::<Vec<_>>()
-        };
-        let call = check(&signature, &pad(given_reads, reads.len()), &pad(given_writes, writes.len()))?;
         Ok(Self { signature, dtype, call, reads, writes })
     }
 
@@ -162,8 +161,14 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Checks one operand's range.
-fn given(op: &str, argument: &str, operand: &Operand, element: u64) -> Result<Given, Error> {
+/// Checks the range of an operand, if there is one.
+fn given<'a>(
+    op: &str,
+    argument: &str,
+    operand: Option<&'a Operand<'_>>,
+    element: u64,
+) -> Result<Option<Given<'a>>, Error> {
+    let Some(operand) = operand else { return Ok(None) };
     let (op, argument) = (op.to_owned(), argument.to_owned());
     let (offset, size) = operand.byte_range(element);
     if !operand.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
@@ -180,12 +185,12 @@ fn given(op: &str, argument: &str, operand: &Operand, element: u64) -> Result<Gi
             return Err(Error::Alignment { op, argument, what, got, need: element });
         }
     }
-    Ok(Given {
+    Ok(Some(Given {
         len: Some(size / element),
-        layout: operand.layout.clone(),
+        layout: operand.layout.as_ref(),
         whole: operand.whole,
         accumulate: operand.accumulate,
-    })
+    }))
 }
 
 /// A bound call. You can record it as often as you like.

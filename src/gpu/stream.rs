@@ -111,9 +111,12 @@ impl Streamer {
         let reads = job.call.reads_for(signature, reduced);
         let sizes = reads.iter().map(|r| job.reads[r].map_or(0, |slice| slice.bytes().len() as u64));
         let (total, largest) = (sizes.clone().sum::<u64>(), sizes.max().unwrap_or(0));
-        let is_large =
-            total > plan::stream::STREAM_BYTES || largest > self.kernels.device().limits().max_buffer_size;
-        if cpu_sums && is_large {
+        let limit = self.kernels.device().limits().max_buffer_size;
+        if !cpu_sums && largest > limit {
+            let op = signature.name().to_owned();
+            return Err(Error::Limit { op, limit: "max_buffer_size", got: limit, need: largest });
+        }
+        if cpu_sums && (total > plan::stream::STREAM_BYTES || largest > limit) {
             log::info!(
                 "{}: the CPU sums {total} bytes, more than one call on the device takes",
                 signature.name()

@@ -158,12 +158,12 @@ impl Op {
     /// | functions | inlined; recursion is an error |
     /// | `+ - * /`, unary `-`, `< <= > >= == !=`, `&& \|\| & \| !`, `select` | as in WGSL, with IEEE's special values |
     /// | `x % y` | [`trunc_mod`](Expr::trunc_mod), exact |
-    /// | `abs`, `pow` and all other functions in the table of [`Primitive`](crate::Primitive) | the building block |
+    /// | `abs min max floor ceil round trunc sqrt exp log sin cos tanh pow` | the [building blocks](crate::Primitive) |
     /// | `clamp saturate sign step mix fma fract smoothstep` | WGSL's formulas in building blocks; `fma` rounds twice |
     /// | `inverseSqrt exp2 log2 tan sinh cosh asinh acosh atanh` | WGSL's formulas in building blocks |
     /// | `degrees radians length distance` | WGSL's formulas in building blocks |
-    /// | `floor_mod(x, y)`, `round_to_storage(x)` and other blocks that WGSL lacks | the methods of [`Expr`] |
-    /// | `spiky(x)` | the method of [`Expr`] |
+    /// | `floor_mod(x, y)`, `floor_quotient(x, y)`, `trunc_mod(x, y)` | not in WGSL: the methods of [`Expr`] |
+    /// | `round_to_storage(x)`, `spiky(x)` | not in WGSL: the methods of [`Expr`] |
     /// | loops, `switch`, integers, vectors, arrays, structs, bindings, attributes | an error, with line and column |
     /// | pointers, derivatives, textures, everything else | an error, with line and column |
     ///

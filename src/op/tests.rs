@@ -8,11 +8,12 @@ use crate::{
             self, Abs, Add, Cos, Div, Exp, FloorMod, FloorQuotient, Log, Max, Min, Mul, Neg, Pow,
             RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, TruncMod,
         },
+        Type,
     },
     check::Data,
     common::{
         Draw,
-        expressions::{Step, any},
+        expressions::{Step, Type as Drawn, any, operand},
     },
     dtype::DType,
     error::Error,
@@ -27,6 +28,19 @@ use crate::{
 };
 
 const INPUTS: usize = 3;
+
+/// The tests draw expressions without seeing the rows.
+#[test]
+fn steps_have_the_types_of_the_rows() {
+    for primitive in Primitive::ALL {
+        let row = primitive.row();
+        let of = |ty: Type| if ty == Type::Truth { Drawn::Truth } else { Drawn::Number };
+        assert_eq!(Step::Apply(*primitive, Vec::new()).ty(), of(row.gives), "{}", row.name);
+        for (place, ty) in row.operands.iter().enumerate() {
+            assert_eq!(operand(*primitive, place), of(*ty), "{} {place}", row.name);
+        }
+    }
+}
 
 /// The last step's node.
 fn build(graph: &mut Graph, steps: &[Step]) -> Id {

@@ -140,7 +140,8 @@ arguments! {
 }
 
 arguments! {
-    /// Arguments of the fused pass. Pass `None` for a gradient that you do not want. For neither there is [`Forward`].
+    /// Arguments of the fused pass. Pass `None` for a gradient that you do not want. If you want neither, use
+    /// [`Forward`].
     Fused<X, Y, DZ; Z, D> of op(),
     reads {
         /// The dividend.

@@ -9,7 +9,7 @@
 //! window accesses. The kernel adds the remaining distance, the operand's *base*.
 
 use crate::{
-    call::check::{Call, Write},
+    call::check::Call,
     dtype::DType,
     error::Error,
     signature::{OutputKind, Signature, outputs::Outputs},
@@ -392,7 +392,7 @@ impl Request<'_> {
     }
 
     fn read(&self, i: usize) -> Option<Operand> {
-        let (place, layout) = (self.reads[i]?, self.call.reads[i].as_ref()?);
+        let (place, layout) = (self.reads[i]?, self.call.reads[i].as_ref()?.layout(&self.call.shape));
         let element = self.element(self.signature.is_mask_read(i));
         Some(Operand {
             name: self.signature.read_names().nth(i)?.to_owned(),
@@ -418,7 +418,7 @@ impl Request<'_> {
             accumulate: write.accumulate,
             memory: Memory::Caller(place.buffer),
             offset: (place.offset / WORD * element.per_word() + place.offset % WORD / 2) as i64,
-            strides: write.strides.to_vec(),
+            strides: write.strides(&self.call.shape).to_vec(),
         })
     }
 
@@ -490,7 +490,7 @@ fn bind_of<'a>(slots: &[Slot], binds: &'a [Bind], operand: usize) -> &'a Bind {
 pub(crate) fn plan(request: &Request) -> Result<Plan, Error> {
     check_overlap(request)?;
     let mut plan = Plan::default();
-    let is_reduced = |w: usize| request.call.writes[w].as_ref().is_some_and(Write::is_reduced);
+    let is_reduced = |w: usize| request.call.writes[w].as_ref().is_some_and(|w| w.sum.is_some());
     let (reduced, whole): (Vec<usize>, Vec<usize>) =
         request.call.outputs.iter().partition(|w| is_reduced(*w));
     let whole = elementwise::groups(request, whole)?;

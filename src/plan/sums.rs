@@ -46,7 +46,8 @@ pub(super) fn partials(
     let source = Source::Op { outputs, from_mask: request.call.from_mask };
     let reads = request.call.reads_for(request.signature, outputs).iter().filter_map(|i| request.read(i));
     let operands = reads.chain(carried.iter().filter_map(|w| request.write(w))).collect();
-    let mut level = Level::new(request, source, write, operands, &output.reduced);
+    let over = output.sum.as_ref().map_or(&[][..], |sum| &sum.over);
+    let mut level = Level::new(request, source, write, operands, over);
     loop {
         let before = (plan.kernels.len(), plan.dispatches.len(), plan.scratch.len());
         let partials = match level.dispatch(plan) {

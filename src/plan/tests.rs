@@ -260,25 +260,29 @@ struct Case {
     writes: Vec<Option<Place>>,
 }
 
+fn given(spot: Option<&Spot>, is_mask: bool, accumulate: bool) -> Option<Given<'_>> {
+    let spot = spot?;
+    let layout = (!is_mask).then_some(&spot.layout);
+    Some(Given { len: Some(spot.len() as u64), layout, accumulate, whole: false })
+}
+
 impl Case {
     fn new(drawn: &Drawn) -> Self {
         let (signature, dtype) = (drawn.op().signature(), drawn.dtype());
         let is_mask_read = |i: usize| i > signature.upstream();
         let is_mask_write = |w: usize| signature.mask() == Some(w);
-        let given = |spot: &Option<Spot>, is_mask: bool, accumulate: bool| {
-            let spot = spot.as_ref()?;
-            let layout = (!is_mask).then(|| spot.layout.clone());
-            Some(Given { len: Some(spot.len() as u64), layout, accumulate, whole: false })
-        };
         let place = |spot: &Option<Spot>, is_mask: bool| {
             let spot = spot.as_ref()?;
             let size = if is_mask { WORD } else { dtype.size() };
             Some(Place { buffer: spot.buffer, offset: spot.start as u64 * size })
         };
         let (reads, writes) = (drawn.reads.iter().enumerate(), drawn.writes.iter().enumerate());
-        let given_reads: Vec<_> = reads.clone().map(|(i, s)| given(s, is_mask_read(i), false)).collect();
-        let given_writes: Vec<_> =
-            writes.clone().map(|(w, s)| given(s, is_mask_write(w), drawn.added.contains(w))).collect();
+        let given_reads: Vec<_> =
+            reads.clone().map(|(i, s)| given(s.as_ref(), is_mask_read(i), false)).collect();
+        let given_writes: Vec<_> = writes
+            .clone()
+            .map(|(w, s)| given(s.as_ref(), is_mask_write(w), drawn.added.contains(w)))
+            .collect();
         Self {
             signature,
             call: check(signature, &given_reads, &given_writes).expect("a right call"),
@@ -479,9 +483,8 @@ fn calls_of_many_elements_are_cut() {
             (1 << 26, &small, (1_u64 << 26).div_ceil((128 << 20) / dtype.size())),
         ] {
             let signature = ops::modulo().signature();
-            let given = || {
-                Some(Given { len: Some(len), layout: Some(Layout::contiguous(&[len])), ..Given::default() })
-            };
+            let layout = Layout::contiguous(&[len]);
+            let given = || Some(Given { len: Some(len), layout: Some(&layout), ..Given::default() });
             let call = check(signature, &[given(), given()], &[given()]).expect("a right call");
             let place = |buffer| Some(Place { buffer, offset: 0 });
             let (reads, writes) = ([place(0), place(1), None], [place(2), None, None, None]);
@@ -499,13 +502,13 @@ fn calls_of_many_elements_are_cut() {
 /// The plan of spiky's forward pass on an x of any layout, with a binding limit of 128 MiB.
 fn forward(dtype: DType, x: &Layout, saving: bool) -> Result<Plan, Error> {
     let signature = ops::spiky().signature();
-    let given = |layout: &Layout| {
+    let z = Layout::contiguous(x.shape());
+    let [x, z] = [x, &z].map(|layout| {
         let len = layout.extent().map(|(_, high)| high + 1);
-        Some(Given { len, layout: Some(layout.clone()), ..Given::default() })
-    };
+        Some(Given { len, layout: Some(layout), ..Given::default() })
+    });
     let mask = saving.then(Given::default);
-    let writes = [given(&Layout::contiguous(x.shape())), None, mask];
-    let call = check(signature, &[given(x)], &writes).expect("a right call");
+    let call = check(signature, &[x], &[z, None, mask]).expect("a right call");
     let place = |buffer| Some(Place { buffer, offset: 0 });
     let (reads, writes) = ([place(0), None, None], [place(1), None, place(2).filter(|_| saving)]);
     let limits = limits(128 << 20, 256, 65535, 8);

@@ -185,7 +185,7 @@ impl Signature {
     }
 
     /// The names of all reads: inputs, then the upstream gradient, then the saved mask if the op has one.
-    pub fn read_names(&self) -> impl Iterator<Item = &str> {
+    pub fn read_names(&self) -> impl Iterator<Item = &str> + Clone {
         self.inputs().iter().map(|i| &**i).chain([UPSTREAM]).chain(self.mask_name())
     }
 

@@ -168,13 +168,13 @@ fn functions(arity: usize) -> impl Iterator<Item = &'static str> {
 }
 
 /// The words of random texts.
-struct Words {
+struct Vocabulary {
     all: Vec<&'static str>,
     of_one: Vec<&'static str>,
     of_two: Vec<&'static str>,
 }
 
-static VOCABULARY: LazyLock<Words> = LazyLock::new(|| Words {
+static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| Vocabulary {
     all: (1..=3).flat_map(functions).chain(WORDS.iter().copied()).collect(),
     of_one: functions(1).chain(["fract", "sign", "spiky", "saturate"]).collect(),
     of_two: functions(2).chain(["step"]).collect(),

@@ -34,7 +34,7 @@ impl Step {
 }
 
 /// The type of a building block's operand.
-fn operand(primitive: Primitive, place: usize) -> Type {
+pub fn operand(primitive: Primitive, place: usize) -> Type {
     match primitive {
         Not | And | Or => Type::Truth,
         Select if place == 0 => Type::Truth,

@@ -167,8 +167,8 @@ pub const LENGTHS: [usize; 16] = [0, 1, 2, 3, 4, 5, 7, 255, 256, 257, 1023, 1024
 
 /// Whether everything runs that the tests can do: with `ELEMGRAD_TESTS=full`, and where there is a hardware GPU.
 ///
-/// Software adapters take seconds to compile a kernel. Without `full`, each suite still runs every kind of check on
-/// them, but on fewer calls, ops and ways to share buffers.
+/// Software adapters take seconds to compile a kernel. Without `full`, each suite still runs every kind of check, but
+/// on fewer calls, elements, ops and ways to share buffers.
 pub fn is_full() -> bool {
     static FULL: LazyLock<bool> = LazyLock::new(|| {
         let is_hardware = |adapter: &wgpu::Adapter| !gpu::is_software(&adapter.get_info());

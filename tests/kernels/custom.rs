@@ -293,7 +293,7 @@ fn programs() -> Result<(), Failed> {
     assert_eq!([is_wide(&ops[13])?, is_wide(&modulo()?)?], [true, false], "{}", ops[13].name());
     for op in ops {
         DType::ALL.iter().copied().try_for_each(|dtype| check(&Runner::cpu(), &op, dtype, 1 << 16))?;
-        // With two inputs it takes a second.
+        // A self-test of an op of two inputs takes a second.
         if is_full() || op.signature().inputs().len() == 1 {
             let report = elemgrad::check::self_test(&Runner::cpu(), &op)?;
             assert!(report.passed(), "{report}");

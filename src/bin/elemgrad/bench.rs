@@ -23,7 +23,8 @@ pub(crate) fn execute(args: &cli::Bench, device: &Choice) -> Result<(), Failure>
     let cases = cases(args, &ops);
     if cases.is_empty() {
         return Err(Failure::Usage(
-            "no op has such a pass: the mask takes a condition that gates gradients (spiky's), the values further outputs (mod's), the layouts a second input; see bench --help"
+            "no op has such a pass: the mask takes a condition that gates gradients (spiky's), the values \
+             further outputs (mod's), the layouts a second input; see bench --help"
                 .into(),
         ));
     }
