@@ -28,6 +28,42 @@ use row::{
 };
 
 impl Primitive {
+    /// Everything that the library knows about the block.
+    pub(crate) const fn row(self) -> &'static Row {
+        match self {
+            Self::Add => &arithmetic::ADD,
+            Self::Sub => &arithmetic::SUB,
+            Self::Mul => &arithmetic::MUL,
+            Self::Div => &division::DIV,
+            Self::Neg => &arithmetic::NEG,
+            Self::Abs => &arithmetic::ABS,
+            Self::Min => &arithmetic::MIN,
+            Self::Max => &arithmetic::MAX,
+            Self::Floor => &arithmetic::FLOOR,
+            Self::Ceil => &arithmetic::CEIL,
+            Self::Round => &arithmetic::ROUND,
+            Self::Trunc => &arithmetic::TRUNC,
+            Self::FloorMod => &division::FLOOR_MOD,
+            Self::FloorQuotient => &division::FLOOR_QUOTIENT,
+            Self::TruncMod => &division::TRUNC_MOD,
+            Self::Sqrt => &arithmetic::SQRT,
+            Self::Exp => &transcendental::EXP,
+            Self::Log => &transcendental::LOG,
+            Self::Sin => &transcendental::SIN,
+            Self::Cos => &transcendental::COS,
+            Self::Tanh => &transcendental::TANH,
+            Self::Pow => &transcendental::POW,
+            Self::RoundToStorage => &arithmetic::ROUND_TO_STORAGE,
+            Self::Lt => &logic::LT,
+            Self::Le => &logic::LE,
+            Self::Eq => &logic::EQ,
+            Self::Not => &logic::NOT,
+            Self::And => &logic::AND,
+            Self::Or => &logic::OR,
+            Self::Select => &logic::SELECT,
+        }
+    }
+
     /// The name: `add`, `floor_mod`.
     pub const fn name(self) -> &'static str {
         self.row().name

@@ -1,9 +1,7 @@
-//! The building blocks by name, each with its row.
-
-use super::{arithmetic, division, logic, row::Row, transcendental};
+//! The building blocks by name.
 
 macro_rules! primitives {
-    ($($(#[doc = $doc:literal])+ $name:ident => $row:path),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
         /// A building block: a function of one to three scalars.
         ///
         /// A truth value is stored as 1 or 0.
@@ -17,76 +15,69 @@ macro_rules! primitives {
         impl Primitive {
             /// All building blocks.
             pub const ALL: &[Self] = &[$(Self::$name),+];
-
-            /// Everything that the library knows about the block.
-            pub(crate) const fn row(self) -> &'static Row {
-                match self {
-                    $(Self::$name => &$row),+
-                }
-            }
         }
     };
 }
 
 primitives! {
     /// `x + y`.
-    Add => arithmetic::ADD,
+    Add,
     /// `x - y`.
-    Sub => arithmetic::SUB,
+    Sub,
     /// `x * y`.
-    Mul => arithmetic::MUL,
+    Mul,
     /// `x / y`.
-    Div => division::DIV,
+    Div,
     /// `-x`.
-    Neg => arithmetic::NEG,
+    Neg,
     /// `|x|`.
-    Abs => arithmetic::ABS,
+    Abs,
     /// IEEE 754-2019's minimum: NaN if an operand is, and -0 is below +0.
-    Min => arithmetic::MIN,
+    Min,
     /// IEEE 754-2019's maximum: NaN if an operand is, and -0 is below +0.
-    Max => arithmetic::MAX,
+    Max,
     /// The greatest integer not above `x`.
-    Floor => arithmetic::FLOOR,
+    Floor,
     /// The least integer not below `x`.
-    Ceil => arithmetic::CEIL,
+    Ceil,
     /// The nearest integer, ties to even.
-    Round => arithmetic::ROUND,
+    Round,
     /// The integer part.
-    Trunc => arithmetic::TRUNC,
+    Trunc,
     /// `x - y * floor(x / y)`, rounded once.
-    FloorMod => division::FLOOR_MOD,
+    FloorMod,
     /// `floor(x / y)` of the exact quotient, rounded once.
-    FloorQuotient => division::FLOOR_QUOTIENT,
+    FloorQuotient,
     /// `x - y * trunc(x / y)`, exact.
-    TruncMod => division::TRUNC_MOD,
+    TruncMod,
     /// The square root.
-    Sqrt => arithmetic::SQRT,
+    Sqrt,
     /// `e^x`.
-    Exp => transcendental::EXP,
+    Exp,
     /// The natural logarithm.
-    Log => transcendental::LOG,
+    Log,
     /// The sine of radians.
-    Sin => transcendental::SIN,
+    Sin,
     /// The cosine of radians.
-    Cos => transcendental::COS,
+    Cos,
     /// The hyperbolic tangent.
-    Tanh => transcendental::TANH,
+    Tanh,
     /// `x^y`.
-    Pow => transcendental::POW,
+    Pow,
     /// `x`, rounded to the storage type and widened again.
-    RoundToStorage => arithmetic::ROUND_TO_STORAGE,
+    RoundToStorage,
     /// `x < y`. False if either is NaN.
-    Lt => logic::LT,
+    Lt,
     /// `x <= y`. False if either is NaN.
-    Le => logic::LE,
+    Le,
     /// `x == y`. False if either is NaN, true for -0 and +0.
-    Eq => logic::EQ,
+    Eq,
     /// True where `c` is false.
-    Not => logic::NOT,
+    Not,
     /// True where both operands are.
-    And => logic::AND,
+    And,
     /// True where either operand is.
-    Or => logic::OR,
+    Or,
     /// `x` where `c`, else `y`, bit for bit.
-    Select => logic::SELECT,
+    Select,
 }
