@@ -42,19 +42,51 @@ impl Job<'_, '_> {
     /// The reads that `outputs` need, from element `from` of `z` on. Each is a slice of elements, or one number for
     /// all elements. `None` if any read is neither.
     pub(crate) fn plain(&self, outputs: Outputs, from: usize) -> Option<Operands<Slice<'_>>> {
-        let (signature, len) = (self.signature, self.call.len() as usize);
-        let needed = self.call.reads_for(signature, outputs);
-        let count = signature.upstream() + 1 + usize::from(self.call.from_mask);
-        (0..count)
-            .map(|r| {
-                let Some(slice) = self.reads[r].filter(|_| needed.contains(r)) else { return Some(None) };
-                if self.is_mask_read(r) || self.is_contiguous(r) {
-                    return Some(Some(slice.elements(from..len)));
-                }
-                let at = self.one_for_all(r)?;
-                Some(Some(slice.elements(at..at + 1)))
+        let len = self.call.len() as usize;
+        self.needed(outputs)
+            .map(|read| match read {
+                Some(r) => self.uncopied(r, from..len).map(Some),
+                None => Some(None),
             })
             .collect()
+    }
+
+    /// The reads that `outputs` need, for the elements of `z` in `range`. Those that [`plain`](Job::plain) does not take
+    /// are copied.
+    pub(crate) fn pieces(&self, outputs: Outputs, range: Range<usize>) -> Operands<Piece<'_>> {
+        let piece = |r| match self.uncopied(r, range.clone()) {
+            Some(slice) => Some(Piece::Slice(slice)),
+            None => self.copied(r, &range),
+        };
+        self.needed(outputs).map(|read| piece(read?)).collect()
+    }
+
+    /// The numbers of the reads that a loop over elements has: inputs, upstream gradient, and the mask if it is read.
+    /// `None` for a read that `outputs` do not need.
+    fn needed(&self, outputs: Outputs) -> impl Iterator<Item = Option<usize>> {
+        let needed = self.call.reads_for(self.signature, outputs);
+        let count = self.signature.upstream() + 1 + usize::from(self.call.from_mask);
+        (0..count).map(move |r| Some(r).filter(|r| self.reads[*r].is_some() && needed.contains(*r)))
+    }
+
+    /// A read for the elements of `z` in `range`, if it is a slice of elements or one number for all elements.
+    fn uncopied(&self, r: usize, range: Range<usize>) -> Option<Slice<'_>> {
+        let slice = self.reads[r]?;
+        if self.is_mask_read(r) || self.is_contiguous(r) {
+            return Some(slice.elements(range));
+        }
+        let at = self.one_for_all(r)?;
+        Some(slice.elements(at..at + 1))
+    }
+
+    /// A strided read for the elements of `z` in `range`, in order.
+    fn copied(&self, r: usize, range: &Range<usize>) -> Option<Piece<'_>> {
+        let Some(Place::Strided(layout)) = &self.call.reads[r] else { return None };
+        Some(match self.reads[r]? {
+            Slice::F32(data) => Piece::F32(gathered(data, layout, range)),
+            Slice::Half(dtype, data) => Piece::Half(dtype, gathered(data, layout, range)),
+            Slice::Bits(_) => return None,
+        })
     }
 
     /// The index of the one element that a read uses for all of `z`, if it does.
@@ -95,18 +127,31 @@ impl Job<'_, '_> {
         range: &Range<usize>,
         take: impl FnOnce(&[u8]) -> R,
     ) -> R {
-        let (Some(slice), Some(place)) = (&self.reads[i], &self.call.reads[i]) else { return take(&[]) };
-        let part =
-            |element: usize, range: Range<usize>| &slice.bytes()[range.start * element..range.end * element];
-        match (slice, place) {
-            (Slice::Bits(_), _) => take(part(4, range.start / 32..range.end.div_ceil(32))),
-            (_, Place::InOrder) => take(part(self.dtype.size() as usize, range.clone())),
-            (Slice::F32(data), Place::Strided(layout)) => {
-                take(bytemuck::cast_slice(&gathered(data, layout, range)))
+        match self.reads[i] {
+            Some(slice) if self.is_mask_read(i) || self.is_contiguous(i) => {
+                take(slice.elements(range.clone()).bytes())
             }
-            (Slice::Half(_, data), Place::Strided(layout)) => {
-                take(bytemuck::cast_slice(&gathered(data, layout, range)))
+            _ => {
+                let piece = self.copied(i, range);
+                take(piece.as_ref().map_or(&[], |piece| piece.slice().bytes()))
             }
+        }
+    }
+}
+
+/// Elements of a read, in order: those in the caller's memory, or copies.
+pub(crate) enum Piece<'a> {
+    Slice(Slice<'a>),
+    F32(Vec<f32>),
+    Half(DType, Vec<u16>),
+}
+
+impl Piece<'_> {
+    pub(crate) fn slice(&self) -> Slice<'_> {
+        match self {
+            Self::Slice(slice) => *slice,
+            Self::F32(copied) => Slice::F32(copied),
+            Self::Half(dtype, copied) => Slice::Half(*dtype, copied),
         }
     }
 }

@@ -58,15 +58,19 @@ pub(crate) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<Slic
     let Some(reads) = job.plain(outputs, from) else {
         return strided::elementwise(op, job, writes, from);
     };
-    let len = job.call.len() as usize;
-    let mut targets: Operands<SliceMut> = writes
-        .iter_mut()
-        .enumerate()
-        .map(|(w, write)| write.as_mut().filter(|_| outputs.contains(w)).map(|write| write.from(from)))
-        .collect();
-    let call = Call::new(op, job.dtype, &reads, &targets);
-    let call = Call { from_mask: job.call.from_mask, added: job.added(), ..call };
-    call.fork(len - from, &reads, &mut targets);
+    let mut targets = targets(job, writes, from);
+    let bytes = reads.iter().flatten().map(|r| r.bytes().len()).sum::<usize>()
+        + targets.iter().flatten().map(SliceMut::byte_len).sum::<usize>();
+    let past_caches = cfg!(target_arch = "x86_64") && bytes >= CACHE;
+    let call = Call { past_caches, ..Call::new(op, job) };
+    call.fork(job.call.len() as usize - from, &reads, &mut targets);
+}
+
+/// The outputs with the shape of `z`, from element `from` on.
+fn targets<'a>(job: &Job, writes: &'a mut [Option<SliceMut>], from: usize) -> Operands<SliceMut<'a>> {
+    let outputs = job.whole();
+    let writes = writes.iter_mut().enumerate();
+    writes.map(|(w, write)| Some(write.as_mut().filter(|_| outputs.contains(w))?.from(from))).collect()
 }
 
 /// A call on contiguous slices.
@@ -82,16 +86,9 @@ struct Call<'o> {
 }
 
 impl<'o> Call<'o> {
-    fn new(
-        op: &'o dyn Compute,
-        storage: DType,
-        reads: &[Option<Slice>],
-        writes: &[Option<SliceMut>],
-    ) -> Self {
-        let bytes = reads.iter().flatten().map(|r| r.bytes().len()).sum::<usize>()
-            + writes.iter().flatten().map(SliceMut::byte_len).sum::<usize>();
-        let past_caches = cfg!(target_arch = "x86_64") && bytes >= CACHE;
-        Self { op, storage, from_mask: false, added: Outputs::NONE, past_caches }
+    fn new(op: &'o dyn Compute, job: &Job) -> Self {
+        let (from_mask, added) = (job.call.from_mask, job.added());
+        Self { op, storage: job.dtype, from_mask, added, past_caches: false }
     }
 
     /// Halves the call until each part fits one thread.

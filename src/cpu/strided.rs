@@ -4,15 +4,15 @@
 use rayon::prelude::*;
 
 use super::{
-    ALONE,
+    ALONE, Call,
     block::Block,
     compute::Compute,
     simd::{Kernel, Level, Vectors},
-    stores,
+    targets,
 };
 use crate::{
     call::{
-        check::{Place, Sum},
+        check::{Operands, Place, Sum},
         job::{Job, copy_strided},
         slice::{Slice, SliceMut},
     },
@@ -43,31 +43,24 @@ pub(super) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>])
     }
 }
 
-/// Computes the outputs with the shape of `z`, from element `from` on, which must be at the start of a mask word.
+/// Computes the outputs with the shape of `z`, from element `from` on, which must be at the start of a mask word. Strided
+/// reads are copied, a block at a time.
 pub(super) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
-    let len = job.call.len() as usize;
-    let whole = |w: usize| job.call.writes[w].as_ref().is_some_and(|w| w.sum.is_none());
-    let mut targets: Vec<_> =
-        writes.iter_mut().enumerate().filter(|(w, t)| whole(*w) && t.is_some()).collect();
-    if targets.is_empty() {
-        return;
-    }
-    let mut rest: Vec<(usize, SliceMut)> =
-        targets.iter_mut().filter_map(|(w, t)| t.as_mut().map(|t| (*w, t.from(from)))).collect();
+    let (outputs, len) = (job.whole(), job.call.len() as usize);
+    let mut rest = targets(job, writes, from);
     let blocks: Vec<_> = (from..len)
         .step_by(BLOCK)
         .map(|start| {
             let end = len.min(start + BLOCK);
-            let part = rest.iter_mut().map(|(w, t)| (*w, t.cut(end - start)));
-            (start..end, part.collect::<Vec<_>>())
+            let part = rest.iter_mut().map(|target| Some(target.as_mut()?.cut(end - start)));
+            (start..end, part.collect::<Operands<SliceMut>>())
         })
         .collect();
+    let call = Call::new(op, job);
     each(blocks, job, |(range, mut targets)| {
-        let wanted = Outputs::present((0..job.call.writes.len()).map(|w| targets.iter().any(|t| t.0 == w)));
-        let values = Values::of(op, job, range.start as u64, range.len(), wanted);
-        for (w, target) in &mut targets {
-            values.store(*w, job.store(*w), target);
-        }
+        let reads = job.pieces(outputs, range.clone());
+        let reads: Operands<Slice> = reads.iter().map(|piece| Some(piece.as_ref()?.slice())).collect();
+        call.compute(range.len(), &reads, &mut targets);
     });
 }
 
@@ -77,87 +70,6 @@ fn each<T: Send>(blocks: Vec<T>, job: &Job, f: impl Fn(T) + Send + Sync) {
         blocks.into_iter().for_each(f);
     } else {
         blocks.into_par_iter().for_each(f);
-    }
-}
-
-/// Wanted outputs of some elements, in f32.
-struct Values {
-    outputs: Vec<Option<Vec<f32>>>,
-    /// Where gated gradients pass; empty if none is added to.
-    passes: Vec<f32>,
-}
-
-impl Values {
-    /// Computes the outputs `wanted` for `len` elements of `z` from `start` on.
-    fn of(op: &dyn Compute, job: &Job, start: u64, len: usize, wanted: Outputs) -> Self {
-        let reads = |job: &Job, r: usize, out: &mut Vec<f32>| {
-            if let (Some(slice), Some(place)) = (&job.reads[r], &job.call.reads[r]) {
-                let layout = place.layout(&job.call.shape);
-                out.resize(len, 0.0);
-                gather(slice, layout.offset() as i64, layout.shape(), layout.strides(), start, out);
-            }
-        };
-        Self::compute(op, job, len, wanted, reads, |mask| {
-            (0..len).map(|i| mask.get(start as usize + i)).collect()
-        })
-    }
-
-    fn compute(
-        op: &dyn Compute,
-        job: &Job,
-        len: usize,
-        wanted: Outputs,
-        read: impl Fn(&Job, usize, &mut Vec<f32>),
-        bits: impl Fn(Slice) -> Vec<f32>,
-    ) -> Self {
-        let signature = job.signature;
-        let mut reads = vec![Vec::new(); signature.upstream() + 1];
-        for r in job.call.reads_for(signature, wanted).iter().filter(|r| *r <= signature.upstream()) {
-            read(job, r, &mut reads[r]);
-        }
-        let mut outputs: Vec<Option<Vec<f32>>> =
-            (0..signature.write_count()).map(|w| wanted.contains(w).then(|| vec![0.0; len])).collect();
-        if let Some(mask) = job.mask() {
-            let passes = bits(mask);
-            for (w, output) in outputs.iter_mut().enumerate() {
-                let (Some(output), Some(r)) = (output, signature.copied(w)) else { continue };
-                let store = signature.store(w, false);
-                for ((output, value), passes) in output.iter_mut().zip(&reads[r]).zip(&passes) {
-                    *output = store.stored(0.0, *value, *passes != 0.0);
-                }
-            }
-            return Self { outputs, passes };
-        }
-        // The mask is wanted too if it gates an addition.
-        let mask = stores(signature, job.added() & wanted).iter().find_map(|store| store.gate());
-        if let Some(mask) = mask.and_then(|w| outputs.get_mut(w)) {
-            mask.get_or_insert_with(|| vec![0.0; len]);
-        }
-        let slices: Vec<_> =
-            reads.iter().map(|read| Some(Slice::F32(read)).filter(|_| read.len() == len)).collect();
-        let mut targets: Vec<_> =
-            outputs.iter_mut().map(|output| output.as_deref_mut().map(SliceMut::F32)).collect();
-        op.block(job.dtype, Block::new(len, &slices, &mut targets));
-        let passes = mask.and_then(|w| outputs[w].clone()).unwrap_or_default();
-        Self { outputs, passes }
-    }
-
-    fn store(&self, w: usize, store: Store, target: &mut SliceMut) {
-        let Some(values) = &self.outputs[w] else { return };
-        match target {
-            SliceMut::F32(target) if !store.adds() => target.copy_from_slice(values),
-            SliceMut::Bits(words) => {
-                for (word, bits) in words.iter_mut().zip(values.chunks(32)) {
-                    *word = bits.iter().rev().fold(0, |word, bit| word << 1 | u32::from(*bit != 0.0));
-                }
-            }
-            _ => {
-                for (i, value) in values.iter().enumerate() {
-                    let passes = store.gate().is_none_or(|_| self.passes[i] != 0.0);
-                    target.store(i, store, *value, passes);
-                }
-            }
-        }
     }
 }
 
@@ -244,7 +156,8 @@ impl<'a> Sums<'a> {
 
     /// Computes some sums whose terms are neighbours.
     fn short(&self, first: u64, sums: usize, terms: usize) -> Vec<f32> {
-        let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
+        let job = self.job;
+        let read = |r: usize, out: &mut Vec<f32>| {
             let (Some(slice), Some(place)) = (&job.reads[r], &job.call.reads[r]) else { return };
             let (kept, summed) = &self.strides[r];
             out.resize(sums * terms, 0.0);
@@ -256,11 +169,21 @@ impl<'a> Sums<'a> {
         self.terms(sums * terms, read).chunks(terms).map(tree_sum).collect()
     }
 
-    /// Computes `len` terms.
-    fn terms(&self, len: usize, read: impl Fn(&Job, usize, &mut Vec<f32>)) -> Vec<f32> {
-        let wanted = Outputs::of(self.write);
-        let values = Values::compute(self.op, self.job, len, wanted, read, |_| Vec::new());
-        values.outputs.into_iter().nth(self.write).flatten().unwrap_or_default()
+    /// Computes `len` terms, in f32.
+    fn terms(&self, len: usize, read: impl Fn(usize, &mut Vec<f32>)) -> Vec<f32> {
+        let (job, signature) = (self.job, self.job.signature);
+        let mut reads = vec![Vec::new(); signature.upstream() + 1];
+        for r in job.call.reads_for(signature, Outputs::of(self.write)).iter() {
+            read(r, &mut reads[r]);
+        }
+        let reads: Operands<Slice> =
+            reads.iter().map(|read| Some(Slice::F32(read)).filter(|_| read.len() == len)).collect();
+        let mut terms = vec![0.0; len];
+        let mut targets: Operands<SliceMut> = (0..signature.write_count()).map(|_| None).collect();
+        targets[self.write] = Some(SliceMut::F32(&mut terms));
+        self.op.block(job.dtype, Block::new(len, &reads, &mut targets));
+        drop(targets);
+        terms
     }
 
     /// Adds the subtree of `leaves` leaves over the terms `from..to` of some neighbouring sums.
@@ -283,7 +206,8 @@ impl<'a> Sums<'a> {
 
     fn block(&self, first: u64, columns: usize, from: u64, to: u64) -> Vec<f32> {
         let mut rows = (to - from) as usize;
-        let read = |job: &Job, r: usize, out: &mut Vec<f32>| {
+        let job = self.job;
+        let read = |r: usize, out: &mut Vec<f32>| {
             let (Some(slice), Some(place)) = (&job.reads[r], &job.call.reads[r]) else { return };
             let (kept, summed) = &self.strides[r];
             out.resize(rows * columns, 0.0);
