@@ -1,0 +1,145 @@
+//! Every function against CORE-MATH, INRIA's correctly rounded functions. Those that CORE-MATH lacks are compared with
+//! their own 256 bits. `ELEMGRAD_FUNCTIONS=N` takes each operand whose bits are a multiple of N (1 is all), and
+//! `ELEMGRAD_FUNCTION_PAIRS=N` takes N times 6 pairs.
+
+use rayon::prelude::*;
+
+use super::*;
+
+type Oracle = fn(f32) -> f32;
+
+/// What CORE-MATH has of the functions of one operand.
+const ORACLES: &[(&str, Oracle)] = &[
+    ("exp", core_math::expf),
+    ("exp2", core_math::exp2f),
+    ("expm1", core_math::expm1f),
+    ("log", core_math::logf),
+    ("log2", core_math::log2f),
+    ("log10", core_math::log10f),
+    ("log1p", core_math::log1pf),
+    ("sin", core_math::sinf),
+    ("cos", core_math::cosf),
+    ("tan", core_math::tanf),
+    ("asin", core_math::asinf),
+    ("acos", core_math::acosf),
+    ("atan", core_math::atanf),
+    ("sinh", core_math::sinhf),
+    ("cosh", core_math::coshf),
+    ("tanh", core_math::tanhf),
+    ("asinh", core_math::asinhf),
+    ("acosh", core_math::acoshf),
+    ("atanh", core_math::atanhf),
+    ("inverse_sqrt", core_math::rsqrtf),
+    ("cbrt", core_math::cbrtf),
+    ("erf", core_math::erff),
+    ("erfc", core_math::erfcf),
+    ("sigmoid", slow::sigmoid),
+    ("softplus", slow::softplus),
+];
+
+/// Operands at which functions have special cases, or had errors.
+const SPECIAL: [f32; 34] = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    f32::NAN,
+    f32::MAX,
+    f32::MIN,
+    1e-45,
+    -1e-45,
+    1e-40,
+    f32::MIN_POSITIVE,
+    -150.0,
+    -149.0,
+    128.0,
+    2.0,
+    8.0,
+    32768.0,
+    10.0,
+    1000.0,
+    1e10,
+    -104.0,
+    88.72283,
+    88.72284,
+    -87.33655,
+    1e20,
+    1e8,
+    1e6,
+    -5000.0,
+    1e-8,
+    -2.0,
+    0.5,
+    -0.5,
+];
+
+fn same(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan() && a.to_bits() == crate::numeric::NAN.to_bits()
+}
+
+#[test]
+fn functions_are_correctly_rounded() {
+    let step = std::env::var("ELEMGRAD_FUNCTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(65_537_u64);
+    for ((name, value, lanes), (of, oracle)) in OF_ONE.iter().zip(ORACLES) {
+        assert_eq!(name, of);
+        let check = |x: f32| {
+            let right = oracle(x);
+            let mut got = [[0.0]; 2];
+            got.iter_mut().zip(lanes).for_each(|(got, lanes)| lanes(&[x], got));
+            for got in [value(x), got[0][0], got[1][0]] {
+                assert!(same(got, right), "{name}({x:e}) is {right:e}, not {got:e}");
+            }
+        };
+        SPECIAL.into_iter().for_each(check);
+        // The oracle of these two is slow.
+        let step = if matches!(*name, "sigmoid" | "softplus") { step * 16 } else { step };
+        (0..(1_u64 << 32) / step).into_par_iter().for_each(|i| check(f32::from_bits((i * step) as u32)));
+    }
+}
+
+type Oracle2 = fn(f32, f32) -> f32;
+
+/// The functions of two operands, with CORE-MATH's.
+const OF_TWO: &[(&str, Oracle2, Oracle2, [Lanes2; 2])] = &[
+    ("pow", value2::<Pow>, core_math::powf, [lanes2::<Pow, true, 1>, lanes2::<Pow, false, 1>]),
+    ("hypot", value2::<Hypot>, core_math::hypotf, [lanes2::<Hypot, true, 1>, lanes2::<Hypot, false, 1>]),
+    ("atan2", value2::<Atan2>, core_math::atan2f, [lanes2::<Atan2, true, 1>, lanes2::<Atan2, false, 1>]),
+];
+
+type Lanes2 = fn(&[f32; 1], &[f32; 1], &mut [f32; 1]);
+
+#[test]
+fn functions_of_two_are_correctly_rounded() {
+    let count =
+        std::env::var("ELEMGRAD_FUNCTION_PAIRS").ok().and_then(|n| n.parse().ok()).unwrap_or(200_000_u64);
+    for (name, value, oracle, lanes) in OF_TWO {
+        let check = |x: f32, y: f32| {
+            let right = oracle(x, y);
+            let mut got = [[0.0]; 2];
+            got.iter_mut().zip(lanes).for_each(|(got, lanes)| lanes(&[x], &[y], got));
+            for got in [value(x, y), got[0][0], got[1][0]] {
+                assert!(same(got, right), "{name}({x:e}, {y:e}) is {right:e}, not {got:e}");
+            }
+        };
+        for x in SPECIAL {
+            for y in SPECIAL {
+                check(x, y);
+            }
+        }
+        (0..count).into_par_iter().for_each(|i| {
+            let mut draw = fastrand::Rng::with_seed(i);
+            let [x, y] = [draw.u32(..), draw.u32(..)].map(f32::from_bits);
+            check(x, y);
+            // Near 1, where powers neither overflow nor vanish; integers; exact powers and ties.
+            let [near, size] = [draw.f32(), draw.f32()].map(|v| v * 4.0);
+            check(near, size * 20.0 - 40.0);
+            let [small, power] = [draw.i32(-4200..4200), draw.i32(-12..12)].map(|v| v as f32);
+            check(small, power);
+            check(small * 0.25, power * 0.5);
+            check(near * 1e-38, size * 1e-7);
+            check(near, small);
+        });
+    }
+}
