@@ -166,7 +166,8 @@ impl Big {
         let (whole, rest) = if shift == 128 { (0, top) } else { (top >> shift, top << kept) };
         // `rest` is a fraction of 2^128; the lower limbs follow it.
         let half = 1_u128 << 127;
-        let up = if rest.abs_diff(half) < 1 << 20 { up(whole) } else { rest > half };
+        // 2^-100 of a number of 24 bits is 2^-76 of its last place.
+        let up = if rest.abs_diff(half) < 1 << 52 { up(whole) } else { rest > half };
         let magnitude = whole as u32 + u32::from(up);
         // A carry goes on into the exponent.
         let biased = if kept == 24 { ((self.exponent + 125) as u32) << 23 } else { 0 };

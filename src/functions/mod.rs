@@ -139,7 +139,7 @@ fn rounded(value: f64) -> (f32, bool) {
     const TIE: u64 = 1 << (DROPPED - 1);
     /// The error in units of f64's last place.
     const NEAR: u64 = (ERROR * (1_u64 << 53) as f64) as u64;
-    /// Half of the least f32, and the least normal one.
+    /// A quarter of the least f32, which is 0 once rounded, and the least normal f32.
     const LEAST: [f64; 2] = [f64::from_bits((1023 - 151) << 52), f64::from_bits((1023 - 126) << 52)];
     let dropped = value.to_bits() & ((1 << DROPPED) - 1);
     let is_near = dropped.wrapping_sub(TIE - NEAR) <= 2 * NEAR;

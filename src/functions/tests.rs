@@ -108,6 +108,16 @@ const OF_TWO: &[(&str, Oracle2, Oracle2, [Lanes2; 2])] = &[
     ("atan2", value2::<Atan2>, core_math::atan2f, [lanes2::<Atan2, true, 1>, lanes2::<Atan2, false, 1>]),
 ];
 
+/// Operands at which `hypot` and `pow` are halfway between two numbers, the lower of them odd.
+const TIES: [[f32; 2]; 6] = [
+    [10_066_341.0, 13_421_788.0],
+    [10_066_353.0, 13_421_804.0],
+    [259.0, 3.0],
+    [263.0, 3.0],
+    [319.0, 3.0],
+    [67_081.0, 1.5],
+];
+
 type Lanes2 = fn(&[f32; 1], &[f32; 1], &mut [f32; 1]);
 
 #[test]
@@ -123,6 +133,9 @@ fn functions_of_two_are_correctly_rounded() {
                 assert!(same(got, right), "{name}({x:e}, {y:e}) is {right:e}, not {got:e}");
             }
         };
+        for [x, y] in TIES {
+            check(x, y);
+        }
         for x in SPECIAL {
             for y in SPECIAL {
                 check(x, y);
