@@ -275,3 +275,19 @@ impl Div for Big {
         self * other.reciprocal()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lower neighbour of 2^24 + 3 is odd, so the tie goes up, also where an operation has truncated it.
+    #[test]
+    fn a_tie_is_one_within_the_error() {
+        let tie = Big::new(16_777_219.0);
+        for value in [tie, tie - Big::ONE.scaled(-200), tie + Big::ONE.scaled(-200)] {
+            assert_eq!(value.round(), 16_777_220.0);
+            assert_eq!(value.round_down_ties(), 16_777_218.0);
+        }
+        assert_eq!((tie - Big::ONE.scaled(-40)).round(), 16_777_218.0);
+    }
+}
