@@ -3,6 +3,7 @@
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 RUST_BACKTRACE=0
 # wgpu's own choices would hide adapters from the tests, and the tests' own would change what they check.
 unset WGPU_BACKEND WGPU_ADAPTER_NAME VK_ICD_FILENAMES VK_DRIVER_FILES
+unset ELEMGRAD_FUNCTIONS ELEMGRAD_FUNCTION_PAIRS
 unset ELEMGRAD_BLOCKS ELEMGRAD_RANDOM_OPS ELEMGRAD_FUZZ ELEMGRAD_FUZZ_SEED ELEMGRAD_TESTS ELEMGRAD_DOCS
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -94,7 +95,8 @@ some() {
 
 # The tests that run kernels, on an adapter, those of the CPU path aside: kernels ADAPTER [FILTER or OPTION]...
 kernels() {
-    ELEMGRAD_GPU=require some on "$1" cargo test --quiet --locked --features cli --test kernels -- --skip ': cpu: ' "${@:2}"
+    ELEMGRAD_GPU=require some on "$1" \
+        cargo test --quiet --locked --features cli --test kernels -- --skip ': cpu: ' "${@:2}"
 }
 
 # node, and Dawn for it: Chrome's WebGPU, with Tint, its compiler of WGSL.

@@ -43,8 +43,8 @@ pub(super) fn sums(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>])
     }
 }
 
-/// Computes the outputs with the shape of `z`, from element `from` on, which must be at the start of a mask word. Strided
-/// reads are copied, a block at a time.
+/// Computes the outputs with the shape of `z`, from element `from` on, which must be at the start of a mask word.
+/// Strided reads are copied, a block at a time.
 pub(super) fn elementwise(op: &dyn Compute, job: &Job, writes: &mut [Option<SliceMut>], from: usize) {
     let (outputs, len) = (job.whole(), job.call.len() as usize);
     let mut rest = targets(job, writes, from);

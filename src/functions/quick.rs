@@ -250,7 +250,8 @@ pub(super) fn tangent<const F: bool>((quarters, rest): (u64, f64)) -> f64 {
     a / b
 }
 
-/// `atan(low / high)` for `0 <= low <= high`. In the upper part it is a quarter of π more than that of a smaller ratio.
+/// `atan(low / high)` for `0 <= low <= high`. In the upper part it is a quarter of π more than that of a smaller
+/// ratio.
 #[inline(always)]
 fn arctangent<const F: bool>(low: f64, high: f64) -> f64 {
     let is_upper = low > high * 0.414_213_562_373_095;
