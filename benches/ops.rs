@@ -53,7 +53,7 @@ fn ops(criterion: &mut Criterion) {
 /// Every combination that the ops have, with at most one unusual choice of storage type, layout and option.
 fn cases() -> Vec<Case<'static>> {
     let mut cases = Vec::new();
-    for &op in ops::all() {
+    for &op in ops::mods() {
         for &pass in Pass::ALL {
             let usual = Case::new(op, pass, USUAL);
             cases.extend(DType::ALL.iter().map(|&dtype| with(usual, |case| case.dtype = dtype)));

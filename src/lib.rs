@@ -63,7 +63,6 @@ mod dtype;
 mod error;
 mod expr;
 // Tested, and not used yet: the rows of `blocks` will take their values from it.
-#[cfg(test)]
 mod functions;
 pub mod gpu;
 mod numeric;

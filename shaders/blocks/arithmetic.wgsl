@@ -103,6 +103,27 @@ fn f32_max(a: u32, b: u32) -> u32 {
     return select(greater, F32_NAN, either_is_nan(a, b));
 }
 
+fn f32_clamp(a: u32, low: u32, high: u32) -> u32 {
+    return f32_min(f32_max(a, low), high);
+}
+
+// v without the low 12 bits of its significand.
+fn f32_high_part(v: u32) -> u32 {
+    return select(v & 0xfffff000u, F32_NAN, (v & F32_MAGNITUDE) > F32_INF);
+}
+
+// v rounded to f16, ties to even, and widened again.
+fn f32_quantizeToF16(v: u32) -> u32 {
+    let magnitude = v & F32_MAGNITUDE;
+    // f16 drops 13 bits of the fraction. Below 2^-14 it drops more, down to 2^-24, the unit of its subnormals. There
+    // the lowest kept bit is the hidden one, and the lowest bit of the exponent field, 103, stands for it.
+    let dropped = 126u - clamp(magnitude >> 23u, 103u, 113u);
+    let below = (1u << dropped) - 1u;
+    let rounded = (magnitude + (below >> 1u) + ((magnitude >> dropped) & 1u)) & ~below;
+    let kept = select(rounded, u32(magnitude > 0x33000000u) * 0x33800000u, magnitude < 0x33800000u);
+    return rounded_like(v, select(kept, F32_INF, rounded > 0x477fe000u));
+}
+
 // A mask of the bits of a magnitude that stand for less than 1. For a magnitude below 1, it is the whole fraction
 // field.
 fn fraction_bits(magnitude: u32) -> u32 {
@@ -192,12 +213,17 @@ fn native_mul(a: u32, b: u32) -> u32 {
     return bitcast<u32>(bitcast<f32>(a) * bitcast<f32>(b));
 }
 
+// A device may return the other operand of a NaN.
 fn native_min(a: u32, b: u32) -> u32 {
-    return bitcast<u32>(min(bitcast<f32>(a), bitcast<f32>(b)));
+    return select(bitcast<u32>(min(bitcast<f32>(a), bitcast<f32>(b))), F32_NAN, either_is_nan(a, b));
 }
 
 fn native_max(a: u32, b: u32) -> u32 {
-    return bitcast<u32>(max(bitcast<f32>(a), bitcast<f32>(b)));
+    return select(bitcast<u32>(max(bitcast<f32>(a), bitcast<f32>(b))), F32_NAN, either_is_nan(a, b));
+}
+
+fn native_clamp(a: u32, low: u32, high: u32) -> u32 {
+    return native_min(native_max(a, low), high);
 }
 
 fn native_floor(a: u32) -> u32 {
@@ -214,9 +240,4 @@ fn native_round(a: u32) -> u32 {
 
 fn native_trunc(a: u32) -> u32 {
     return bitcast<u32>(trunc(bitcast<f32>(a)));
-}
-
-fn native_sqrt(a: u32) -> u32 {
-    // WGSL derives sqrt(a) from 1 / sqrt(a), which may be anything at 0.
-    return select(bitcast<u32>(sqrt(bitcast<f32>(a))), a, (a & F32_MAGNITUDE) == 0u);
 }

@@ -33,3 +33,13 @@ fn native_le(a: u32, b: u32) -> bool {
 fn native_eq(a: u32, b: u32) -> bool {
     return bitcast<f32>(a) == bitcast<f32>(b);
 }
+
+// v, but +0 where v is NaN and g a zero.
+fn f32_guard(g: u32, v: u32) -> u32 {
+    return select(v, 0u, (g & F32_MAGNITUDE) == 0u && (v & F32_MAGNITUDE) > F32_INF);
+}
+
+// A device may not compute the NaN of 0 times infinity.
+fn native_guard(g: u32, v: u32) -> u32 {
+    return select(v, 0u, (g & F32_MAGNITUDE) == 0u);
+}

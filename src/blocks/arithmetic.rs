@@ -6,8 +6,12 @@ use super::{
     slope::{Applied, Builder, FLAT, Passed, WHOLE},
 };
 use crate::{
-    numeric::{canonical, sum},
-    signature::{enclosure::Enclosure::Within, interval::Interval},
+    dtype::DType,
+    numeric::{NAN, canonical, sum},
+    signature::{
+        enclosure::Enclosure::{self, Exact, LeftOut, Within},
+        interval::Interval,
+    },
 };
 
 /// For blocks that are exact in f64, with the same slope everywhere.
@@ -55,7 +59,7 @@ pub(super) const MUL: Row = Row {
     wide: Wide { rounds: true, rates: |[a, b, _], _| [b.abs(), a.abs(), 0.0], decides: None },
     constants: Constants::SameWhere(|a, b, result| a * b == result),
     slope: |graph, Applied { operands: [a, b, _], g, .. }, place| {
-        Some(graph.times(g, if place == 0 { b } else { a }).into())
+        Some(graph.passed(g, if place == 0 { b } else { a }))
     },
     bound: Bound::Floats(|a, b| Ok(a.times(b).neighbours())),
     wgsl: Wgsl::Both,
@@ -108,7 +112,7 @@ pub(super) const MIN: Row = Row {
     f32: |_, [a, b, _]| canonical(minimum(a, b)),
     f64: |[a, b, _]| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) },
     slope: |graph, applied, place| Some(extreme(graph, applied, place == 0)),
-    bound: Bound::Floats(|a, b| Ok(a.least(b))),
+    bound: Bound::Logic(|[a, b, _]| chosen([a, b], Interval::least)),
     doc: Doc { formula: "the smaller of `x` and `y`; NaN if one is; -0 is below +0", ..EXTREME.doc },
     ..EXTREME
 };
@@ -126,7 +130,7 @@ const EXTREME: Row = Row {
     wide: Wide { rounds: false, rates: |_, _| [1.0, 1.0, 0.0], decides: Some(|[a, b, _]| order(a, b)) },
     constants: Constants::Same,
     slope: |graph, applied, place| Some(extreme(graph, applied, place == 1)),
-    bound: Bound::Floats(|a, b| Ok(a.negated().least(b.negated()).negated())),
+    bound: Bound::Logic(|[a, b, _]| chosen([a, b], most)),
     wgsl: Wgsl::Both,
     doc: Doc {
         formula: "the larger of `x` and `y`; NaN if one is; -0 is below +0",
@@ -135,6 +139,19 @@ const EXTREME: Row = Row {
         domain: EXACT.1,
     },
 };
+
+/// Where the smaller or the larger of two numbers lies. NaN is the result if it is an operand.
+fn chosen(operands: [Enclosure; 2], choice: fn(Interval, Interval) -> Interval) -> Enclosure {
+    if operands.iter().any(|operand| matches!(operand, Exact(v) if v.is_nan())) {
+        return Exact(NAN);
+    }
+    let [a, b] = operands.map(|operand| Interval::of(operand).map(Interval::flushed));
+    a.and_then(|a| Ok(choice(a, b?).flushed().enclosure())).unwrap_or_else(LeftOut)
+}
+
+fn most(a: Interval, b: Interval) -> Interval {
+    a.negated().least(b.negated()).negated()
+}
 
 /// The slope of `min` or `max` to an operand. The operand is taken where the first is at most the second, or else
 /// where the second is at most the first.
@@ -203,27 +220,35 @@ pub(super) const TRUNC: Row = Row {
     ..INTEGER
 };
 
-pub(super) const SQRT: Row = Row {
-    name: "sqrt",
-    operands: ONE,
+pub(super) const CLAMP: Row = Row {
+    name: "clamp",
+    operands: &[Number; 3],
     gives: Number,
     notation: Notation::Builtin,
-    f32: |_, [a, ..]| canonical(a.sqrt()),
-    f64: |[a, ..]| a.sqrt(),
-    wide: Wide { rounds: true, rates: |_, z| [(0.5 / z).abs(), 0.0, 0.0], decides: None },
-    constants: Constants::SameWhere(|a, _, result| result * result == a),
-    slope: |graph, Applied { z, g, .. }, _| {
-        let half = graph.number(0.5);
-        let half = graph.times(g, half);
-        Some(graph.apply(Primitive::Div, &[half, z]).into())
+    f32: |_, [a, low, high]| canonical(minimum(maximum(a, low), high)),
+    f64: |[a, low, high]| (MIN.f64)([(MAX.f64)([a, low, 0.0]), high, 0.0]),
+    wide: Wide {
+        rounds: false,
+        rates: |_, _| [1.0; 3],
+        decides: Some(|[a, low, high]| order(a, low) + 4.0 * order(a, high) + 16.0 * order(low, high)),
     },
-    bound: Bound::Floats(|a, _| a.sqrt()),
+    constants: Constants::Same,
+    slope: |graph, Applied { operands: [a, low, high], g, .. }, place| {
+        use Primitive::{And, Le, Lt, Or};
+        let active = match place {
+            0 => [(Le, [low, a]), (Le, [a, high])].map(|(p, operands)| graph.apply(p, &operands)),
+            1 => [(Lt, [a, low]), (Le, [low, high])].map(|(p, operands)| graph.apply(p, &operands)),
+            _ => [(Lt, [high, a]), (Lt, [high, low])].map(|(p, operands)| graph.apply(p, &operands)),
+        };
+        Some(Passed { value: g, active: Some(graph.apply(if place == 2 { Or } else { And }, &active)) })
+    },
+    bound: Bound::Logic(|[a, low, high]| chosen([chosen([a, low], most), high], Interval::least)),
     wgsl: Wgsl::Both,
     doc: Doc {
-        formula: "the square root of `x`",
-        slope: "`g / 2 / z`",
-        bound: "that of `1 / r`, for an `r` within 2 ULP of `1 / sqrt(x)`; 0 of 0",
-        domain: "`x` from 2^-126, and 0",
+        formula: "`min(max(x, y), w)`: `x`, at least `y` and at most `w`",
+        slope: "`g` to `x` where `y <= x <= w`; to `y` where `x < y <= w`; to `w` where `x > w` or `y > w`; else 0",
+        bound: EXACT.0,
+        domain: EXACT.1,
     },
 };
 
@@ -247,6 +272,41 @@ pub(super) const ROUND_TO_STORAGE: Row = Row {
         domain: SAME_BITS.1,
     },
 };
+
+pub(super) const QUANTIZE_TO_F16: Row = Row {
+    name: "quantizeToF16",
+    notation: Notation::Builtin,
+    f32: |_, [a, ..]| canonical(DType::F16.widen(DType::F16.round(a))),
+    constants: Constants::Same,
+    bound: Bound::Bits(|_, a, _| Interval::of(Within(a.low, a.high).rounded(DType::F16))),
+    wgsl: Wgsl::Integers,
+    doc: Doc { formula: "`x` rounded to f16", ..ROUND_TO_STORAGE.doc },
+    ..ROUND_TO_STORAGE
+};
+
+pub(super) const HIGH_PART: Row = Row {
+    name: "high_part",
+    notation: Notation::Own,
+    f32: |_, [a, ..]| high_part(a),
+    constants: Constants::Same,
+    bound: Bound::Bits(|_, a, _| {
+        let Interval { low, high } = a.neighbours();
+        Ok(Interval { low: high_part(low as f32).into(), high: high_part(high as f32).into() })
+    }),
+    wgsl: Wgsl::Integers,
+    doc: Doc {
+        formula: "`x` without the low 12 bits of its significand, so that the square is exact",
+        ..ROUND_TO_STORAGE.doc
+    },
+    ..ROUND_TO_STORAGE
+};
+
+/// `v` without the low 12 bits of its significand.
+#[inline(always)]
+pub(crate) fn high_part(v: f32) -> f32 {
+    // Without its low bits a NaN may be infinite.
+    if v.is_nan() { NAN } else { f32::from_bits(v.to_bits() & 0xffff_f000) }
+}
 
 /// 1, 0 or -1 for `a` above, equal to or below `b`; 0 with a NaN.
 fn order(a: f64, b: f64) -> f64 {

@@ -20,18 +20,17 @@ pub(super) const DIV: Row = Row {
     wide: Wide { rounds: true, rates: |[_, b, _], z| [(1.0 / b).abs(), (z / b).abs(), 0.0], decides: None },
     constants: Constants::SameWhere(|a, b, result| result * b == a),
     slope: |graph, Applied { operands: [_, b, _], z, g }, place| {
-        let rate = graph.apply(Primitive::Div, &[g, b]);
         if place == 0 {
-            return Some(rate.into());
+            return Some(graph.passed_over(g, b));
         }
-        let product = graph.times(rate, z);
-        Some(graph.neg(product).into())
+        let operands = [graph.apply(Primitive::Div, &[g, b]), graph.neg(z)];
+        Some(graph.guarded(g, Primitive::Mul, operands))
     },
     bound: Bound::Floats(Interval::divided),
     wgsl: Wgsl::Both,
     doc: Doc {
         formula: "`x / y`",
-        slope: "`g / y`, `-(g / y) * z`",
+        slope: "`g / y`, `(g / y) * -z`",
         bound: "2.5 ULP",
         domain: "`abs(y)` from 2^-126 to 2^126",
     },

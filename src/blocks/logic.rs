@@ -126,6 +126,28 @@ pub(super) const SELECT: Row = Row {
     },
 };
 
+pub(super) const GUARD: Row = Row {
+    name: "guard",
+    operands: TWO,
+    gives: Number,
+    notation: Notation::Hidden,
+    f32: |_, [g, v, _]| if g == 0.0 && v.is_nan() { 0.0 } else { v },
+    f64: |[g, v, _]| if g == 0.0 && v.is_nan() { 0.0 } else { v },
+    wide: Wide { rounds: false, rates: |_, _| [0.0, 1.0, 0.0], decides: None },
+    constants: Constants::Same,
+    // The slopes are those of the product or the quotient that the guard lets through.
+    slope: |_, Applied { g, .. }, place| (place == 1).then(|| g.into()),
+    bound: Bound::Logic(|[g, v, _]| if matches!(g, Exact(0.0)) { Within(0.0, 0.0) } else { v }),
+    wgsl: Wgsl::Both,
+    doc: Doc {
+        formula: "`y`, but `+0` where `y` is NaN and `x` a zero: every gradient `g * f` and `g / f` below, so that a \
+                  `g` of 0 passes 0",
+        slope: "0, `g`",
+        bound: EXACT.0,
+        domain: EXACT.1,
+    },
+};
+
 const PAIR: &[Type] = &[Truth, Truth];
 
 /// A truth value as a number.

@@ -6,18 +6,22 @@
 //! compiler asks for it.
 
 mod arithmetic;
+mod circular;
 mod division;
+mod exponential;
+mod hyperbolic;
 mod logic;
+mod logistic;
 mod primitive;
+mod roots;
 mod row;
 mod slope;
-mod transcendental;
 
-pub(crate) use arithmetic::{maximum, minimum};
+pub(crate) use arithmetic::{high_part, maximum, minimum};
 pub(crate) use logic::{truth, truth_of};
 pub use primitive::Primitive;
 pub(crate) use row::{Bound, Notation, Row, Type, Wgsl};
-pub(crate) use slope::{Applied, Builder, Id};
+pub(crate) use slope::{Applied, Builder, CONSTANTS, Id};
 
 use crate::dtype::DType;
 #[cfg(test)]
@@ -39,6 +43,7 @@ impl Primitive {
             Self::Abs => &arithmetic::ABS,
             Self::Min => &arithmetic::MIN,
             Self::Max => &arithmetic::MAX,
+            Self::Clamp => &arithmetic::CLAMP,
             Self::Floor => &arithmetic::FLOOR,
             Self::Ceil => &arithmetic::CEIL,
             Self::Round => &arithmetic::ROUND,
@@ -46,14 +51,38 @@ impl Primitive {
             Self::FloorMod => &division::FLOOR_MOD,
             Self::FloorQuotient => &division::FLOOR_QUOTIENT,
             Self::TruncMod => &division::TRUNC_MOD,
-            Self::Sqrt => &arithmetic::SQRT,
-            Self::Exp => &transcendental::EXP,
-            Self::Log => &transcendental::LOG,
-            Self::Sin => &transcendental::SIN,
-            Self::Cos => &transcendental::COS,
-            Self::Tanh => &transcendental::TANH,
-            Self::Pow => &transcendental::POW,
+            Self::Sqrt => &roots::SQRT,
+            Self::InverseSqrt => &roots::INVERSE_SQRT,
+            Self::Cbrt => &roots::CBRT,
+            Self::Hypot => &roots::HYPOT,
+            Self::Exp => &exponential::EXP,
+            Self::Exp2 => &exponential::EXP2,
+            Self::Expm1 => &exponential::EXPM1,
+            Self::Log => &exponential::LOG,
+            Self::Log2 => &exponential::LOG2,
+            Self::Log10 => &exponential::LOG10,
+            Self::Log1p => &exponential::LOG1P,
+            Self::Pow => &exponential::POW,
+            Self::Sin => &circular::SIN,
+            Self::Cos => &circular::COS,
+            Self::Tan => &circular::TAN,
+            Self::Asin => &circular::ASIN,
+            Self::Acos => &circular::ACOS,
+            Self::Atan => &circular::ATAN,
+            Self::Atan2 => &circular::ATAN2,
+            Self::Sinh => &hyperbolic::SINH,
+            Self::Cosh => &hyperbolic::COSH,
+            Self::Tanh => &hyperbolic::TANH,
+            Self::Asinh => &hyperbolic::ASINH,
+            Self::Acosh => &hyperbolic::ACOSH,
+            Self::Atanh => &hyperbolic::ATANH,
+            Self::Erf => &logistic::ERF,
+            Self::Erfc => &logistic::ERFC,
+            Self::Sigmoid => &logistic::SIGMOID,
+            Self::Softplus => &logistic::SOFTPLUS,
             Self::RoundToStorage => &arithmetic::ROUND_TO_STORAGE,
+            Self::QuantizeToF16 => &arithmetic::QUANTIZE_TO_F16,
+            Self::HighPart => &arithmetic::HIGH_PART,
             Self::Lt => &logic::LT,
             Self::Le => &logic::LE,
             Self::Eq => &logic::EQ,
@@ -61,6 +90,7 @@ impl Primitive {
             Self::And => &logic::AND,
             Self::Or => &logic::OR,
             Self::Select => &logic::SELECT,
+            Self::Guard => &logic::GUARD,
         }
     }
 
@@ -92,7 +122,8 @@ impl Primitive {
     }
 
     /// An expression that is this block alone, with inputs `x`, `y` and so on. Tests and checks of a block use it.
-    pub fn example(self) -> String {
+    /// `None` for a block that only derived gradients have.
+    pub fn example(self) -> Option<String> {
         let row = self.row();
         let text = match row.notation {
             Notation::Infix(operator) if row.operands == TWO => format!("x {operator} y"),
@@ -103,20 +134,12 @@ impl Primitive {
                 format!("{}({})", row.name, ["x", "y", "w"][..row.operands.len()].join(", "))
             }
             Notation::Choice => "select(y, x, w > 0.0)".to_owned(),
+            Notation::Hidden => return None,
         };
-        match row.gives {
+        Some(match row.gives {
             Number => text,
             Truth => format!("select(0.0, 1.0, {text})"),
-        }
-    }
-
-    /// [`example`](Primitive::example) with operands in the domain that the block has in native arithmetic.
-    pub fn example_in_domain(self) -> String {
-        match self {
-            Self::Sqrt | Self::Log => self.example().replace('x', "abs(x)"),
-            Self::Pow => self.example().replacen("(x", "(abs(x)", 1),
-            _ => self.example(),
-        }
+        })
     }
 }
 
@@ -129,8 +152,10 @@ pub(crate) fn table() -> String {
         "| block | gives | passes, for the upstream gradient `g` | native bound | where |\n|---|---|---|---|---|\n",
     );
     for primitive in Primitive::ALL {
-        let Row { name, doc: Doc { formula, slope, bound, domain }, .. } = primitive.row();
-        writeln!(text, "| `{name}` | {formula} | {slope} | {bound} | {domain} |").expect("it is a string");
+        let row = primitive.row();
+        let Row { name, doc: Doc { formula, slope, domain, .. }, .. } = row;
+        writeln!(text, "| `{name}` | {formula} | {slope} | {} | {domain} |", row.bound_text())
+            .expect("it is a string");
     }
     text
 }
@@ -144,10 +169,11 @@ mod tests {
     fn rows_are_complete() {
         let mut names = std::collections::HashSet::new();
         for primitive in Primitive::ALL {
-            let Row { name, operands, doc: Doc { formula, slope, bound, domain }, .. } = primitive.row();
+            let row = primitive.row();
+            let Row { name, operands, doc: Doc { formula, slope, domain, .. }, .. } = row;
             assert!(names.insert(name), "{name} is there twice");
             assert!((1..=3).contains(&operands.len()), "{name}");
-            for cell in [formula, slope, bound, domain] {
+            for cell in [formula, slope, &&*row.bound_text(), domain] {
                 assert!(!cell.is_empty() && !cell.contains('\n'), "{name} lacks a cell of its documentation");
             }
         }

@@ -36,6 +36,8 @@ primitives! {
     Min,
     /// IEEE 754-2019's maximum: NaN if an operand is, and -0 is below +0.
     Max,
+    /// `x`, at least `y` and at most `w`.
+    Clamp,
     /// The greatest integer not above `x`.
     Floor,
     /// The least integer not below `x`.
@@ -52,20 +54,68 @@ primitives! {
     TruncMod,
     /// The square root.
     Sqrt,
+    /// `1 / sqrt(x)`.
+    InverseSqrt,
+    /// The cube root.
+    Cbrt,
+    /// `sqrt(x^2 + y^2)`, without overflow.
+    Hypot,
     /// `e^x`.
     Exp,
+    /// `2^x`.
+    Exp2,
+    /// `e^x - 1`.
+    Expm1,
     /// The natural logarithm.
     Log,
+    /// The logarithm to base 2.
+    Log2,
+    /// The logarithm to base 10.
+    Log10,
+    /// The natural logarithm of `1 + x`.
+    Log1p,
+    /// `x^y`.
+    Pow,
     /// The sine of radians.
     Sin,
     /// The cosine of radians.
     Cos,
+    /// The tangent of radians.
+    Tan,
+    /// The arcsine in radians.
+    Asin,
+    /// The arccosine in radians.
+    Acos,
+    /// The arctangent in radians.
+    Atan,
+    /// The angle of the point (`y`, `x`) in radians. The ordinate is the first operand.
+    Atan2,
+    /// The hyperbolic sine.
+    Sinh,
+    /// The hyperbolic cosine.
+    Cosh,
     /// The hyperbolic tangent.
     Tanh,
-    /// `x^y`.
-    Pow,
+    /// The inverse hyperbolic sine.
+    Asinh,
+    /// The inverse hyperbolic cosine.
+    Acosh,
+    /// The inverse hyperbolic tangent.
+    Atanh,
+    /// The error function.
+    Erf,
+    /// `1 - erf(x)`.
+    Erfc,
+    /// The logistic function, `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `log(1 + e^x)`.
+    Softplus,
     /// `x`, rounded to the storage type and widened again.
     RoundToStorage,
+    /// `x`, rounded to f16 and widened again.
+    QuantizeToF16,
+    /// `x` without the low 12 bits of its significand.
+    HighPart,
     /// `x < y`. False if either is NaN.
     Lt,
     /// `x <= y`. False if either is NaN.
@@ -80,4 +130,6 @@ primitives! {
     Or,
     /// `x` where `c`, else `y`, bit for bit.
     Select,
+    /// `y`, but `+0` where `y` is NaN and `x` a zero. It is in derived gradients only.
+    Guard,
 }

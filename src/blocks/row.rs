@@ -57,6 +57,8 @@ pub(crate) enum Notation {
     Own,
     /// WGSL's `select`.
     Choice,
+    /// Formulas show the second operand alone, and no text can write it.
+    Hidden,
 }
 
 /// What a computation in f64 needs besides the value.
@@ -86,6 +88,9 @@ pub(crate) enum Bound {
     Bits(fn(DType, Interval, Interval) -> Result<Interval, Reason>),
     /// An interval. A subnormal operand may be treated as zero.
     Floats(fn(Interval, Interval) -> Result<Interval, Reason>),
+    /// Within some ULP of where a function's exact value lies. The function takes a subnormal operand as it is, and
+    /// gives zeros, infinities and NaN the results that the reference has.
+    Function { ulps: f64, value: fn(Interval, Interval) -> Result<Interval, Reason> },
     /// A result that the operands decide.
     Logic(fn([Enclosure; 3]) -> Enclosure),
 }
@@ -104,7 +109,7 @@ pub(crate) enum Wgsl {
 }
 
 /// The documentation of a block: its row in `docs/blocks.md`. `bound` and `domain` are for native arithmetic on a
-/// GPU.
+/// GPU. The bound of a function is in its row already.
 #[cfg_attr(not(test), expect(dead_code, reason = "a test writes the documentation"))]
 pub(crate) struct Doc {
     pub(crate) formula: &'static str,
@@ -116,8 +121,26 @@ pub(crate) struct Doc {
 
 /// The bound of blocks with the reference's bits.
 pub(crate) const SAME_BITS: (&str, &str) = ("the same bits", "everywhere");
+/// The documentation that elementary functions have in common.
+pub(super) const NATIVE: Doc = Doc { formula: "", slope: "", bound: "", domain: "everywhere" };
 /// The bound of blocks that are exact except for the sign of a zero, subnormal numbers, NaN and infinity.
 pub(crate) const EXACT: (&str, &str) = ("exact", "everywhere");
+
+/// The value of an elementary function of one operand.
+macro_rules! of_one {
+    ($function:ident) => {
+        |_, [a, ..]| $crate::functions::value::<$crate::functions::$function>(a)
+    };
+}
+
+/// The value of an elementary function of two operands.
+macro_rules! of_two {
+    ($function:ident) => {
+        |_, [a, b, _]| $crate::functions::value2::<$crate::functions::$function>(a, b)
+    };
+}
+
+pub(super) use {of_one, of_two};
 
 /// Whether every device takes `v` as it is. It does not for subnormal numbers, NaN and infinity.
 fn is_plain(v: f32) -> bool {
@@ -138,6 +161,15 @@ impl Row {
         (same && is_plain(value) && given.iter().all(|v| is_plain(*v))).then_some(value)
     }
 
+    /// The bound of native arithmetic, for the documentation.
+    #[cfg(test)]
+    pub(crate) fn bound_text(&self) -> std::borrow::Cow<'static, str> {
+        match self.bound {
+            Bound::Function { ulps, .. } => format!("{ulps} ULP").into(),
+            _ => self.doc.bound.into(),
+        }
+    }
+
     /// The block in the usual notation.
     pub(crate) fn formula(&self, operands: [&str; 3]) -> String {
         let [a, b, c] = operands;
@@ -148,6 +180,7 @@ impl Row {
             Notation::Prefix("!") => format!("not {a}"),
             Notation::Prefix(operator) => format!("{operator}{a}"),
             Notation::Choice => format!("({b} where {a}, else {c})"),
+            Notation::Hidden => b.to_owned(),
             Notation::Builtin | Notation::Own => {
                 format!("{}({})", self.name, operands[..self.operands.len()].join(", "))
             }

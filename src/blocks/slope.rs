@@ -1,5 +1,7 @@
 //! How the gradient of a block's result passes to its operands, as nodes of the graph being built.
 
+use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LN_10};
+
 use super::primitive::Primitive;
 
 /// The number of a node of a graph.
@@ -28,11 +30,16 @@ pub(crate) trait Builder {
     /// A constant.
     fn number(&mut self, value: f32) -> Id;
 
-    /// Whether a node is this constant, bit for bit.
-    fn is_number(&self, id: Id, value: f32) -> bool;
+    /// The value of a node that is a constant.
+    fn constant(&self, id: Id) -> Option<f32>;
 }
 
 impl dyn Builder + '_ {
+    /// Whether a node is this constant, bit for bit.
+    fn is_number(&self, id: Id, value: f32) -> bool {
+        self.constant(id).is_some_and(|constant| constant.to_bits() == value.to_bits())
+    }
+
     /// A product. A factor 1 leaves the other factor its bits.
     pub(crate) fn times(&mut self, a: Id, b: Id) -> Id {
         match (self.is_number(a, 1.0), self.is_number(b, 1.0)) {
@@ -45,7 +52,35 @@ impl dyn Builder + '_ {
     pub(crate) fn neg(&mut self, a: Id) -> Id {
         self.apply(Primitive::Neg, &[a])
     }
+
+    /// The gradient `g` times a rate.
+    pub(crate) fn passed(&mut self, g: Id, rate: Id) -> Passed {
+        self.guarded(g, Primitive::Mul, [g, rate])
+    }
+
+    /// The gradient `g` over the inverse of a rate.
+    pub(crate) fn passed_over(&mut self, g: Id, inverse: Id) -> Passed {
+        self.guarded(g, Primitive::Div, [g, inverse])
+    }
+
+    /// A product or quotient that passes the gradient `g`. A `g` of 0 passes 0, whatever the rate.
+    pub(crate) fn guarded(&mut self, g: Id, primitive: Primitive, operands: [Id; 2]) -> Passed {
+        let value = match primitive {
+            Primitive::Mul => self.times(operands[0], operands[1]),
+            _ => self.apply(primitive, &operands),
+        };
+        // 0 times a finite constant is a zero by itself, and so is 0 over one that is not 0.
+        let is_plain = |v: f32| v.is_finite() && (primitive == Primitive::Mul || v != 0.0);
+        if self.constant(operands[1]).is_some_and(is_plain) {
+            return value.into();
+        }
+        self.apply(Primitive::Guard, &[g, value]).into()
+    }
 }
+
+/// The constants of slopes that f32 has to round. In f64, the rounded number stands for the constant itself.
+pub(crate) const CONSTANTS: [f64; 6] =
+    [LN_2, 2.0 * LN_2, 1.0 / LN_2, 1.0 / LN_10, FRAC_2_SQRT_PI, -FRAC_2_SQRT_PI];
 
 /// The gradient that passes to an operand.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::{
     compile::wide::{Decisions, Evaluator, Wide},
+    dtype::DType,
     error::Error,
     expr::graph::Function,
     op::Op,
@@ -95,6 +96,10 @@ pub struct GradientComparison {
     pub difference: f64,
     /// The allowed error.
     pub tolerance: f64,
+    /// The op's gradient in f32, as the CPU computes it.
+    pub in_f32: f32,
+    /// How far the gradient in f32 may be from the one in f64, unless that is too large or too small for f32.
+    pub tolerance_in_f32: f64,
 }
 
 impl GradientComparison {
@@ -103,16 +108,40 @@ impl GradientComparison {
         if self.gradient.is_finite() { (self.gradient - self.difference).abs() } else { f64::INFINITY }
     }
 
-    /// Whether the distance exceeds the allowed error.
-    pub fn fails(&self) -> bool {
-        // A NaN tolerance allows nothing.
-        !matches!(self.error().partial_cmp(&self.tolerance), Some(Ordering::Less | Ordering::Equal))
+    /// The distance of the gradient in f32 from the one in f64; infinite if it is infinite or NaN. 0 if the one in f64
+    /// is no ordinary number of f32.
+    pub fn error_in_f32(&self) -> f64 {
+        let is_ordinary = (self.gradient as f32).is_normal();
+        match (is_ordinary, self.in_f32.is_finite()) {
+            (false, _) => 0.0,
+            (true, false) => f64::INFINITY,
+            (true, true) => (f64::from(self.in_f32) - self.gradient).abs(),
+        }
     }
 
-    /// The error divided by the allowed error.
-    fn ratio(&self) -> f64 {
-        self.error() / self.tolerance.max(f64::MIN_POSITIVE)
+    /// Whether either distance exceeds the allowed error.
+    pub fn fails(&self) -> bool {
+        self.fails_in_f64() || self.fails_in_f32()
     }
+
+    fn fails_in_f64(&self) -> bool {
+        !is_within(self.error(), self.tolerance)
+    }
+
+    fn fails_in_f32(&self) -> bool {
+        !is_within(self.error_in_f32(), self.tolerance_in_f32)
+    }
+
+    /// The larger ratio of an error to the allowed error.
+    fn ratio(&self) -> f64 {
+        let ratio = |error: f64, tolerance: f64| error / tolerance.max(f64::MIN_POSITIVE);
+        ratio(self.error(), self.tolerance).max(ratio(self.error_in_f32(), self.tolerance_in_f32))
+    }
+}
+
+/// Whether an error is allowed. A NaN tolerance allows nothing.
+fn is_within(error: f64, tolerance: f64) -> bool {
+    matches!(error.partial_cmp(&tolerance), Some(Ordering::Less | Ordering::Equal))
 }
 
 impl std::fmt::Display for GradientComparison {
@@ -121,7 +150,11 @@ impl std::fmt::Display for GradientComparison {
         for (name, value) in &self.reads {
             write!(f, " {name} = {value:e}")?;
         }
-        let Self { input, gradient, difference, tolerance, .. } = self;
+        let Self { input, gradient, difference, tolerance, in_f32, tolerance_in_f32, .. } = self;
+        if !self.fails_in_f64() && self.fails_in_f32() {
+            write!(f, ": d{input} is {gradient:e}, but in f32 {in_f32:e}, ")?;
+            return write!(f, "{:e} apart where {tolerance_in_f32:e} is allowed", self.error_in_f32());
+        }
         write!(f, ": d{input} is {gradient:e}, the difference quotient {difference:e}, ")?;
         write!(f, "{:e} apart where {tolerance:e} is allowed", self.error())
     }
@@ -130,8 +163,9 @@ impl std::fmt::Display for GradientComparison {
 /// The upstream gradients. A gradient is linear in its upstream gradient.
 const UPSTREAMS: [f64; 2] = [1.0, -2.5];
 
-/// Compares the gradients of an op with central differences of its output, at the elements of its inputs. Everything
-/// is computed in f64, so rounding to f32 hides nothing.
+/// Compares the gradients of an op with central differences of its output, at the elements of its inputs, in f64: no
+/// rounding to f32 hides anything. Then it compares them with what the CPU computes in f32. A gradient that overflows,
+/// is NaN, or is far off in f32 is wrong as well.
 ///
 /// The steps of a difference quotient shrink until its extrapolations agree. The extrapolations also give its error.
 /// Steps are used only if no comparison, floor or choice of an operand that counts has another outcome at any of
@@ -140,7 +174,8 @@ const UPSTREAMS: [f64; 2] = [1.0, -2.5];
 /// Rounding to the storage type is the identity.
 ///
 /// The allowed error is the sum of four times the quotient's error, the rounding error of the gradient in f64, and
-/// [`slack`](GradientOptions::slack).
+/// [`slack`](GradientOptions::slack). In f32 it is what rounding to f32 explains, and a thousandth of the gradient. A
+/// gradient that is too large or too small for f32 may be anything there, and so may that of a value that overflows.
 ///
 /// ```
 /// use elemgrad::{Op, check::{GradientOptions, gradient_check}};
@@ -285,8 +320,18 @@ impl<'a> Check<'a> {
         self.gradients.iter().enumerate().map(move |(input, gradient)| {
             let gradient = gradient.as_ref().ok_or(Why::Written)?;
             let rate = difference(reads[input], |value| self.point(&reads, input, value))?;
-            self.compare(element, input, gradient, &reads, rate)
+            let is_steady = self.is_steady(&reads, input);
+            self.compare(element, input, gradient, &reads, rate, is_steady)
         })
+    }
+
+    /// The gradient with respect to an input in f32.
+    fn in_f32(&self, input: usize, reads: &[f64]) -> f32 {
+        let reads: Vec<f32> = reads.iter().map(|read| *read as f32).collect();
+        let mut writes = vec![0.0; self.op.signature().write_count()];
+        self.op.reference(DType::F32, &reads, &mut writes);
+        let is_it = |w: &usize| self.op.signature().gradient_of(*w) == Some(input);
+        (0..writes.len()).find(is_it).map_or(f32::NAN, |w| writes[w])
     }
 
     /// The output and the decisions taken, with another value for one input; `None` if the output is not finite.
@@ -295,6 +340,15 @@ impl<'a> Check<'a> {
         reads[input] = value;
         let (z, decisions) = self.z.deciding_at(&reads);
         (z[0].value.is_finite() && z[0].error.is_finite()).then_some((z[0], decisions))
+    }
+
+    /// Whether f32 has the value, and no decision changes within what rounding to f32 may move: next to a jump, f32 may
+    /// be on the other side.
+    fn is_steady(&self, reads: &[f64], input: usize) -> bool {
+        let around =
+            [1.0 - NEAR, 1.0, 1.0 + NEAR].map(|factor| self.point(reads, input, reads[input] * factor));
+        let [Some((_, below)), Some((z, here)), Some((_, above))] = around else { return false };
+        z.value.abs() <= f32::MAX.into() && below == here && here == above
     }
 
     /// The comparison with the first upstream gradient that fails, or else with the one that gives the larger error
@@ -306,15 +360,19 @@ impl<'a> Check<'a> {
         gradient: &Evaluator,
         reads: &[f64],
         rate: Wide,
+        is_steady: bool,
     ) -> Result<GradientComparison, Why> {
         let mut worst: Option<GradientComparison> = None;
         for upstream in UPSTREAMS {
             let reads: Vec<f64> = reads.iter().copied().take(self.inputs.len()).chain([upstream]).collect();
+            let in_f32 = self.in_f32(input, &reads);
             let Wide { value: gradient, error } = gradient.at(&reads)[0];
             if gradient.is_finite() && error > CLEAR * gradient.abs() && error > NOTHING {
                 return Err(Why::Unclear);
             }
             let difference = rate.value * upstream;
+            let in_f32_error =
+                if is_steady { error * F32_ERRORS + FAR * gradient.abs() } else { f64::INFINITY };
             let known = if gradient.is_finite() { error } else { 0.0 } + 4.0 * rate.error * upstream.abs();
             let names = self.op.signature().read_names().map(str::to_owned);
             let comparison = GradientComparison {
@@ -324,6 +382,8 @@ impl<'a> Check<'a> {
                 gradient,
                 difference,
                 tolerance: known + self.slack * difference.abs(),
+                in_f32,
+                tolerance_in_f32: in_f32_error,
             };
             if worst.as_ref().is_none_or(|worst| !worst.fails() && comparison.ratio() > worst.ratio()) {
                 worst = Some(comparison);
@@ -332,6 +392,13 @@ impl<'a> Check<'a> {
         worst.ok_or(Why::Unclear)
     }
 }
+
+/// The error of f32's arithmetic, to first order, in units of f64's; doubled, since the first order is not all.
+const F32_ERRORS: f64 = 2.0 * (1_u64 << 29) as f64;
+/// A gradient in f32 is far off if its relative error is more than this and more than rounding explains.
+const FAR: f64 = 1e-3;
+/// Much more than what a few roundings to f32 move a number by, relative.
+const NEAR: f64 = 1.0 / (1 << 20) as f64;
 
 /// A value is clear if its relative error is at most this.
 const CLEAR: f64 = 1e-3;

@@ -60,11 +60,11 @@ pub(crate) fn idiom(graph: &Graph, id: Id) -> Option<Idiom> {
     use Primitive::{FloorMod, FloorQuotient, Le, Lt, Mul, Neg, Select};
     let Node::Apply(primitive, [a, b, c]) = graph.node(id) else { return None };
     match primitive {
-        FloorMod if graph.is_number(b, 1.0) => Some(Idiom::Fraction(a)),
+        FloorMod if graph.constant(b) == Some(1.0) => Some(Idiom::Fraction(a)),
         Lt | Le => at_most(graph, primitive, [a, b]).map(Idiom::AtMost),
         Select => {
             let Some(Idiom::AtMost(at_most)) = idiom(graph, a) else { return None };
-            Some(Idiom::Cut { at_most, y: b, other: number(graph, c)? })
+            Some(Idiom::Cut { at_most, y: b, other: graph.constant(c)? })
         }
         Mul => {
             let Node::Apply(Neg, [quotient, ..]) = graph.node(b) else { return None };
@@ -76,7 +76,7 @@ pub(crate) fn idiom(graph: &Graph, id: Id) -> Option<Idiom> {
 }
 
 fn at_most(graph: &Graph, comparison: Primitive, [a, b]: [Id; 2]) -> Option<AtMost> {
-    let constant = number(graph, b)?;
+    let constant = graph.constant(b)?;
     let (value, rounded) = match graph.node(a) {
         Node::Apply(Primitive::RoundToStorage, [value, ..]) => (value, true),
         _ => (a, false),
@@ -91,13 +91,6 @@ fn at_most(graph: &Graph, comparison: Primitive, [a, b]: [Id; 2]) -> Option<AtMo
         _ => None,
     };
     Some(AtMost { value, fraction_of, most, rounded })
-}
-
-fn number(graph: &Graph, id: Id) -> Option<f32> {
-    match graph.node(id) {
-        Node::Number(bits) => Some(f32::from_bits(bits)),
-        _ => None,
-    }
 }
 
 /// The largest number whose rounded value satisfies the comparison with a constant. All smaller numbers satisfy it

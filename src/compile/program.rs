@@ -2,7 +2,7 @@
 //! cache.
 
 use crate::{
-    blocks::{Primitive, maximum, minimum, truth},
+    blocks::{Primitive, high_part, maximum, minimum, truth},
     cpu::{
         block::{Block, Lanes},
         cut::Cut,
@@ -11,7 +11,8 @@ use crate::{
         storage::{Aligned, F16, LANES, Storage, Wide, round_bf16},
     },
     dtype::DType,
-    numeric::{canonical, division::rate, sum},
+    functions::{self, Function, Function2},
+    numeric::{NAN, canonical, division::rate, sum},
     signature::{MAX_INPUTS, MAX_OUTPUTS},
 };
 
@@ -278,8 +279,10 @@ fn apply<V: Vectors>(
     out: &mut Wide,
 ) {
     use Primitive::{
-        Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max, Min, Mul,
-        Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc, TruncMod,
+        Abs, Acos, Acosh, Add, And, Asin, Asinh, Atan, Atan2, Atanh, Cbrt, Ceil, Clamp, Cos, Cosh, Div, Eq,
+        Erf, Erfc, Exp, Exp2, Expm1, Floor, FloorMod, FloorQuotient, Guard, HighPart, Hypot, InverseSqrt, Le,
+        Log, Log1p, Log2, Log10, Lt, Max, Min, Mul, Neg, Not, Or, Pow, QuantizeToF16, Round, RoundToStorage,
+        Select, Sigmoid, Sin, Sinh, Softplus, Sqrt, Sub, Tan, Tanh, Trunc, TruncMod,
     };
     match primitive {
         Add => each!(out, i, sum(a[i], b[i])),
@@ -313,9 +316,77 @@ fn apply<V: Vectors>(
         And => each!(out, i, truth(a[i] != 0.0 && b[i] != 0.0)),
         Or => each!(out, i, truth(a[i] != 0.0 || b[i] != 0.0)),
         Select => each!(out, i, pick(a[i] == 0.0, c[i], b[i])),
-        Round | TruncMod | Exp | Log | Sin | Cos | Tanh | Pow => {
+        Clamp => each!(out, i, canonical(minimum(maximum(a[i], b[i]), c[i]))),
+        Guard => each!(out, i, pick(a[i] == 0.0 && b[i].is_nan(), 0.0, b[i])),
+        HighPart => each!(out, i, high_part(a[i])),
+        QuantizeToF16 => {
+            let mut stored = Aligned([F16::ONE; LANES]);
+            F16::round(vectors, a, &mut stored.0);
+            F16::widen(vectors, &stored.0, out);
+            // A rounded NaN may be infinite.
+            each!(out, i, pick(a[i].is_nan(), NAN, out[i]));
+        }
+        InverseSqrt => of_one::<V, functions::InverseSqrt>(vectors, a, out),
+        Cbrt => of_one::<V, functions::Cbrt>(vectors, a, out),
+        Hypot => of_two::<V, functions::Hypot>(vectors, a, b, out),
+        Exp => of_one::<V, functions::Exp>(vectors, a, out),
+        Exp2 => of_one::<V, functions::Exp2>(vectors, a, out),
+        Expm1 => of_one::<V, functions::Expm1>(vectors, a, out),
+        Log => of_one::<V, functions::Log>(vectors, a, out),
+        Log2 => of_one::<V, functions::Log2>(vectors, a, out),
+        Log10 => of_one::<V, functions::Log10>(vectors, a, out),
+        Log1p => of_one::<V, functions::Log1p>(vectors, a, out),
+        Pow => of_two::<V, functions::Pow>(vectors, a, b, out),
+        Sin => of_one::<V, functions::Sin>(vectors, a, out),
+        Cos => of_one::<V, functions::Cos>(vectors, a, out),
+        Tan => of_one::<V, functions::Tan>(vectors, a, out),
+        Asin => of_one::<V, functions::Asin>(vectors, a, out),
+        Acos => of_one::<V, functions::Acos>(vectors, a, out),
+        Atan => of_one::<V, functions::Atan>(vectors, a, out),
+        Atan2 => of_two::<V, functions::Atan2>(vectors, a, b, out),
+        Sinh => of_one::<V, functions::Sinh>(vectors, a, out),
+        Cosh => of_one::<V, functions::Cosh>(vectors, a, out),
+        Tanh => of_one::<V, functions::Tanh>(vectors, a, out),
+        Asinh => of_one::<V, functions::Asinh>(vectors, a, out),
+        Acosh => of_one::<V, functions::Acosh>(vectors, a, out),
+        Atanh => of_one::<V, functions::Atanh>(vectors, a, out),
+        Erf => of_one::<V, functions::Erf>(vectors, a, out),
+        Erfc => of_one::<V, functions::Erfc>(vectors, a, out),
+        Sigmoid => of_one::<V, functions::Sigmoid>(vectors, a, out),
+        Softplus => of_one::<V, functions::Softplus>(vectors, a, out),
+        Round | TruncMod => {
             let value = primitive.row().f32;
             each!(out, i, value(storage, [a[i], b[i], c[i]]));
         }
     }
+}
+
+/// A function on many lanes. It is compiled once for each set of instructions, apart from the loops that call it.
+#[inline(never)]
+fn of_one<V: Vectors, F: Function>(vectors: V, a: &Wide, out: &mut Wide) {
+    vectors.vectorize(
+        #[inline(always)]
+        || {
+            if V::NATIVE {
+                functions::lanes::<F, true, LANES>(a, out);
+            } else {
+                functions::lanes::<F, false, LANES>(a, out);
+            }
+        },
+    );
+}
+
+/// The same for a function of two operands.
+#[inline(never)]
+fn of_two<V: Vectors, F: Function2>(vectors: V, a: &Wide, b: &Wide, out: &mut Wide) {
+    vectors.vectorize(
+        #[inline(always)]
+        || {
+            if V::NATIVE {
+                functions::lanes2::<F, true, LANES>(a, b, out);
+            } else {
+                functions::lanes2::<F, false, LANES>(a, b, out);
+            }
+        },
+    );
 }

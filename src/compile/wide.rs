@@ -2,7 +2,7 @@
 //! evaluation records what was decided on the way. A difference quotient needs all three.
 
 use crate::{
-    blocks::{Id, Primitive},
+    blocks::{CONSTANTS, Id, Primitive},
     expr::{
         graph::{Graph, Node},
         walk::{Algebra, Values},
@@ -94,7 +94,8 @@ impl Algebra for At<'_> {
     }
 
     fn number(&mut self, value: f32) -> Wide {
-        Wide { value: value.into(), error: 0.0 }
+        let constant = CONSTANTS.into_iter().find(|constant| *constant as f32 == value);
+        Wide { value: constant.unwrap_or(value.into()), error: 0.0 }
     }
 
     /// A building block's value and error. The error is what the errors of the operands become, plus the block's own
@@ -132,11 +133,12 @@ mod tests {
         let mut draw = || (rng.f32() * 20.0 - 6.0).exp2() * if rng.bool() { 1.0 } else { -1.0 };
         for _ in 0..100_000 {
             let operands = [draw(), draw(), draw()];
-            for primitive in Primitive::ALL {
+            // What passes a gradient as it is counts as the identity.
+            let is_identity = |p: &&Primitive| matches!(p, Primitive::QuantizeToF16 | Primitive::HighPart);
+            for primitive in Primitive::ALL.iter().filter(|p| !is_identity(p)) {
                 let narrow = f64::from(primitive.compute(DType::F32, operands));
                 let wide = (primitive.row().f64)(operands.map(f64::from));
-                // f32's libraries may be off by a unit or two.
-                let near = (wide - narrow).abs() <= 4.0 * f64::from(f32::EPSILON) * narrow.abs();
+                let near = (wide - narrow).abs() <= f64::from(f32::EPSILON) * narrow.abs();
                 let overflowed = narrow.is_infinite() && wide.abs() > f64::from(f32::MAX);
                 let underflowed = (wide - narrow).abs() <= f64::from(f32::MIN_POSITIVE);
                 let both_nan = wide.is_nan() && narrow.is_nan();

@@ -5,10 +5,7 @@
 use std::marker::PhantomData;
 
 #[cfg(target_arch = "x86_64")]
-use fearless_simd::{
-    Simd,
-    x86::{Avx2, Avx512},
-};
+use fearless_simd::x86::{Avx2, Avx512};
 
 /// The bytes of a cache line.
 pub(crate) const LINE: usize = 64;
@@ -32,6 +29,9 @@ pub(crate) trait Kernel {
 pub(crate) trait Vectors: Copy {
     /// Whether `f32::mul_add` and `floor` are instructions.
     const NATIVE: bool;
+
+    /// Runs work with the instructions. Mark it `#[inline(always)]`, with what it calls.
+    fn vectorize(self, work: impl FnOnce());
 
     /// Widens from f16 if there are instructions for it. Returns whether the result is right: the instructions make
     /// NaN quiet.
@@ -79,6 +79,11 @@ pub(crate) struct Baseline;
 
 impl Vectors for Baseline {
     const NATIVE: bool = cfg!(target_arch = "aarch64");
+
+    #[inline(always)]
+    fn vectorize(self, work: impl FnOnce()) {
+        work();
+    }
 }
 
 impl Level {
@@ -108,19 +113,21 @@ impl Level {
     /// Runs the kernel as compiled for this level.
     pub(crate) fn run(self, kernel: impl Kernel) {
         match self {
-            Self::Baseline(vectors) => kernel.run(vectors),
+            Self::Baseline(vectors) => run(vectors, kernel),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(vectors) => vectors.vectorize(
-                #[inline(always)]
-                || kernel.run(vectors),
-            ),
+            Self::Avx2(vectors) => run(vectors, kernel),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(vectors) => vectors.vectorize(
-                #[inline(always)]
-                || kernel.run(vectors),
-            ),
+            Self::Avx512(vectors) => run(vectors, kernel),
         }
     }
+}
+
+#[inline(always)]
+fn run<V: Vectors>(vectors: V, kernel: impl Kernel) {
+    vectors.vectorize(
+        #[inline(always)]
+        || kernel.run(vectors),
+    );
 }
 
 /// Dropping this orders the copies that bypass the caches with all other memory accesses. The targets are borrowed
@@ -173,7 +180,7 @@ mod x86 {
 
     use bytemuck::cast;
     use fearless_simd::{
-        Level, kernel,
+        Level, Simd, kernel,
         x86::{Avx2, Avx512, Sse2},
     };
 
@@ -263,6 +270,11 @@ mod x86 {
         const NATIVE: bool = true;
 
         #[inline(always)]
+        fn vectorize(self, work: impl FnOnce()) {
+            Simd::vectorize(self, work);
+        }
+
+        #[inline(always)]
         fn widen_f16<const N: usize>(self, from: &[u16; N], to: &mut [f32; N]) -> bool {
             const { assert!(N.is_multiple_of(8)) };
             let mut any_nan = false;
@@ -290,6 +302,11 @@ mod x86 {
 
     impl Vectors for Avx512 {
         const NATIVE: bool = true;
+
+        #[inline(always)]
+        fn vectorize(self, work: impl FnOnce()) {
+            Simd::vectorize(self, work);
+        }
 
         #[inline(always)]
         fn widen_f16<const N: usize>(self, from: &[u16; N], to: &mut [f32; N]) -> bool {

@@ -72,21 +72,23 @@ impl Definition {
         Ok(Self { function: function.into(), ..self })
     }
 
-    /// The gradient with respect to an input. Its inputs are those of this definition and the upstream gradient.
-    pub(crate) fn derivative(&self, input: &str) -> Result<Self, Error> {
-        let function = derivative(&self.function, self.place(input)?).into();
+    /// The gradient of `function`, which is what this definition means, with respect to an input. Its inputs are those
+    /// of this definition and the upstream gradient.
+    pub(crate) fn derivative(&self, function: &Function, input: &str) -> Result<Self, Error> {
+        let function = derivative(function, self.place(input)?).into();
         let mut inputs = self.inputs.clone();
         inputs.push(free_name("upstream", &inputs));
         Ok(Self { name: format!("{}_d_{input}", self.name), inputs, function })
     }
 
-    /// The directional derivative. Its inputs are those of this definition and one tangent for each.
-    pub(crate) fn directional(&self) -> Self {
+    /// The directional derivative of `function`, which is what this definition means. Its inputs are those of this
+    /// definition and one tangent for each.
+    pub(crate) fn directional(&self, function: &Arc<Function>) -> Self {
         let mut inputs = self.inputs.clone();
         for name in &self.inputs {
             inputs.push(free_name(&format!("tangent_{name}"), &inputs));
         }
-        Self { name: format!("{}_jvp", self.name), inputs, function: directional(&self.function).into() }
+        Self { name: format!("{}_jvp", self.name), inputs, function: directional(function).into() }
     }
 
     /// The index of the input with a name.

@@ -199,9 +199,15 @@ impl Graph {
         self.push(Node::Truth(value))
     }
 
+    /// Whether a node's NaN is the canonical one. Blocks that copy keep the bits of another.
+    fn is_computed(&self, id: Id) -> bool {
+        use Primitive::{Guard, RoundToStorage, Select};
+        matches!(self.node(id), Node::Apply(primitive, _) if !matches!(primitive, Guard | RoundToStorage | Select))
+    }
+
     /// A simpler node, if there is one with the same bits on every device.
     fn folded(&mut self, primitive: Primitive, operands: &[Id]) -> Option<Id> {
-        use Primitive::{And, Not, Or, Select};
+        use Primitive::{Add, And, Neg, Not, Or, Select, Sub};
         let nodes: Vec<Node> = operands.iter().map(|id| self.node(*id)).collect();
         match (primitive, &nodes[..]) {
             (Not, [Node::Truth(value)]) => return Some(self.truth(!value)),
@@ -216,6 +222,10 @@ impl Graph {
             (Select, [Node::Apply(Not, [inner, ..]), ..]) => {
                 return Some(self.apply(Select, &[*inner, operands[2], operands[1]]));
             }
+            (Neg, [Node::Apply(Neg, [inner, ..])]) if self.is_computed(*inner) => return Some(*inner),
+            (Add, [_, Node::Apply(Neg, [b, ..])]) => return Some(self.apply(Sub, &[operands[0], *b])),
+            (Add, [Node::Apply(Neg, [a, ..]), _]) => return Some(self.apply(Sub, &[operands[1], *a])),
+            (Sub, [_, Node::Apply(Neg, [b, ..])]) => return Some(self.apply(Add, &[operands[0], *b])),
             _ => {}
         }
         let mut values = [0.0; 3];
@@ -246,7 +256,10 @@ impl Builder for Graph {
         self.push(Node::Number(canonical(value).to_bits()))
     }
 
-    fn is_number(&self, id: Id, value: f32) -> bool {
-        self.node(id) == Node::Number(value.to_bits())
+    fn constant(&self, id: Id) -> Option<f32> {
+        match self.node(id) {
+            Node::Number(bits) => Some(f32::from_bits(bits)),
+            _ => None,
+        }
     }
 }

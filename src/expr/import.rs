@@ -15,7 +15,12 @@ impl Graph {
         if !op.written.contains(&true) {
             return value;
         }
-        self.calls.push(Call { op: op.clone(), arguments: arguments.to_vec() });
+        self.called(Call { op: op.clone(), arguments: arguments.to_vec() }, value)
+    }
+
+    /// The value of a call with hand-written gradients.
+    pub(super) fn called(&mut self, call: Call, value: Id) -> Id {
+        self.calls.push(call);
         self.push(Node::Written(self.calls.len() - 1, value))
     }
 
@@ -98,7 +103,6 @@ impl Algebra for Import<'_> {
     fn written(&mut self, call: usize, value: Id, values: &[Id]) -> Id {
         let Call { op, arguments } = self.from.call(call);
         let arguments = arguments.iter().map(|id| values[id.index()]).collect();
-        self.to.calls.push(Call { op: op.clone(), arguments });
-        self.to.push(Node::Written(self.to.calls.len() - 1, values[value.index()]))
+        self.to.called(Call { op: op.clone(), arguments }, values[value.index()])
     }
 }

@@ -12,6 +12,8 @@ pub(crate) mod definition;
 pub(crate) mod derive;
 pub(crate) mod graph;
 mod import;
+mod meaning;
+mod stand_in;
 pub(crate) mod walk;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod wgsl;
@@ -161,18 +163,26 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::Abs)
     }
 
-    /// The smaller of two numbers. NaN if either is, and `-0` is below `+0`. A device in native arithmetic guarantees
-    /// neither.
+    /// The smaller of two numbers. NaN if either is, and `-0` is below `+0`. A device in native arithmetic may give
+    /// either zero.
     #[must_use]
     pub fn min(self, other: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Min, other)
     }
 
-    /// The larger of two numbers. NaN if either is, and `+0` is above `-0`. A device in native arithmetic guarantees
-    /// neither.
+    /// The larger of two numbers. NaN if either is, and `+0` is above `-0`. A device in native arithmetic may give
+    /// either zero.
     #[must_use]
     pub fn max(self, other: impl IntoExpr<'g>) -> Self {
         self.binary(Primitive::Max, other)
+    }
+
+    /// `x`, at least `low` and at most `high`: `min(max(x, low), high)`. NaN if any is. The gradient passes as a whole
+    /// where `low <= x <= high`.
+    #[must_use]
+    pub fn clamp(self, low: impl IntoExpr<'g>, high: impl IntoExpr<'g>) -> Self {
+        let ends = [low.id(self.graph), high.id(self.graph)];
+        self.of(Primitive::Clamp, &ends.map(|id| Self { id, ..self }))
     }
 
     /// The greatest integer not above `x`.
@@ -224,16 +234,70 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::Sqrt)
     }
 
+    /// `1 / sqrt(x)`.
+    #[must_use]
+    pub fn inverse_sqrt(self) -> Self {
+        self.unary(Primitive::InverseSqrt)
+    }
+
+    /// The cube root.
+    #[must_use]
+    pub fn cbrt(self) -> Self {
+        self.unary(Primitive::Cbrt)
+    }
+
+    /// `sqrt(x^2 + y^2)`, without overflow.
+    #[must_use]
+    pub fn hypot(self, other: impl IntoExpr<'g>) -> Self {
+        self.binary(Primitive::Hypot, other)
+    }
+
     /// `e^x`.
     #[must_use]
     pub fn exp(self) -> Self {
         self.unary(Primitive::Exp)
     }
 
+    /// `2^x`.
+    #[must_use]
+    pub fn exp2(self) -> Self {
+        self.unary(Primitive::Exp2)
+    }
+
+    /// `e^x - 1`, which does not cancel near 0.
+    #[must_use]
+    pub fn expm1(self) -> Self {
+        self.unary(Primitive::Expm1)
+    }
+
     /// The natural logarithm.
     #[must_use]
     pub fn log(self) -> Self {
         self.unary(Primitive::Log)
+    }
+
+    /// The logarithm to base 2.
+    #[must_use]
+    pub fn log2(self) -> Self {
+        self.unary(Primitive::Log2)
+    }
+
+    /// The logarithm to base 10.
+    #[must_use]
+    pub fn log10(self) -> Self {
+        self.unary(Primitive::Log10)
+    }
+
+    /// The natural logarithm of `1 + x`, which does not cancel near 0.
+    #[must_use]
+    pub fn log1p(self) -> Self {
+        self.unary(Primitive::Log1p)
+    }
+
+    /// `x^y`. For a negative `x`, the value that algebra gives it if `y` is an integer, else NaN.
+    #[must_use]
+    pub fn pow(self, exponent: impl IntoExpr<'g>) -> Self {
+        self.binary(Primitive::Pow, exponent)
     }
 
     /// The sine of radians.
@@ -248,16 +312,94 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::Cos)
     }
 
+    /// The tangent of radians.
+    #[must_use]
+    pub fn tan(self) -> Self {
+        self.unary(Primitive::Tan)
+    }
+
+    /// The arcsine in radians.
+    #[must_use]
+    pub fn asin(self) -> Self {
+        self.unary(Primitive::Asin)
+    }
+
+    /// The arccosine in radians.
+    #[must_use]
+    pub fn acos(self) -> Self {
+        self.unary(Primitive::Acos)
+    }
+
+    /// The arctangent in radians.
+    #[must_use]
+    pub fn atan(self) -> Self {
+        self.unary(Primitive::Atan)
+    }
+
+    /// The angle of the point (`x`, `y`) in radians, from -π to π. This number is the ordinate `y`.
+    #[must_use]
+    pub fn atan2(self, x: impl IntoExpr<'g>) -> Self {
+        self.binary(Primitive::Atan2, x)
+    }
+
+    /// The hyperbolic sine.
+    #[must_use]
+    pub fn sinh(self) -> Self {
+        self.unary(Primitive::Sinh)
+    }
+
+    /// The hyperbolic cosine.
+    #[must_use]
+    pub fn cosh(self) -> Self {
+        self.unary(Primitive::Cosh)
+    }
+
     /// The hyperbolic tangent.
     #[must_use]
     pub fn tanh(self) -> Self {
         self.unary(Primitive::Tanh)
     }
 
-    /// `x^y`, for `x >= 0`.
+    /// The inverse hyperbolic sine.
     #[must_use]
-    pub fn pow(self, exponent: impl IntoExpr<'g>) -> Self {
-        self.binary(Primitive::Pow, exponent)
+    pub fn asinh(self) -> Self {
+        self.unary(Primitive::Asinh)
+    }
+
+    /// The inverse hyperbolic cosine.
+    #[must_use]
+    pub fn acosh(self) -> Self {
+        self.unary(Primitive::Acosh)
+    }
+
+    /// The inverse hyperbolic tangent.
+    #[must_use]
+    pub fn atanh(self) -> Self {
+        self.unary(Primitive::Atanh)
+    }
+
+    /// The error function.
+    #[must_use]
+    pub fn erf(self) -> Self {
+        self.unary(Primitive::Erf)
+    }
+
+    /// `1 - erf(x)`, which does not cancel for large `x`.
+    #[must_use]
+    pub fn erfc(self) -> Self {
+        self.unary(Primitive::Erfc)
+    }
+
+    /// The logistic function, `1 / (1 + e^-x)`.
+    #[must_use]
+    pub fn sigmoid(self) -> Self {
+        self.unary(Primitive::Sigmoid)
+    }
+
+    /// `log(1 + e^x)`, which does not overflow.
+    #[must_use]
+    pub fn softplus(self) -> Self {
+        self.unary(Primitive::Softplus)
     }
 
     /// The number rounded to the storage type of the call and widened again. In f32, the number itself.
@@ -266,11 +408,54 @@ impl<'g> Expr<'g> {
         self.unary(Primitive::RoundToStorage)
     }
 
+    /// The number rounded to f16 and widened again. Its gradient is that of the number.
+    #[must_use]
+    pub fn quantize_to_f16(self) -> Self {
+        self.unary(Primitive::QuantizeToF16)
+    }
+
+    /// The number without the low 12 bits of its significand. The square of what is left is exact.
+    #[must_use]
+    pub fn high_part(self) -> Self {
+        self.unary(Primitive::HighPart)
+    }
+
     /// The built-in activation [`spiky`](mod@crate::ops::spiky), made of building blocks.
     #[must_use]
     pub fn spiky(self) -> Self {
         let r = self.floor_mod(1.0).round_to_storage();
         r.le(0.5).select(r, 0.0)
+    }
+
+    /// The number, as a constant to gradients: nothing passes through it. PyTorch: `detach`; JAX: `stop_gradient`.
+    ///
+    /// ```
+    /// # use elemgrad::{Op, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let op = Op::new("op", ["x"], |[x]| x.stop_gradient() * x)?;
+    /// assert_eq!(Runner::cpu().fused(&op, &[&[3.0]], &[1.0])?, (vec![9.0], vec![vec![3.0]]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn stop_gradient(self) -> Self {
+        self.inlined(&stand_in::STOP_GRADIENT, &[self])
+    }
+
+    /// This number, with the gradient of another one: a straight-through estimator.
+    ///
+    /// ```
+    /// # use elemgrad::{Op, Runner};
+    /// # fn main() -> Result<(), elemgrad::Error> {
+    /// let round = Op::new("round", ["x"], |[x]| x.round().straight_through(x))?;
+    /// assert_eq!(Runner::cpu().fused(&round, &[&[2.7]], &[0.5])?, (vec![3.0], vec![vec![0.5]]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn straight_through(self, other: impl IntoExpr<'g>) -> Self {
+        let other = Self { id: other.id(self.graph), ..self };
+        self.inlined(&stand_in::STRAIGHT_THROUGH, &[self, other])
     }
 
     /// `x < y`.

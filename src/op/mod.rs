@@ -77,9 +77,12 @@ enum Behaviour {
 type Twin = dyn Fn(DType, &[f32], &mut [f32]) + Send + Sync;
 
 struct Expression {
+    /// As it is written.
     definition: Definition,
     arithmetic: Arithmetic,
-    /// What both back ends and the reference compute: the definition's function without hand-written calls.
+    /// What it means in this arithmetic.
+    function: Arc<Function>,
+    /// What both back ends and the reference compute: the function without hand-written calls.
     plain: Function,
     /// Its nodes of all outputs: `z`, the gradients, further outputs, and the condition that gates gradients.
     results: Vec<Id>,
@@ -158,12 +161,15 @@ impl Op {
     /// | functions | inlined; recursion is an error |
     /// | `+ - * /`, unary `-`, `< <= > >= == !=`, `&& \|\| & \| !`, `select` | as in WGSL, with IEEE's special values |
     /// | `x % y` | [`trunc_mod`](Expr::trunc_mod), exact |
-    /// | `abs min max floor ceil round trunc sqrt exp log sin cos tanh pow` | the [building blocks](crate::Primitive) |
-    /// | `clamp saturate sign step mix fma fract smoothstep` | WGSL's formulas in building blocks; `fma` rounds twice |
-    /// | `inverseSqrt exp2 log2 tan sinh cosh asinh acosh atanh` | WGSL's formulas in building blocks |
-    /// | `degrees radians length distance` | WGSL's formulas in building blocks |
+    /// | `abs min max clamp floor ceil round trunc quantizeToF16` | the [building blocks](crate::Primitive) |
+    /// | `sqrt inverseSqrt exp exp2 log log2 pow` | the building blocks |
+    /// | `sin cos tan asin acos atan atan2`, `sinh cosh tanh asinh acosh atanh` | the building blocks |
+    /// | `saturate sign step mix fma fract smoothstep` | WGSL's formulas in building blocks; `fma` rounds twice |
+    /// | `degrees radians length distance ldexp` | WGSL's formulas in building blocks |
+    /// | `expm1 log1p log10 cbrt hypot erf erfc sigmoid softplus` | not in WGSL: the methods of [`Expr`] |
     /// | `floor_mod(x, y)`, `floor_quotient(x, y)`, `trunc_mod(x, y)` | not in WGSL: the methods of [`Expr`] |
-    /// | `round_to_storage(x)`, `spiky(x)` | not in WGSL: the methods of [`Expr`] |
+    /// | `round_to_storage(x)`, `high_part(x)`, `spiky(x)` | not in WGSL: the methods of [`Expr`] |
+    /// | `stop_gradient(x)`, `straight_through(value, x)` | not in WGSL: the methods of [`Expr`] |
     /// | loops, `switch`, integers, vectors, arrays, structs, bindings, attributes | an error, with line and column |
     /// | pointers, derivatives, textures, everything else | an error, with line and column |
     ///
@@ -221,12 +227,13 @@ impl Op {
 
     pub(crate) fn of(definition: Definition, arithmetic: Arithmetic) -> Result<Self, Error> {
         definition.function.graph.check(&definition.name)?;
-        let plain = definition.function.plain();
+        let function = definition.function.in_arithmetic(arithmetic);
+        let plain = function.plain();
         let signature = signature(&definition, &plain, arithmetic)?;
         let results: Vec<Id> = plain.results().chain(mask(&plain)).collect();
         let used = plain.graph.used(results.iter().copied());
         let programs = Programs::default();
-        let expression = Expression { definition, arithmetic, plain, results, used, programs };
+        let expression = Expression { definition, arithmetic, function, plain, results, used, programs };
         Ok(Self::with(signature, Behaviour::Expression(Box::new(expression))))
     }
 
@@ -437,8 +444,8 @@ impl Op {
     /// [`Error::Name`] if no input has the name, [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and the
     /// errors of [`new`](Op::new) if the derivative is too large or has too many inputs.
     pub fn derivative(&self, input: &str) -> Result<Self, Error> {
-        let Expression { definition, arithmetic, .. } = self.expression()?;
-        Self::of(definition.derivative(input)?, *arithmetic)
+        let Expression { definition, arithmetic, function, .. } = self.expression()?;
+        Self::of(definition.derivative(function, input)?, *arithmetic)
     }
 
     /// The directional derivative, as an op. Its inputs are those of this op and one tangent for each, named
@@ -461,8 +468,8 @@ impl Op {
     /// [`Error::NotExpression`] for an op made by [`raw`](Op::raw), and the errors of [`new`](Op::new): with more
     /// than four inputs, the directional derivative has too many.
     pub fn jvp(&self) -> Result<Self, Error> {
-        let Expression { definition, arithmetic, .. } = self.expression()?;
-        Self::of(definition.directional(), *arithmetic)
+        let Expression { definition, arithmetic, function, .. } = self.expression()?;
+        Self::of(definition.directional(function), *arithmetic)
     }
 
     /// Computes all outputs of one element on the CPU: the oracle that every device is compared with.
@@ -494,7 +501,7 @@ impl Op {
 
     /// The graph, if the op is an expression.
     pub(crate) fn function(&self) -> Option<&Function> {
-        Some(&self.expression().ok()?.definition.function)
+        Some(&self.expression().ok()?.function)
     }
 
     fn expression(&self) -> Result<&Expression, Error> {

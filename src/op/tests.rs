@@ -5,8 +5,10 @@ use crate::{
     blocks::{
         Builder, Id,
         Primitive::{
-            self, Abs, Add, Cos, Div, Exp, FloorMod, FloorQuotient, Log, Max, Min, Mul, Neg, Pow,
-            RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, TruncMod,
+            self, Abs, Acos, Acosh, Add, Asin, Asinh, Atan, Atan2, Atanh, Cbrt, Clamp, Cos, Cosh, Div, Erf,
+            Erfc, Exp, Exp2, Expm1, FloorMod, FloorQuotient, Guard, HighPart, Hypot, InverseSqrt, Log, Log1p,
+            Log2, Log10, Max, Min, Mul, Neg, Pow, QuantizeToF16, RoundToStorage, Select, Sigmoid, Sin, Sinh,
+            Softplus, Sqrt, Sub, Tan, Tanh, TruncMod,
         },
         Type,
     },
@@ -155,9 +157,9 @@ fn gradients(op: &Op, dtype: DType, reads: &[f32]) -> Vec<f32> {
     let nodes: Vec<_> = graph.nodes().take(last + 1).collect();
     for (id, node) in nodes.into_iter().rev() {
         let (Some(g), Node::Apply(primitive, operands)) = (sums[id.index()], node) else { continue };
-        let [a, b, _] = operands.map(|operand| values[operand.index()]);
+        let operands = operands.map(|operand| values[operand.index()]);
         for (place, operand) in graph.operands(id).enumerate() {
-            let Some(passed) = passed(primitive, place, [a, b], values[id.index()], g, compute) else {
+            let Some(passed) = passed(primitive, place, operands, values[id.index()], g, compute) else {
                 continue;
             };
             let sum = &mut sums[operand.index()];
@@ -173,43 +175,109 @@ fn gradients(op: &Op, dtype: DType, reads: &[f32]) -> Vec<f32> {
 fn passed(
     primitive: Primitive,
     place: usize,
-    [a, b]: [f32; 2],
+    [a, b, c]: [f32; 3],
     z: f32,
     g: f32,
     compute: impl Fn(Primitive, f32, f32) -> f32,
 ) -> Option<f32> {
+    let of = |primitive, a| compute(primitive, a, 0.0);
     let mul = |a, b| compute(Mul, a, b);
-    let neg = |a| compute(Neg, a, 0.0);
-    Some(match (primitive, place) {
-        (Add | RoundToStorage, _) | (Sub | FloorMod | TruncMod, 0) => g,
-        (Sub | Neg, _) => neg(g),
-        (Mul, 0) => mul(g, b),
-        (Mul, _) => mul(g, a),
-        (Div, 0) => compute(Div, g, b),
-        (Div, _) => neg(mul(compute(Div, g, b), z)),
-        (Abs, _) if a > 0.0 => g,
-        (Abs, _) if a < 0.0 => neg(g),
-        (Min | Max, _) if a == b => mul(g, 0.5),
-        (Min, 0) | (Max, 1) if a < b => g,
-        (Min, 1) | (Max, 0) if b < a => g,
-        (FloorMod, _) => mul(g, neg(compute(FloorQuotient, a, b))),
+    let div = |a, b| compute(Div, a, b);
+    let [neg, square] = [|a: f32| -a, |a: f32| a * a];
+    let (ln_2, ln_10) = (std::f64::consts::LN_2, std::f64::consts::LN_10);
+    let guarded = |v: f32| if g == 0.0 && v.is_nan() { 0.0 } else { v };
+    let times = |rate: f32| Some(guarded(mul(g, rate)));
+    let over = |inverse: f32| Some(guarded(div(g, inverse)));
+    match (primitive, place) {
+        (Add | RoundToStorage | QuantizeToF16 | HighPart, _)
+        | (Sub | FloorMod | TruncMod, 0)
+        | (Guard, 1) => Some(g),
+        (Sub | Neg, _) => Some(neg(g)),
+        (Mul, 0) => times(b),
+        (Mul, _) => times(a),
+        (Div, 0) => over(b),
+        (Div, _) => Some(guarded(mul(div(g, b), neg(z)))),
+        (Abs, _) if a > 0.0 => Some(g),
+        (Abs, _) if a < 0.0 => Some(neg(g)),
+        (Min | Max, _) if a == b => Some(mul(g, 0.5)),
+        (Min, 0) | (Max, 1) if a < b => Some(g),
+        (Min, 1) | (Max, 0) if b < a => Some(g),
+        (Clamp, 0) if b <= a && a <= c => Some(g),
+        (Clamp, 1) if a < b && b <= c => Some(g),
+        (Clamp, 2) if c < a || c < b => Some(g),
+        (FloorMod, _) => Some(mul(g, neg(compute(FloorQuotient, a, b)))),
         (TruncMod, _) => {
             let quotient = compute(FloorQuotient, a.abs(), b.abs());
-            mul(g, if (a < 0.0) == (b < 0.0) { neg(quotient) } else { quotient })
+            Some(mul(g, if (a < 0.0) == (b < 0.0) { neg(quotient) } else { quotient }))
         }
-        (Sqrt, _) => compute(Div, mul(g, 0.5), z),
-        (Exp, _) => mul(g, z),
-        (Log, _) => compute(Div, g, a),
-        (Sin, _) => mul(g, compute(Cos, a, 0.0)),
-        (Cos, _) => neg(mul(g, compute(Sin, a, 0.0))),
-        (Tanh, _) => mul(g, compute(Sub, 1.0, mul(z, z))),
-        (Pow, 0) if b == 0.0 => mul(g, 0.0),
-        (Pow, 0) => mul(g, mul(b, compute(Pow, a, compute(Sub, b, 1.0)))),
-        (Pow, _) if a > 0.0 => mul(g, mul(z, compute(Log, a, 0.0))),
-        (Select, 1) if a != 0.0 => g,
-        (Select, 2) if a == 0.0 => g,
-        _ => return None,
-    })
+        (Sqrt, _) => Some(guarded(div(mul(g, 0.5), z))),
+        (InverseSqrt, _) => times(div(mul(-0.5, z), a)),
+        (Cbrt, _) => over(mul(3.0, square(z))),
+        (Exp, _) => times(z),
+        (Exp2, _) if a >= 128.0 => times(mul((2.0 * ln_2) as f32, of(Exp2, a - 1.0))),
+        (Exp2, _) => times(mul(ln_2 as f32, z)),
+        (Expm1, _) => times(of(Exp, a)),
+        (Log, _) => over(a),
+        (Log2, _) => times(div((1.0 / ln_2) as f32, a)),
+        (Log10, _) => times(div((1.0 / ln_10) as f32, a)),
+        (Log1p, _) => over(1.0 + a),
+        (Pow, 0) if b == 0.0 => times(0.0),
+        (Pow, 0) => {
+            let power = compute(Pow, a.abs(), b - 1.0);
+            times(mul(b, if a < 0.0 && b % 2.0 == 0.0 { neg(power) } else { power }))
+        }
+        (Pow, _) if a < 0.0 || a == 0.0 && b >= 0.0 => None,
+        (Pow, _) => times(mul(z, of(Log, a))),
+        (Sin, _) => times(of(Cos, a)),
+        (Cos, _) => times(neg(of(Sin, a))),
+        (Tan, _) => times(1.0 + square(z)),
+        (Asin, _) => over(of(Sqrt, (1.0 - a) * (1.0 + a))),
+        (Acos, _) => over(neg(of(Sqrt, (1.0 - a) * (1.0 + a)))),
+        (Atan, _) => over(1.0 + square(a)),
+        (Sinh, _) => times(of(Cosh, a)),
+        (Cosh, _) => times(of(Sinh, a)),
+        (Tanh, _) => {
+            let power = of(Exp, -2.0 * a.abs());
+            times(div(4.0 * power, square(1.0 + power)))
+        }
+        (Asinh, _) => over(compute(Hypot, a, 1.0)),
+        (Acosh, _) => over(mul(of(Sqrt, a - 1.0), of(Sqrt, a + 1.0))),
+        (Atanh, _) => over((1.0 - a) * (1.0 + a)),
+        (Erf | Erfc, _) => {
+            let x = compute(Min, a.abs(), 16.0);
+            let high = of(HighPart, x);
+            let factor = std::f64::consts::FRAC_2_SQRT_PI as f32;
+            let bell = mul(mul(factor, of(Exp, -square(high))), of(Exp, -((x - high) * (x + high))));
+            times(if primitive == Erf { bell } else { neg(bell) })
+        }
+        (Sigmoid, _) => times(mul(z, of(Sigmoid, neg(a)))),
+        (Softplus, _) => times(of(Sigmoid, a)),
+        (Hypot | Atan2, _) => {
+            let (this, other) = if place == 0 { (a, b) } else { (b, a) };
+            let (larger, smaller) = (compute(Max, a.abs(), b.abs()), compute(Min, a.abs(), b.abs()));
+            let t = div(smaller, larger);
+            let (is_larger, below, sign) = if primitive == Hypot {
+                (this.abs() >= other.abs(), of(Sqrt, 1.0 + square(t)), this)
+            } else {
+                (
+                    this.abs() <= other.abs(),
+                    larger * (1.0 + square(t)),
+                    if place == 0 { other } else { neg(other) },
+                )
+            };
+            let size = div(if is_larger { 1.0 } else { t }, below);
+            times(if larger == 0.0 {
+                0.0
+            } else if sign < 0.0 {
+                neg(size)
+            } else {
+                size
+            })
+        }
+        (Select, 1) if a != 0.0 => Some(g),
+        (Select, 2) if a == 0.0 => Some(g),
+        _ => None,
+    }
 }
 
 /// Zeros of either sign count as equal: where nothing passes, +0 is added.

@@ -1,5 +1,7 @@
-//! The ready-made ops. Each has a function that returns the op, and a module of the same name with the arguments of
-//! its calls.
+//! The ready-made ops: [`spiky`](mod@spiky), [`mod`](mod@modulo) and the [`activations`].
+//!
+//! Each has a function that returns the op. `spiky` and `mod` also have a module of the same name with the arguments of
+//! their calls.
 //!
 //! ```
 //! use elemgrad::{Runner, ops};
@@ -50,21 +52,34 @@ macro_rules! arguments {
     };
 }
 
+pub mod activations;
 pub mod modulo;
 pub mod spiky;
 
+#[doc(inline)]
+pub use activations::{
+    celu, elu, geglu, gelu, gelu_tanh, hard_sigmoid, hard_swish, hard_tanh, heaviside_atan, heaviside_boxcar,
+    heaviside_fast_sigmoid, heaviside_super_spike, leaky_relu, log_sigmoid, mish, prelu, quick_gelu, relu,
+    relu6, selu, sigmoid, silu, sinusoid, snake, softplus, softsign, swiglu, tanh_shrink, threshold,
+};
 #[doc(inline)]
 pub use modulo::op as modulo;
 #[doc(inline)]
 pub use spiky::op as spiky;
 
-/// All ready-made ops. The command, the benches and the tests go through them.
-pub fn all() -> &'static [&'static Op] {
-    static ALL: LazyLock<[&Op; 2]> = LazyLock::new(|| [spiky(), modulo()]);
-    &*ALL
+/// `spiky` and `mod`, which have loops and kernels of their own and the same bits everywhere. The command, the benches
+/// and the tests take these if no op is named.
+pub fn mods() -> &'static [&'static Op] {
+    static MODS: LazyLock<[&Op; 2]> = LazyLock::new(|| [spiky(), modulo()]);
+    &*MODS
+}
+
+/// All ready-made ops.
+pub fn all() -> impl Iterator<Item = &'static Op> {
+    mods().iter().chain(activations::all()).copied()
 }
 
 /// The ready-made op with that name (`mod`, not `modulo`).
 pub fn find(name: &str) -> Option<&'static Op> {
-    all().iter().copied().find(|op| op.name() == name)
+    all().find(|op| op.name() == name)
 }

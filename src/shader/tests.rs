@@ -39,7 +39,7 @@ struct Composed {
 /// and the kernels of sums.
 fn kernels() -> Vec<Composed> {
     let mut kernels = Vec::new();
-    for &op in ops::all() {
+    for &op in ops::mods() {
         let mut add = |kernel: Kernel| {
             let shader = compose(op.signature(), &kernel);
             kernels.push(Composed { op, kernel, shader });
@@ -69,7 +69,7 @@ fn custom() -> Vec<(Op, Kernel)> {
             arithmetic == Arithmetic::Native
                 || Op::from_expression("block", block).is_ok_and(|op| op.with_arithmetic(arithmetic).is_ok())
         };
-        let examples = Primitive::ALL.iter().map(|primitive| primitive.example());
+        let examples = Primitive::ALL.iter().filter_map(|primitive| primitive.example());
         let more = ["floor_mod(x, 1.0)", "spiky(x)"].map(str::to_owned);
         let blocks: Vec<String> = examples.chain(more).filter(has).collect();
         let all = blocks.iter().map(|block| format!("({block})")).collect::<Vec<_>>().join(" + ");

@@ -8,8 +8,8 @@ use super::enclosure::{
 };
 use crate::numeric::power_of_two;
 
-/// The largest argument of sine and cosine that is reduced. `shaders/blocks/transcendental.wgsl` says why.
-const LARGEST_ANGLE: f64 = 8192.0;
+/// Up to here f64 tells where in its turn an angle is, to 2^-29.
+const LARGEST_ANGLE: f64 = (1 << 24) as f64;
 /// The least normal f32.
 pub(crate) const TINY: f64 = f32::MIN_POSITIVE as f64;
 pub(crate) const GREATEST: f64 = f32::MAX as f64;
@@ -171,53 +171,39 @@ impl Interval {
         least
     }
 
-    pub(crate) fn sqrt(self) -> Result<Self, Reason> {
-        if self == Self::point(0.0) {
-            return Ok(self);
-        }
-        if self.low < TINY {
-            return Err(Reason::NoBound);
-        }
-        let inverse = Self { low: self.high, high: self.low };
-        let inverse = Self { low: 1.0 / inverse.low.sqrt(), high: 1.0 / inverse.high.sqrt() };
-        Self::point(1.0).divided(inverse.slack(SLACK).ulps(2.0))
+    /// The values of a function that rises throughout its domain.
+    pub(crate) fn rising(self, f: fn(f64) -> f64) -> Result<Self, Reason> {
+        Self { low: f(self.low), high: f(self.high) }.in_domain()
     }
 
-    pub(crate) fn exponential(self, f: fn(f64) -> f64) -> Self {
-        Self { low: f(self.low), high: f(self.high) }.slack(SLACK).ulps(4.0 + 2.0 * self.size())
+    /// The values of a function that falls throughout its domain.
+    pub(crate) fn falling(self, f: fn(f64) -> f64) -> Result<Self, Reason> {
+        Self { low: f(self.high), high: f(self.low) }.in_domain()
     }
 
-    pub(crate) fn logarithm(self, f: fn(f64) -> f64) -> Result<Self, Reason> {
-        if self.low < TINY {
-            return Err(Reason::NoBound);
-        }
-        let value = Self { low: f(self.low), high: f(self.high) }.slack(SLACK);
-        let [inside, outside] = [value.widened((-21.0_f64).exp2()), value.ulps(5.0)];
-        Ok(match (self.low >= 0.5 && self.high <= 2.0, self.high < 0.5 || self.low > 2.0) {
-            (true, _) => inside,
-            (_, true) => outside,
-            _ => inside.hull(outside),
-        })
+    /// A function is NaN outside its domain.
+    fn in_domain(self) -> Result<Self, Reason> {
+        if self.low.is_nan() || self.high.is_nan() { Err(Reason::NoBound) } else { Ok(self) }
     }
 
-    /// Sine or cosine. `crest` is an argument at which it has a maximum.
+    /// The values of sine or cosine. `crest` is an argument at which it has a maximum.
     pub(crate) fn wave(self, f: fn(f64) -> f64, crest: f64) -> Self {
-        let full = Self { low: -1.0, high: 1.0 };
-        if self.size() > LARGEST_ANGLE {
-            return full;
-        }
         let ends = Self::point(f(self.low)).hull(Self::point(f(self.high)));
+        // In f64, the place of a large argument in its turn is known too roughly.
+        if self.size() > LARGEST_ANGLE && !self.is_point() {
+            return Self { low: -1.0, high: 1.0 };
+        }
         let turns = |angle: f64, from: f64| ((angle - from) / TAU).floor();
-        let reaches = |place: f64| turns(self.low, place) < turns(self.high, place);
+        let reaches = |place: f64| !self.is_point() && turns(self.low, place) < turns(self.high, place);
         let ends = if reaches(crest) { Self { high: 1.0, ..ends } } else { ends };
-        let ends = if reaches(crest + PI) { Self { low: -1.0, ..ends } } else { ends };
-        let error = (-11.0_f64).exp2() + (-20.0_f64).exp2() + self.size() * (-22.0_f64).exp2();
-        ends.widened(error).cut(-1.0, 1.0)
+        if reaches(crest + PI) { Self { low: -1.0, ..ends } } else { ends }
     }
 
-    pub(crate) fn tanh(self) -> Self {
-        let bounded = self.cut(-10.0, 10.0);
-        Self { low: bounded.low.tanh(), high: bounded.high.tanh() }.widened(1e-5)
+    /// Widened by ULP of the exact values, of which f64 is off by a little. Zero and infinity stay.
+    pub(crate) fn off_by(self, ulps: f64) -> Self {
+        let wide = self.slack(SLACK).ulps(ulps);
+        let end = |exact: f64, wide: f64| if exact == 0.0 || exact.is_infinite() { exact } else { wide };
+        Self { low: end(self.low, wide.low), high: end(self.high, wide.high) }
     }
 }
 

@@ -163,7 +163,8 @@ const WORDS: &[&str] = &[
 
 /// The building blocks that texts call as functions of that many operands.
 fn functions(arity: usize) -> impl Iterator<Item = &'static str> {
-    let is_function = |p: &&Primitive| p.example().starts_with(&format!("{}(", p.name()));
+    let is_function =
+        |p: &&Primitive| p.example().is_some_and(|text| text.starts_with(&format!("{}(", p.name())));
     Primitive::ALL.iter().filter(move |p| p.arity() == arity).filter(is_function).map(|p| p.name())
 }
 

@@ -363,3 +363,22 @@ fn a_slack_that_is_nan_lets_nothing_pass() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// In f64 all is well. In f32 a power overflows or is 0.
+#[test]
+fn a_gradient_that_f32_cannot_compute_is_wrong() -> Result<(), Error> {
+    let ratio = Op::from_expression("ratio", "exp(x) / (2.0 + exp(x))")?;
+    let report = check(&ratio, &[vec![-1.0, 3.0, 40.0]])?;
+    assert!(report.passed(), "{report}");
+    let report =
+        check(&Op::from_expression("power", "pow(x * x * x * x, 0.25)")?, &[vec![1.0, 1e-12, 1e12]])?;
+    assert_eq!((report.checked, report.failures), (3, 2), "{report}");
+    let shown = report.first.iter().map(ToString::to_string).collect::<String>();
+    assert!(shown.contains("element 1") && shown.contains("but in f32"), "{shown}");
+    // Recognised for what it means.
+    for text in ["1.0 / (1.0 + exp(-x))", "log(1.0 + exp(x))"] {
+        let report = check(&Op::from_expression("op", text)?, &[vec![-80.0, -1.0, 50.0]])?;
+        assert!(report.passed(), "{report}");
+    }
+    Ok(())
+}

@@ -2,6 +2,7 @@
 //!
 //! These tests are one binary, because linking wgpu takes longer than most of them.
 
+mod activations;
 #[path = "../common/mod.rs"]
 mod common;
 mod errors;

@@ -1,8 +1,10 @@
 //! Random expressions, as steps.
 
 use elemgrad::Primitive::{
-    self, Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max, Min, Mul,
-    Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc, TruncMod,
+    self, Abs, Acos, Acosh, Add, And, Asin, Asinh, Atan, Atan2, Atanh, Cbrt, Ceil, Clamp, Cos, Cosh, Div, Eq,
+    Erf, Erfc, Exp, Exp2, Expm1, Floor, FloorMod, FloorQuotient, HighPart, Hypot, InverseSqrt, Le, Log,
+    Log1p, Log2, Log10, Lt, Max, Min, Mul, Neg, Not, Or, Pow, QuantizeToF16, Round, RoundToStorage, Select,
+    Sigmoid, Sin, Sinh, Softplus, Sqrt, Sub, Tan, Tanh, Trunc, TruncMod,
 };
 
 use super::Draw;
@@ -108,6 +110,70 @@ const LARGEST_INPUT: f64 = 16.0;
 /// The size at which products and sums stop growing. It fits in f16.
 const LARGEST: f64 = 1e4;
 
+/// Blocks with an exact form, some more often than others.
+const EXACT: [Primitive; 23] = [
+    Add,
+    Sub,
+    Mul,
+    Mul,
+    Div,
+    Neg,
+    Abs,
+    Min,
+    Max,
+    Floor,
+    Ceil,
+    Round,
+    Trunc,
+    FloorMod,
+    FloorQuotient,
+    TruncMod,
+    Sqrt,
+    RoundToStorage,
+    QuantizeToF16,
+    HighPart,
+    Clamp,
+    Select,
+    Select,
+];
+/// Blocks for native arithmetic alone.
+const NATIVE: [Primitive; 34] = [
+    Exp,
+    Exp2,
+    Expm1,
+    Log,
+    Log2,
+    Log10,
+    Log1p,
+    Pow,
+    Sin,
+    Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Atan2,
+    Sinh,
+    Cosh,
+    Tanh,
+    Asinh,
+    Acosh,
+    Atanh,
+    InverseSqrt,
+    Cbrt,
+    Hypot,
+    Erf,
+    Erfc,
+    Sigmoid,
+    Softplus,
+    Exp,
+    Tanh,
+    Sigmoid,
+    Add,
+    Mul,
+    Sub,
+];
+
 /// The steps so far, and how large each can get for moderate inputs. Operands stay within domains, so little is left
 /// out.
 struct Cook {
@@ -185,29 +251,6 @@ impl Cook {
 
     /// Adds a few steps that belong together.
     fn idiom(&mut self) {
-        const EXACT: [Primitive; 20] = [
-            Add,
-            Sub,
-            Mul,
-            Mul,
-            Div,
-            Neg,
-            Abs,
-            Min,
-            Max,
-            Floor,
-            Ceil,
-            Round,
-            Trunc,
-            FloorMod,
-            FloorQuotient,
-            TruncMod,
-            Sqrt,
-            RoundToStorage,
-            Select,
-            Select,
-        ];
-        const NATIVE: [Primitive; 9] = [Exp, Log, Sin, Cos, Tanh, Pow, Exp, Tanh, Add];
         let primitive =
             if self.exact || self.draw.one_in(2) { self.draw.pick(&EXACT) } else { self.draw.pick(&NATIVE) };
         let (a, b) = (self.number(), self.other());
@@ -227,28 +270,65 @@ impl Cook {
                 };
                 self.apply(primitive, &[a, divisor], size)
             }
-            Sqrt | Log => {
+            Sqrt => {
                 let inside = self.away_from_0(0.5);
                 let size = self.sizes[inside].sqrt();
+                self.apply(Sqrt, &[inside], size)
+            }
+            Clamp => {
+                let low = self.constant(-1.5);
+                self.apply(Clamp, &[a, low, b], q.max(1.5))
+            }
+            Select => {
+                let condition = self.condition();
+                self.apply(Select, &[condition, a, b], p.max(q))
+            }
+            _ if NATIVE.contains(&primitive) => self.function(primitive, a, b),
+            _ => self.apply(primitive, &[a], p + 1.0),
+        };
+    }
+
+    /// Adds an elementary function, with operands in its domain and away from poles.
+    fn function(&mut self, primitive: Primitive, a: usize, b: usize) -> usize {
+        let [p, q] = [self.sizes[a], self.sizes[b]];
+        match primitive {
+            Log | Log2 | Log10 | InverseSqrt | Cbrt => {
+                let inside = self.away_from_0(0.5);
+                let size = self.sizes[inside].sqrt().max(2.0);
                 self.apply(primitive, &[inside], size)
             }
-            Exp => {
-                let most = self.constant(3.0);
-                let bounded = self.apply(Min, &[a, most], p);
-                self.apply(Exp, &[bounded], 21.0)
+            Log1p | Acosh => {
+                let inside = self.away_from_0(1.25);
+                let size = self.sizes[inside].sqrt().max(2.0);
+                self.apply(primitive, &[inside], size)
+            }
+            Exp | Exp2 | Expm1 | Sinh | Cosh | Softplus => {
+                let ends = [-3.0, 3.0].map(|end| self.constant(end));
+                let bounded = self.apply(Clamp, &[a, ends[0], ends[1]], 3.0);
+                self.apply(primitive, &[bounded], 21.0)
+            }
+            // Away from the ends of the domain, where the slope has poles.
+            Asin | Acos | Atanh | Tan => {
+                let ends = [-0.75, 0.75].map(|end| self.constant(end));
+                let bounded = self.apply(Clamp, &[a, ends[0], ends[1]], 0.75);
+                self.apply(primitive, &[bounded], 3.0)
+            }
+            Hypot if p + q > LARGEST => self.apply(Max, &[a, b], p.max(q)),
+            Hypot => self.apply(Hypot, &[a, b], p + q),
+            // To the right of the jump.
+            Atan2 => {
+                let right = self.away_from_0(0.5);
+                self.apply(Atan2, &[a, right], 2.0)
             }
             Pow => {
                 let (base, exponent) = (self.away_from_0(0.25), self.draw.pick(&[0.5, 1.5, -0.75]));
                 let (size, exponent) = (self.sizes[base].powf(1.5).max(4.0), self.constant(exponent));
                 self.apply(Pow, &[base, exponent], size)
             }
-            Sin | Cos | Tanh => self.apply(primitive, &[a], 1.0),
-            Select => {
-                let condition = self.condition();
-                self.apply(Select, &[condition, a, b], p.max(q))
-            }
-            _ => self.apply(primitive, &[a], p + 1.0),
-        };
+            Sin | Cos | Tanh | Erf | Sigmoid => self.apply(primitive, &[a], 1.0),
+            // Angles and erfc.
+            _ => self.apply(primitive, &[a], 2.0),
+        }
     }
 
     /// Joins all unused numbers into one.

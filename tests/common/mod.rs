@@ -79,7 +79,7 @@ pub fn columns<const N: usize>(csv: &str) -> [Vec<u32>; N] {
 
 /// Every ready-made op in every storage type.
 pub fn in_every_type() -> impl Iterator<Item = (&'static Op, DType)> {
-    ops::all().iter().flat_map(|op| DType::ALL.iter().map(|dtype| (*op, *dtype)))
+    ops::mods().iter().flat_map(|op| DType::ALL.iter().map(|dtype| (*op, *dtype)))
 }
 
 /// `len` rows of the library's mix of all kinds of data, answered by the scalar reference of the op.

@@ -985,7 +985,7 @@ fn streaming(adapter: &wgpu::Adapter) -> Result<(), String> {
     // A small binding limit makes small windows: many, and more than are in flight at once.
     let gpu = Gpu::limited(adapter, |limits| limits.max_storage_buffer_binding_size = 4 * 8192);
     let small = Runner::on_device(&gpu.device, &gpu.queue);
-    for &op in ops::all() {
+    for &op in ops::mods() {
         let table = drawn(op, DType::F32, 200_000, 23);
         for len in LENGTHS.into_iter().chain([8191, 8192, 8193, 24_576, 24_577, 40_960, 200_000]) {
             check_slices(&own, &table, len)?;
@@ -1062,7 +1062,7 @@ fn two_threads(adapter: &wgpu::Adapter) -> Result<(), String> {
     let gpu = Gpu::open(adapter);
     let runner = Runner::on_device(&gpu.device, &gpu.queue);
     let work = |seed: u64| {
-        for &op in ops::all() {
+        for &op in ops::mods() {
             let table = drawn(op, DType::F32, 3000, seed);
             for outputs in output_sets(op) {
                 gpu.check(&Call::apart(&table, table.len(), outputs, |i| i * seed as usize))?;

@@ -16,8 +16,10 @@ use crate::common::{
 use elemgrad::{
     Arithmetic, Condition, DType, Error, Expr, Op, Outputs, Pass,
     Primitive::{
-        self, Abs, Add, And, Ceil, Cos, Div, Eq, Exp, Floor, FloorMod, FloorQuotient, Le, Log, Lt, Max, Min,
-        Mul, Neg, Not, Or, Pow, Round, RoundToStorage, Select, Sin, Sqrt, Sub, Tanh, Trunc, TruncMod,
+        self, Abs, Acos, Acosh, Add, And, Asin, Asinh, Atan, Atan2, Atanh, Cbrt, Ceil, Clamp, Cos, Cosh, Div,
+        Eq, Erf, Erfc, Exp, Exp2, Expm1, Floor, FloorMod, FloorQuotient, HighPart, Hypot, InverseSqrt, Le,
+        Log, Log1p, Log2, Log10, Lt, Max, Min, Mul, Neg, Not, Or, Pow, QuantizeToF16, Round, RoundToStorage,
+        Select, Sigmoid, Sin, Sinh, Softplus, Sqrt, Sub, Tan, Tanh, Trunc, TruncMod,
     },
     Runner,
     check::{Data, Enclosure, GradientOptions, Inputs, VerifyReport, gradient_check, verify},
@@ -177,7 +179,7 @@ fn wrong_multiplication_is_seen(adapter: &wgpu::Adapter) -> Result<(), String> {
 fn all_building_blocks_occur() -> Result<(), String> {
     for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
         let recipes = recipes(arithmetic);
-        for primitive in Primitive::ALL {
+        for primitive in Primitive::ALL.iter().filter(|primitive| primitive.example().is_some()) {
             let is_it = |step: &Step| matches!(step, Step::Apply(applied, _) if applied == primitive);
             let count = recipes.iter().filter(|recipe| recipe.steps.iter().any(is_it)).count();
             let wanted = arithmetic == Arithmetic::Native || primitive.has_exact_form();
@@ -395,6 +397,15 @@ fn apply<'g>(primitive: Primitive, operands: &[Value<'g>]) -> Value<'g> {
         FloorQuotient => last!(b => a.floor_quotient(b)),
         TruncMod => last!(b => a.trunc_mod(b)),
         Pow => last!(b => a.pow(b)),
+        Atan2 => last!(b => a.atan2(b)),
+        Hypot => last!(b => a.hypot(b)),
+        Clamp => {
+            let end = |i: usize| match operands[i] {
+                Value::Constant(value) => a.constant(value),
+                other => other.number().expect("a number"),
+            };
+            a.clamp(end(1), end(2))
+        }
         Neg => -a,
         Abs => a.abs(),
         Floor => a.floor(),
@@ -402,11 +413,33 @@ fn apply<'g>(primitive: Primitive, operands: &[Value<'g>]) -> Value<'g> {
         Round => a.round(),
         Trunc => a.trunc(),
         Sqrt => a.sqrt(),
+        InverseSqrt => a.inverse_sqrt(),
+        Cbrt => a.cbrt(),
         Exp => a.exp(),
+        Exp2 => a.exp2(),
+        Expm1 => a.expm1(),
         Log => a.log(),
+        Log2 => a.log2(),
+        Log10 => a.log10(),
+        Log1p => a.log1p(),
         Sin => a.sin(),
         Cos => a.cos(),
+        Tan => a.tan(),
+        Asin => a.asin(),
+        Acos => a.acos(),
+        Atan => a.atan(),
+        Sinh => a.sinh(),
+        Cosh => a.cosh(),
         Tanh => a.tanh(),
+        Asinh => a.asinh(),
+        Acosh => a.acosh(),
+        Atanh => a.atanh(),
+        Erf => a.erf(),
+        Erfc => a.erfc(),
+        Sigmoid => a.sigmoid(),
+        Softplus => a.softplus(),
+        QuantizeToF16 => a.quantize_to_f16(),
+        HighPart => a.high_part(),
         RoundToStorage => a.round_to_storage(),
         // A new block has to be built as what it is.
         other => panic!("{} is not built here", other.name()),

@@ -56,7 +56,7 @@ pub(crate) enum Command {
 pub(crate) struct BuiltIn(pub(crate) &'static Op);
 
 fn op_parser() -> impl TypedValueParser<Value = BuiltIn> {
-    let names = ops::all().iter().map(|op| op.name());
+    let names = ops::all().map(Op::name);
     PossibleValuesParser::new(names).try_map(|name| ops::find(&name).map(BuiltIn).ok_or("no such op"))
 }
 

@@ -14,7 +14,7 @@ const ELEMENTS: u64 = 64 << 20;
 pub(crate) fn execute(args: &cli::Demo, device: &Choice) -> Result<(), Failure> {
     let runner = Runner::open(device)?;
     let mut measurements = Vec::new();
-    for &op in ops::all() {
+    for &op in ops::mods() {
         let name = op.name();
         let progress = Progress::spinner(&format!("{name}: a sample, every bit of a call, then the timing"));
         let case = Case::new(op, Pass::Fused, args.elements.unwrap_or(ELEMENTS));

@@ -39,11 +39,11 @@ impl OpArgs {
         self.given()?.ok_or_else(|| Failure::Usage("needs an op: a name, --wgsl or --expr".into()))
     }
 
-    /// The given op, or all built-in ops if none is given.
+    /// The given op, or `spiky` and `mod` if none is given.
     pub(crate) fn all(&self) -> Result<Vec<Given>, Failure> {
         Ok(self
             .given()?
-            .map_or_else(|| ops::all().iter().copied().map(Given::built_in).collect(), |given| vec![given]))
+            .map_or_else(|| ops::mods().iter().copied().map(Given::built_in).collect(), |given| vec![given]))
     }
 
     fn given(&self) -> Result<Option<Given>, Failure> {

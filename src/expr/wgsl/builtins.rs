@@ -1,6 +1,6 @@
 //! WGSL's functions and operators in building blocks: the block of the same name, or the formula that WGSL gives.
 
-use std::{f32::consts::LN_2, sync::LazyLock};
+use std::sync::LazyLock;
 
 use wgpu::naga::{BinaryOperator, MathFunction};
 
@@ -25,7 +25,7 @@ pub(super) static DECLARATIONS: LazyLock<String> = LazyLock::new(|| {
 /// The names of our own functions, and how many numbers each takes.
 fn own() -> impl Iterator<Item = (&'static str, usize)> {
     let blocks = Primitive::ALL.iter().filter(|p| p.row().notation == Notation::Own);
-    blocks.map(|p| (p.name(), p.arity())).chain([("spiky", 1)])
+    blocks.map(|p| (p.name(), p.arity())).chain([("spiky", 1), ("stop_gradient", 1), ("straight_through", 2)])
 }
 
 /// Whether one of our own functions has that name.
@@ -37,6 +37,8 @@ pub(super) fn is_own(name: &str) -> bool {
 pub(super) fn call_own<'g>(name: &str, arguments: &[Expr<'g>]) -> Option<Expr<'g>> {
     match (name, arguments) {
         ("spiky", [x]) => Some(x.spiky()),
+        ("stop_gradient", [x]) => Some(x.stop_gradient()),
+        ("straight_through", [value, x]) => Some(value.straight_through(*x)),
         _ if is_own(name) => block(name, arguments),
         _ => None,
     }
@@ -57,31 +59,30 @@ pub(super) fn math<'g>(function: MathFunction, arguments: &[Expr<'g>]) -> Option
     Some(match (function, arguments) {
         (F::Length, [x]) => x.abs(),
         (F::Distance, [x, y]) => (*x - *y).abs(),
-        (F::Clamp, [x, low, high]) => x.max(*low).min(*high),
-        (F::Saturate, [x]) => x.max(0.0).min(1.0),
+        (F::Saturate, [x]) => x.clamp(0.0, 1.0),
         (F::Sign, [x]) => x.gt(0.0).select(1.0, x.lt(0.0).select(-1.0, 0.0)),
         (F::Step, [edge, x]) => edge.le(*x).select(1.0, 0.0),
         (F::Mix, [x, y, z]) => *x * (1.0 - *z) + *y * *z,
         (F::SmoothStep, [low, high, x]) => {
-            let t = ((*x - *low) / (*high - *low)).max(0.0).min(1.0);
+            let t = ((*x - *low) / (*high - *low)).clamp(0.0, 1.0);
             t * t * (3.0 - 2.0 * t)
         }
         (F::Fma, [x, y, z]) => *x * *y + *z,
         (F::Fract, [x]) => *x - x.floor(),
-        (F::InverseSqrt, [x]) => 1.0 / x.sqrt(),
-        // Exact for integers if `pow` is.
-        (F::Exp2, [x]) => x.constant(2.0).pow(*x),
-        (F::Log2, [x]) => x.log() / LN_2,
-        (F::Tan, [x]) => x.sin() / x.cos(),
-        (F::Sinh, [x]) => (x.exp() - (-*x).exp()) * 0.5,
-        (F::Cosh, [x]) => (x.exp() + (-*x).exp()) * 0.5,
-        (F::Asinh, [x]) => (*x + (*x * *x + 1.0).sqrt()).log(),
-        (F::Acosh, [x]) => (*x + (*x * *x - 1.0).sqrt()).log(),
-        (F::Atanh, [x]) => ((1.0 + *x) / (1.0 - *x)).log() * 0.5,
         (F::Degrees, [x]) => *x * 57.295_78,
         (F::Radians, [x]) => *x * 0.017_453_292,
         _ => return None,
     })
+}
+
+/// `x * 2^exponent`, in factors that f32 has. Only the last product of a number that stays above 0 may be subnormal, so
+/// it is rounded once.
+pub(super) fn ldexp(x: Expr<'_>, exponent: i32) -> Expr<'_> {
+    // Beyond, every f32 is 0 or infinite.
+    let exponent = exponent.clamp(-300, 300);
+    let whole = 100 * exponent.signum();
+    let parts = std::iter::once(exponent % 100).chain((0..exponent.abs() / 100).map(|_| whole));
+    parts.filter(|part| *part != 0).fold(x, |product, part| product * (part as f32).exp2())
 }
 
 /// WGSL's name for a function of naga: `InverseSqrt` is `inverseSqrt`.

@@ -10,12 +10,12 @@
 use std::cell::RefCell;
 
 use wgpu::naga::{
-    Block, Expression, Function, Handle, Literal, LocalVariable, Module, Range, RelationalFunction, Scalar,
-    ScalarKind, Span, Statement, Type as NagaType, TypeInner, UnaryOperator,
+    Block, Expression, Function, Handle, Literal, LocalVariable, MathFunction, Module, Range,
+    RelationalFunction, Scalar, ScalarKind, Span, Statement, Type as NagaType, TypeInner, UnaryOperator,
 };
 
 use super::{
-    builtins::{binary, call_own, either, math, merge, symbol},
+    builtins::{binary, call_own, either, ldexp, math, merge, symbol},
     source::Source,
     value::{
         Value::{self, Number, Truth},
@@ -417,6 +417,12 @@ impl<'a, 'g> Run<'a, 'g> {
                     }
                     _ => None,
                 }
+            }
+            Expression::Math { fun: MathFunction::Ldexp, arg, arg1: Some(exponent), .. } => {
+                let Expression::Literal(Literal::I32(exponent)) = frame.function.expressions[exponent] else {
+                    return Err(Refusal(Span::UNDEFINED, "`ldexp` takes a literal exponent".into()));
+                };
+                numbers(&[of(arg)?]).first().map(|x| Number(ldexp(*x, exponent)))
             }
             Expression::Math { fun, arg, arg1, arg2, arg3 } => {
                 let arguments = [Some(arg), arg1, arg2, arg3].into_iter().flatten().map(of);

@@ -93,7 +93,9 @@ fn compile(source: &Source) -> Result<Definition, Error> {
     let module = parse_str(&full).map_err(|error| source.parse_error(&error))?;
     let op = lower(source, &module)?;
     // Lowered functions are valid. Functions that nothing calls may not be.
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    // quantizeToF16 is our own block, whatever a device can do.
+    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.validate(&module).map_err(|error| source.invalid(&error))?;
     Ok(op)
 }
