@@ -43,3 +43,9 @@ fn f32_guard(g: u32, v: u32) -> u32 {
 fn native_guard(g: u32, v: u32) -> u32 {
     return select(v, 0u, (g & F32_MAGNITUDE) == 0u);
 }
+
+// 0, since one of two neighbours is even. A compiler does not see that. Mesa's turns select(0.0, -1.0, c) on bits into
+// the negative of the float of c, which is -0 where c is false; with a constant that it does not know it selects.
+fn hidden_zero(v: u32) -> u32 {
+    return (v * (v + 1u)) & 1u;
+}

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use super::idioms::{AtMost, Idiom, Limits, idiom, is_narrow, unrounded};
 use crate::{
-    blocks::{Id, Primitive, Wgsl},
+    blocks::{Builder, Id, Primitive, Wgsl},
     error::Error,
     expr::{
         Arithmetic,
@@ -113,6 +113,8 @@ struct Emitter<'a> {
     divisions: HashMap<[Id; 2], String>,
     /// The lets that have `spiky` of an input, and its mask.
     cuts: HashMap<Id, String>,
+    /// The lets that are 0, by the read that they are made of.
+    zeros: HashMap<Id, String>,
     lets: Vec<(Text, Text)>,
 }
 
@@ -136,7 +138,7 @@ impl<'a> Emitter<'a> {
         while inputs.iter().chain(further()).any(|name| name.starts_with(&prefix)) {
             prefix.push('v');
         }
-        let (divisions, cuts, lets) = (HashMap::new(), HashMap::new(), Vec::new());
+        let (divisions, cuts, zeros, lets) = (HashMap::new(), HashMap::new(), HashMap::new(), Vec::new());
         Self {
             function,
             graph,
@@ -147,6 +149,7 @@ impl<'a> Emitter<'a> {
             prefix,
             divisions,
             cuts,
+            zeros,
             lets,
         }
     }
@@ -236,6 +239,20 @@ impl<'a> Emitter<'a> {
         name
     }
 
+    /// A let that is 0, of an operand of a condition. Compilers do not see that, so a choice between constants stays one.
+    fn hidden_zero(&mut self, condition: Id, texts: &[String]) -> String {
+        let used = self.graph.used([condition]);
+        let mut reads =
+            self.graph.nodes().filter(|(id, node)| used[id.index()] && matches!(node, Node::Read(_)));
+        let Some((read, _)) = reads.next() else { return "0u".to_owned() };
+        if let Some(name) = self.zeros.get(&read) {
+            return name.clone();
+        }
+        let name = self.bind(format!("hidden_zero({})", texts[read.index()]));
+        self.zeros.insert(read, name.clone());
+        name
+    }
+
     fn is_narrow(&self, operands: [Id; 2]) -> bool {
         is_narrow(self.graph, self.used, self.function, operands)
     }
@@ -257,8 +274,12 @@ impl Algebra for Emitter<'_> {
     }
 
     fn apply(&mut self, id: Id, primitive: Primitive, operands: [Id; 3], texts: &[String]) -> String {
-        let [a, b, _] = operands;
+        let [a, b, c] = operands;
         let expression = self.idiom(id, texts).unwrap_or_else(|| match primitive {
+            Primitive::Select if [b, c].iter().all(|id| self.graph.constant(*id).is_some()) => {
+                let hidden = format!("{} ^ {}", texts[c.index()], self.hidden_zero(a, texts));
+                self.block(primitive, [&texts[a.index()], &texts[b.index()], &hidden])
+            }
             Primitive::FloorMod => format!("{}.z", self.division([a, b], texts)),
             Primitive::FloorQuotient if self.is_narrow([a, b]) => {
                 format!("mod_q({})", self.division([a, b], texts))

@@ -7,6 +7,7 @@ mod activations;
 mod common;
 mod errors;
 mod front;
+mod functions;
 mod fuzz_front;
 mod gradients;
 mod house;

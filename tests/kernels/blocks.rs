@@ -213,6 +213,11 @@ pub(crate) fn on_adapter(name: &str, adapter: &wgpu::Adapter) -> Vec<Trial> {
         Trial::test(format!("{name}: native {}", primitive.name()), check)
     });
     let mut all: Vec<Trial> = native.collect();
+    for arithmetic in [Arithmetic::Native, Arithmetic::Exact] {
+        let open = open.clone();
+        let title = format!("{name}: {} choices between constants", arithmetic.name());
+        all.push(Trial::test(title, move || Ok(check_choices(&open()?, arithmetic)?)));
+    }
     all.extend(trials(name, blocks().into_iter().chain(damaged), open));
     all
 }
@@ -270,6 +275,32 @@ fn check_native(runner: &Runner, primitive: Primitive, count: u64) -> Result<(),
     // Elementary functions say something nearly everywhere.
     if !primitive.has_exact_form() && report.left_out * 20 > report.checked {
         return Err(format!("of {} numbers of any size, {} are left out", report.checked, report.left_out));
+    }
+    Ok(())
+}
+
+/// A choice between constants has the bits of one of them, whatever a compiler knows of these constants.
+fn check_choices(runner: &Runner, arithmetic: Arithmetic) -> Result<(), String> {
+    type Kind = (&'static str, fn(f32) -> bool);
+    const CONSTANTS: [f32; 5] = [0.0, -0.0, 1.0, -1.0, f32::NAN];
+    let x = [-2.0, -0.0, 0.0, 1.0, 3.5, f32::NAN, f32::INFINITY];
+    let pairs = CONSTANTS.iter().flat_map(|a| CONSTANTS.map(|b| (*a, b)));
+    let kinds: [Kind; 3] = [("above", |x| x > 0.0), ("below", |x| x <= 0.0), ("unequal", |x| x != 1.0)];
+    for ((a, b), (kind, holds)) in pairs.flat_map(|pair| kinds.map(|kind| (pair, kind))) {
+        let op = Op::new("choice", ["x"], |[x]| {
+            let condition = match kind {
+                "above" => x.gt(0.0),
+                "below" => x.le(0.0),
+                _ => x.ne(1.0),
+            };
+            condition.select(x.constant(a), b)
+        });
+        let op = op.and_then(|op| op.with_arithmetic(arithmetic)).map_err(|e| e.to_string())?;
+        let z = runner.forward(&op, &[&x]).map_err(|e| e.to_string())?;
+        let right = x.map(|x| number(if holds(x) { a } else { b }));
+        if bits(&z) != right {
+            return Err(format!("{a} where {kind}, else {b}: {z:?} of {x:?}"));
+        }
     }
     Ok(())
 }
