@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{
     idioms::{AtMost, Idiom, idiom, unrounded},
-    program::{OPERANDS, Place, Program, Step, Steps, Work},
+    program::{Both, OPERANDS, Place, Program, Step, Steps, Work},
 };
 use crate::{
     blocks::{Builder, Id, Primitive},
@@ -233,7 +233,7 @@ impl<'a> Planner<'a> {
 
     /// What a step does for a node, and which nodes it reads.
     fn work(&self, id: Id, primitive: Primitive, operands: [Id; 3]) -> (Work, SmallVec<[Id; OPERANDS]>) {
-        use Primitive::{Eq, Le, Lt, Mul, Neg, Select};
+        use Primitive::{Eq, Guard, Le, Lt, Mul, Neg, Select};
         let [a, b, c] = operands;
         let of = |work: Work, operands: &[Id]| (work, SmallVec::from_slice(operands));
         match idiom(self.graph, id) {
@@ -261,6 +261,10 @@ impl<'a> Planner<'a> {
                 of(Work::Choose(compare), &[x, y, b, c])
             }
             (Mul, _, Node::Apply(Neg, [inner, ..])) => of(Work::MulNeg, &[a, inner]),
+            (Guard, _, Node::Apply(Mul, [g, factor, _])) if g == a => match self.graph.node(factor) {
+                Node::Apply(Neg, [inner, ..]) => of(Work::MulNegGuarded, &[g, inner]),
+                _ => of(Work::MulGuarded, &[g, factor]),
+            },
             _ => of(Work::Apply(primitive), &operands[..primitive.arity()]),
         }
     }
@@ -298,6 +302,12 @@ impl<'a> Planner<'a> {
 
     fn step(&mut self, id: Id, primitive: Primitive, operands: [Id; 3]) {
         let (work, inputs) = self.work(id, primitive, operands);
+        if let Some((both, [first, second])) = self.both(id, primitive, operands[0]) {
+            let (out, beside) = (self.out(first), self.out(second));
+            self.push(&inputs, Work::Both(both, beside), out);
+            let others = self.operands(if first == id { second } else { first });
+            return others.into_iter().chain(inputs).for_each(|operand| self.release(operand));
+        }
         // This comes before the node has a place. The other result may be computed from this node, and is not ready
         // then.
         let Some((other, other_inputs)) = self.same_division(primitive, operands) else {
@@ -315,6 +325,40 @@ impl<'a> Planner<'a> {
         self.operands(other).into_iter().chain(inputs).for_each(|operand| self.release(operand));
     }
 
+    /// Whether a node is needed and has not been computed.
+    fn is_to_come(&self, id: Id) -> bool {
+        self.needed[id.index()] > 0 && self.places[id.index()].is_none()
+    }
+
+    /// Two functions that share most of their work, the node being one, and the nodes of both.
+    fn both(&self, id: Id, primitive: Primitive, x: Id) -> Option<(Both, [Id; 2])> {
+        use Primitive::{Abs, Cos, Cosh, Exp, Mul, Neg, Sigmoid, Sin, Sinh, Softplus, Tanh};
+        let find = |primitive, operands: [Id; 2]| {
+            let node = |b| Node::Apply(primitive, [operands[0], b, Id::FIRST]);
+            self.graph.find(node(operands[1]))
+        };
+        let of = |primitive, x| find(primitive, [x, Id::FIRST]);
+        let to_come = |id: &Id| self.is_to_come(*id);
+        let (both, nodes) = match primitive {
+            Sin => (Both::SinCos, [id, of(Cos, x)?]),
+            Cos => (Both::SinCos, [of(Sin, x)?, id]),
+            Sinh => (Both::SinhCosh, [id, of(Cosh, x)?]),
+            Cosh => (Both::SinhCosh, [of(Sinh, x)?, id]),
+            Softplus => (Both::SoftplusSigmoid, [id, of(Sigmoid, x)?]),
+            Sigmoid => match of(Softplus, x).filter(to_come) {
+                Some(softplus) => (Both::SoftplusSigmoid, [softplus, id]),
+                None => (Both::Sigmoids, [id, of(Neg, x).and_then(|negated| of(Sigmoid, negated))?]),
+            },
+            Tanh => {
+                let twice = self.graph.find(Node::Number((-2.0_f32).to_bits()))?;
+                let power = find(Mul, [of(Abs, x)?, twice])?;
+                (Both::TanhExp, [id, of(Exp, power)?])
+            }
+            _ => return None,
+        };
+        nodes.iter().all(to_come).then_some((both, nodes))
+    }
+
     /// The other result of a division, if it is still to come, and what its step reads.
     fn same_division(
         &self,
@@ -327,7 +371,7 @@ impl<'a> Planner<'a> {
             FloorQuotient => FloorMod,
             _ => return None,
         };
-        let to_come = |id: &Id| self.needed[id.index()] > 0 && self.places[id.index()].is_none();
+        let to_come = |id: &Id| self.is_to_come(*id);
         let other = self.graph.find(Node::Apply(other, operands))?;
         if to_come(&other) {
             return Some((other, SmallVec::from_slice(&operands[..2])));
@@ -369,6 +413,10 @@ impl<'a> Planner<'a> {
         if *needed > 0 {
             return;
         }
+        if self.places[id.index()].is_none() {
+            // It will not be computed, since a step for two nodes did without it.
+            return self.operands(id).into_iter().for_each(|operand| self.release(operand));
+        }
         if let Some(Place::Register(register)) = self.places[id.index()] {
             self.free.push(register);
         }
@@ -379,6 +427,35 @@ impl<'a> Planner<'a> {
 mod tests {
     use super::*;
     use crate::{op::Op, ops, plan::Access, shader::Shader, signature::outputs::Pass};
+
+    /// Functions that share their work are computed together, for a value and its gradient.
+    #[test]
+    fn functions_of_one_operand_are_computed_at_once() {
+        for (expression, steps) in [
+            ("sin(x)", 2),
+            ("sinh(x)", 2),
+            ("sigmoid(x)", 3),
+            ("softplus(x)", 2),
+            ("tanh(x)", 6),
+            // Sigmoids, z, four products, a sum.
+            ("x * sigmoid(x)", 7),
+        ] {
+            let op = Op::from_expression("op", expression).expect("an expression");
+            let function = op.function().expect("an expression");
+            let results: Vec<Id> = function.results().collect();
+            let outputs = op.signature().default_outputs(Pass::Fused);
+            let Program::Steps(program) = program(&function.graph, &results, DType::F32, outputs) else {
+                panic!("{expression} has a loop of its own");
+            };
+            let both = program.in_order.iter().filter(|step| matches!(step.work, Work::Both(..)));
+            assert_eq!(
+                (both.count(), program.in_order.len()),
+                (1, steps),
+                "{expression}: {:#?}",
+                program.in_order
+            );
+        }
+    }
 
     /// Both back ends see the idioms for which they have fast code, whichever outputs are wanted.
     #[test]

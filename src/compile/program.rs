@@ -71,6 +71,12 @@ pub(super) enum Work {
     FractionAtMost(f32),
     /// `x * -y`.
     MulNeg,
+    /// `x * y`, but `+0` where `x` is a zero and the product NaN.
+    MulGuarded,
+    /// `x * -y`, but `+0` where `x` is a zero and the product NaN.
+    MulNegGuarded,
+    /// Two functions of `x`, the second in this place.
+    Both(Both, Place),
     /// `floor_mod(x, 1)`.
     Fraction,
     /// `floor_mod`, and `floor_quotient` in this place.
@@ -79,6 +85,18 @@ pub(super) enum Work {
     Rate,
     /// `floor_mod`, and in this place the gradient that it passes to its divisor.
     DivisionRate(Place),
+}
+
+/// Two functions that share most of their work.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Both {
+    SinCos,
+    SinhCosh,
+    /// `sigmoid(x)` and `sigmoid(-x)`.
+    Sigmoids,
+    SoftplusSigmoid,
+    /// `tanh(x)` and `exp(-2 * abs(x))`.
+    TanhExp,
 }
 
 /// The steps of an expression. Registers are used again as soon as possible.
@@ -155,7 +173,9 @@ impl<const R: usize, const W: usize> Lanes<R, W> for Machine<'_> {
                 let (out, lanes) = step.lanes(&reads, &mut self.registers, writes);
                 work(step.work, vectors, self.storage, lanes, out)
             };
-            if let (Work::Division(at) | Work::DivisionRate(at), Some(lanes)) = (step.work, second) {
+            if let (Work::Division(at) | Work::DivisionRate(at) | Work::Both(_, at), Some(lanes)) =
+                (step.work, second)
+            {
                 match at {
                     Place::Write(write) => writes[write] = lanes,
                     Place::Register(register) | Place::Read(register) => self.registers[register] = lanes,
@@ -251,6 +271,21 @@ fn work<V: Vectors>(
         }),
         Work::FractionAtMost(most) => each!(out, i, truth(a[i] - floor::<V>(a[i]) <= most)),
         Work::MulNeg => each!(out, i, canonical(a[i] * -b[i])),
+        Work::MulGuarded => each!(out, i, guarded(a[i], a[i] * b[i])),
+        Work::MulNegGuarded => each!(out, i, guarded(a[i], a[i] * -b[i])),
+        Work::Both(both, _) => {
+            let mut second = Aligned([0.0; LANES]);
+            match both {
+                Both::SinCos => of_both::<V, functions::SinCos>(vectors, a, out, &mut second),
+                Both::SinhCosh => of_both::<V, functions::SinhCosh>(vectors, a, out, &mut second),
+                Both::Sigmoids => of_both::<V, functions::Sigmoids>(vectors, a, out, &mut second),
+                Both::SoftplusSigmoid => {
+                    of_both::<V, functions::SoftplusSigmoid>(vectors, a, out, &mut second)
+                }
+                Both::TanhExp => of_both::<V, functions::TanhExp>(vectors, a, out, &mut second),
+            }
+            return Some(second);
+        }
         Work::Fraction => each!(out, i, canonical(a[i] - floor::<V>(a[i]))),
         Work::Division(_) => {
             let mut quotients = Aligned([0.0; LANES]);
@@ -267,6 +302,12 @@ fn work<V: Vectors>(
         }
     }
     None
+}
+
+/// A product with `g`, but `+0` where `g` is a zero and the product NaN.
+#[inline(always)]
+fn guarded(g: f32, product: f32) -> f32 {
+    pick(product.is_nan(), pick(g == 0.0, 0.0, NAN), product)
 }
 
 /// [`Primitive::compute`] on many lanes. Each building block has an arm.
@@ -386,6 +427,21 @@ fn of_two<V: Vectors, F: Function2>(vectors: V, a: &Wide, b: &Wide, out: &mut Wi
                 functions::lanes2::<F, true, LANES>(a, b, out);
             } else {
                 functions::lanes2::<F, false, LANES>(a, b, out);
+            }
+        },
+    );
+}
+
+/// Two functions of one operand.
+#[inline(never)]
+fn of_both<V: Vectors, B: functions::Both>(vectors: V, a: &Wide, out: &mut Wide, second: &mut Aligned<Wide>) {
+    vectors.vectorize(
+        #[inline(always)]
+        || {
+            if V::NATIVE {
+                functions::lanes_of_both::<B, true, LANES>(a, out, &mut second.0);
+            } else {
+                functions::lanes_of_both::<B, false, LANES>(a, out, &mut second.0);
             }
         },
     );

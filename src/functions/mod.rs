@@ -130,6 +130,57 @@ functions! {
     Atan2 = atan2,
 }
 
+/// Two functions of one operand that share most of their work.
+pub(crate) trait Both {
+    /// Both values in f64.
+    fn quick<const F: bool>(x: f64) -> [f64; 2];
+
+    /// Both values, by all that it takes.
+    fn value(x: f32) -> [f32; 2];
+}
+
+macro_rules! pairs {
+    ($($(#[doc = $doc:literal])+ $name:ident = $function:ident: $first:expr, $second:expr;)+) => {$(
+        $(#[doc = $doc])+
+        pub(crate) struct $name;
+
+        impl Both for $name {
+            #[inline(always)]
+            fn quick<const F: bool>(x: f64) -> [f64; 2] {
+                quick::$function::<F>(x)
+            }
+
+            fn value(x: f32) -> [f32; 2] {
+                [$first(x), $second(x)]
+            }
+        }
+    )+
+
+        /// All pairs, for the tests: name, both values, and the lanes with and without fused operations.
+        #[cfg(test)]
+        const PAIRS: &[OfBoth] = &[
+            $((stringify!($function), $name::value, [lanes_of_both::<$name, true, 1>, lanes_of_both::<$name, false, 1>])),+
+        ];
+    };
+}
+
+/// A pair as the tests see it.
+#[cfg(test)]
+type OfBoth = (&'static str, fn(f32) -> [f32; 2], [fn(&[f32; 1], &mut [f32; 1], &mut [f32; 1]); 2]);
+
+pairs! {
+    /// Sine and cosine.
+    SinCos = sin_cos: value::<Sin>, value::<Cos>;
+    /// The hyperbolic sine and cosine.
+    SinhCosh = sinh_cosh: value::<Sinh>, value::<Cosh>;
+    /// The logistic function of `x` and of `-x`.
+    Sigmoids = sigmoids: value::<Sigmoid>, |x: f32| value::<Sigmoid>(-x);
+    /// `ln(1 + e^x)` and its slope.
+    SoftplusSigmoid = softplus_sigmoid: value::<Softplus>, value::<Sigmoid>;
+    /// The hyperbolic tangent, and `e^(-2 |x|)`, of which its slope is made.
+    TanhExp = tanh_exp: value::<Tanh>, |x: f32| value::<Exp>(-2.0 * x.abs());
+}
+
 /// The f32 nearest to a value, and whether its error leaves that open. A subnormal result is left open: it has fewer
 /// bits, so other values are ties.
 #[inline(always)]
@@ -190,10 +241,29 @@ pub(crate) fn lanes2<F: Function2, const FUSED: bool, const N: usize>(
     settle(&open, |i| out[i] = value2::<F>(x[i], y[i]));
 }
 
+/// The values of two functions of many operands.
+#[inline(always)]
+pub(crate) fn lanes_of_both<B: Both, const FUSED: bool, const N: usize>(
+    x: &[f32; N],
+    out: &mut [f32; N],
+    second: &mut [f32; N],
+) {
+    let mut open = [false; N];
+    for i in 0..N {
+        let [a, b] = B::quick::<FUSED>(x[i].into());
+        let (a_open, b_open);
+        (out[i], a_open) = rounded(a);
+        (second[i], b_open) = rounded(b);
+        open[i] = a_open | b_open;
+    }
+    settle(&open, |i| [out[i], second[i]] = B::value(x[i]));
+}
+
 /// Calls `value` for the lanes that are open.
 #[inline(always)]
 fn settle(open: &[bool], value: impl FnMut(usize)) {
-    if open.contains(&true) {
+    // `contains` would look at one lane after the other.
+    if open.iter().fold(false, |any, open| any | open) {
         (0..open.len()).filter(|i| open[*i]).for_each(value);
     }
 }

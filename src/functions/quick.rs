@@ -459,3 +459,45 @@ pub(super) fn atan2<const F: bool>(y: f64, x: f64) -> f64 {
     let first = if is_steep { FRAC_PI_2 - part } else { part };
     (if x < 0.0 { PI - first } else { first }).copysign(y)
 }
+
+// Two functions at a time.
+
+#[inline(always)]
+pub(super) fn sin_cos<const F: bool>(x: f64) -> [f64; 2] {
+    let (count, rest) = quarters::<F>(x);
+    let (sine, cosine) = sine_and_cosine::<F>(rest);
+    let [a, b] = if count & 1 == 0 { [sine, cosine] } else { [cosine, sine] };
+    let signed = |v: f64, count: u64| f64::from_bits(v.to_bits() ^ (count & 2) << 62);
+    [through_zero(x, signed(a, count)), signed(b, count.wrapping_add(1))]
+}
+
+#[inline(always)]
+pub(super) fn sinh_cosh<const F: bool>(x: f64) -> [f64; 2] {
+    let less = exponential_less_1::<F>(within(x.abs(), 0.0, POWER));
+    let power = less + 1.0;
+    let inverse = 1.0 / power;
+    [(0.5 * fused::<F>(less, inverse, less)).copysign(x), 0.5 * (power + inverse)]
+}
+
+#[inline(always)]
+pub(super) fn sigmoids<const F: bool>(x: f64) -> [f64; 2] {
+    let power = exponential::<F>(within(-x.abs(), -POWER, 0.0));
+    let larger = 1.0 / (1.0 + power);
+    let smaller = power * larger;
+    if x < 0.0 { [smaller, larger] } else { [larger, smaller] }
+}
+
+#[inline(always)]
+pub(super) fn softplus_sigmoid<const F: bool>(x: f64) -> [f64; 2] {
+    let power = exponential::<F>(within(-x.abs(), -POWER, 0.0));
+    let tail = logarithm_of_1_plus::<F>(power);
+    let above = if x < 0.0 { power } else { 1.0 };
+    [tail + if x > 0.0 { x } else { 0.0 }, above / (1.0 + power)]
+}
+
+#[inline(always)]
+pub(super) fn tanh_exp<const F: bool>(x: f64) -> [f64; 2] {
+    let (p, s) = parts::<F>(within(-2.0 * x.abs(), -POWER, 0.0));
+    let less = fused::<F>(s, p, s - 1.0);
+    [(-less / (less + 2.0)).copysign(x), fused::<F>(s, p, s)]
+}

@@ -79,9 +79,14 @@ fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan() && a.to_bits() == crate::numeric::NAN.to_bits()
 }
 
+/// The distance of the bits of two operands that are checked.
+fn step() -> u64 {
+    std::env::var("ELEMGRAD_FUNCTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(65_537)
+}
+
 #[test]
 fn functions_are_correctly_rounded() {
-    let step = std::env::var("ELEMGRAD_FUNCTIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(65_537_u64);
+    let step = step();
     for ((name, value, lanes), (of, oracle)) in OF_ONE.iter().zip(ORACLES) {
         assert_eq!(name, of);
         let check = |x: f32| {
@@ -95,6 +100,26 @@ fn functions_are_correctly_rounded() {
         SPECIAL.into_iter().for_each(check);
         // The oracle of these two is slow.
         let step = if matches!(*name, "sigmoid" | "softplus") { step * 16 } else { step };
+        (0..(1_u64 << 32) / step).into_par_iter().for_each(|i| check(f32::from_bits((i * step) as u32)));
+    }
+}
+
+/// Two functions at a time give what each gives alone.
+#[test]
+fn pairs_are_both_functions() {
+    let step = step();
+    for (name, values, lanes) in PAIRS {
+        let check = |x: f32| {
+            let right = values(x);
+            for lanes in lanes {
+                let mut got = [[0.0]; 2];
+                let [first, second] = &mut got;
+                lanes(&[x], first, second);
+                let is_same = same(got[0][0], right[0]) && same(got[1][0], right[1]);
+                assert!(is_same, "{name}({x:e}) is {right:?}, not {got:?}");
+            }
+        };
+        SPECIAL.into_iter().for_each(check);
         (0..(1_u64 << 32) / step).into_par_iter().for_each(|i| check(f32::from_bits((i * step) as u32)));
     }
 }
