@@ -4,7 +4,7 @@
 //! The polynomials interpolate at Chebyshev's nodes, computed in 60 digits. Each says its largest error before its
 //! coefficients are rounded.
 
-use std::f64::consts::{FRAC_2_PI, FRAC_2_SQRT_PI, FRAC_PI_2, FRAC_PI_4, LN_2, LOG2_E, LOG10_E, PI};
+use std::f64::consts::{FRAC_2_PI, FRAC_2_SQRT_PI, FRAC_PI_2, FRAC_PI_4, LN_2, LOG2_E, LOG10_E, PI, SQRT_2};
 
 /// `(e^r - 1 - r) / r^2` for `|r|` up to half of ln 2: off by at most 2^-47.0.
 const EXP: [f64; 9] = [
@@ -77,6 +77,36 @@ const ASIN: [f64; 12] = [
     0.044642857103423646,
     0.07500000000020764,
     0.1666666666666665,
+];
+
+/// `erf(x) / x` for x up to 3.93, in `x^2 / 7.72245 - 1`: off by at most 2^-50.2.
+const ERF_OVER: [f64; 26] = [
+    -2.2719844135925052e-08,
+    8.058129704881292e-08,
+    -1.2861244084117656e-07,
+    3.912607239272555e-07,
+    -1.5534038047847748e-06,
+    4.572520048988741e-06,
+    -1.2211369177807374e-05,
+    3.251906541949058e-05,
+    -8.32757688728274e-05,
+    0.0002016737754291641,
+    -0.00046333810481874287,
+    0.0010094160380384107,
+    -0.002079195369803414,
+    0.00403919879353116,
+    -0.007384794901433183,
+    0.012681903732888435,
+    -0.02042748297369923,
+    0.03084863558949,
+    -0.04372955414040854,
+    0.05841456481192326,
+    -0.07412033264739123,
+    0.09058222068182875,
+    -0.1090009369561632,
+    0.13378065493155097,
+    -0.1796602969501704,
+    0.35982021139531434,
 ];
 
 /// `(erf(x) / x - 2 / sqrt(π)) / x^2` in `x^2` up to 1: off by at most 2^-49.1.
@@ -215,6 +245,17 @@ fn logarithm<const F: bool>(x: f64) -> f64 {
 fn logarithm_of_1_plus<const F: bool>(x: f64) -> f64 {
     let sum = 1.0 + x;
     logarithm::<F>(sum) + (x - (sum - 1.0)) / sum
+}
+
+/// `ln(1 + x)` for `x` from 0 to 1. In the upper part it is ln 2 more than that of half of the sum.
+#[inline(always)]
+fn logarithm_of_2_at_most<const F: bool>(x: f64) -> f64 {
+    let is_upper = x > SQRT_2 - 1.0;
+    let s = if is_upper { x - 1.0 } else { x } / (x + if is_upper { 3.0 } else { 2.0 });
+    let square = s * s;
+    let double = s + s;
+    let rest = fused::<F>(double * square, polynomial::<F, _>(&LOG, square), double);
+    rest + if is_upper { LN_2 } else { 0.0 }
 }
 
 /// The number of quarter turns in the low bits, and the rest.
@@ -410,9 +451,11 @@ pub(super) fn cbrt<const F: bool>(x: f64) -> f64 {
 
 #[inline(always)]
 pub(super) fn erf<const F: bool>(x: f64) -> f64 {
-    let size = within(x.abs(), 0.0, 5.0);
-    let value = if size < 1.0 { error_near_0::<F>(size) } else { 1.0 - error_left::<F>(size) };
-    value.copysign(x)
+    /// From here on the value is nearer to 1 than to any other f32.
+    const LIMIT: f64 = 3.93;
+    let size = within(x.abs(), 0.0, LIMIT);
+    let place = fused::<F>(size * size, 2.0 / (LIMIT * LIMIT), -1.0);
+    (size * polynomial::<F, _>(&ERF_OVER, place)).copysign(x)
 }
 
 #[inline(always)]
@@ -430,8 +473,8 @@ pub(super) fn sigmoid<const F: bool>(x: f64) -> f64 {
 
 #[inline(always)]
 pub(super) fn softplus<const F: bool>(x: f64) -> f64 {
-    let tail = logarithm_of_1_plus::<F>(exponential::<F>(within(-x.abs(), -POWER, 0.0)));
-    tail + if x > 0.0 { x } else { 0.0 }
+    let power = exponential::<F>(within(-x.abs(), -POWER, 0.0));
+    logarithm_of_2_at_most::<F>(power) + if x > 0.0 { x } else { 0.0 }
 }
 
 /// `|x|^y`, with the sign of `x^y`; nothing is said of a negative `x` unless `y` is an integer.
@@ -490,7 +533,7 @@ pub(super) fn sigmoids<const F: bool>(x: f64) -> [f64; 2] {
 #[inline(always)]
 pub(super) fn softplus_sigmoid<const F: bool>(x: f64) -> [f64; 2] {
     let power = exponential::<F>(within(-x.abs(), -POWER, 0.0));
-    let tail = logarithm_of_1_plus::<F>(power);
+    let tail = logarithm_of_2_at_most::<F>(power);
     let above = if x < 0.0 { power } else { 1.0 };
     [tail + if x > 0.0 { x } else { 0.0 }, above / (1.0 + power)]
 }
