@@ -280,7 +280,7 @@ fn work<V: Vectors>(
                 Both::SinhCosh => of_both::<V, functions::SinhCosh>(vectors, a, out, &mut second),
                 Both::Sigmoids => of_both::<V, functions::Sigmoids>(vectors, a, out, &mut second),
                 Both::SoftplusSigmoid => {
-                    of_both::<V, functions::SoftplusSigmoid>(vectors, a, out, &mut second)
+                    of_both::<V, functions::SoftplusSigmoid>(vectors, a, out, &mut second);
                 }
                 Both::TanhExp => of_both::<V, functions::TanhExp>(vectors, a, out, &mut second),
             }
