@@ -12,7 +12,7 @@ use crate::{
         graph::{Function, Graph, Node},
         walk::{Algebra, Values},
     },
-    shader::library,
+    shader::{is_long, library},
     signature::{MASK, OutputKind, Parts, Signature, SignatureOutput, Text, UPSTREAM},
 };
 
@@ -96,6 +96,17 @@ pub(crate) fn mask(function: &Function) -> Option<Id> {
     gates.all(|gate| gate == first).then_some(first)
 }
 
+/// The operator of WGSL's that is a block in native arithmetic. A long op has it in place of a call: drivers inline
+/// calls, in a time that grows with the square of their number.
+fn operator(primitive: Primitive) -> Option<&'static str> {
+    match primitive {
+        Primitive::Add => Some("+"),
+        Primitive::Sub => Some("-"),
+        Primitive::Mul => Some("*"),
+        _ => None,
+    }
+}
+
 /// Where `spiky` cuts off. A function of its own gives the value and the mask.
 static HALF: LazyLock<Limits> = LazyLock::new(|| Limits::of(Primitive::Le, 0.5));
 
@@ -107,6 +118,7 @@ struct Emitter<'a> {
     arithmetic: Arithmetic,
     inputs: &'a [String],
     mask: Option<Id>,
+    is_long: bool,
     /// The prefix of the lets' names. No input or further output has a name with this prefix.
     prefix: String,
     /// The lets that give both remainder and quotient of a division.
@@ -146,6 +158,7 @@ impl<'a> Emitter<'a> {
             arithmetic,
             inputs,
             mask: mask(function),
+            is_long: is_long(used.iter().filter(|used| **used).count()),
             prefix,
             divisions,
             cuts,
@@ -181,6 +194,10 @@ impl<'a> Emitter<'a> {
             (Wgsl::Integers, _) | (Wgsl::Both, Arithmetic::Exact) => "f32",
             (Wgsl::Both | Wgsl::Native, _) => "native",
         };
+        if let Some(sign) = operator(primitive).filter(|_| self.is_long && library == "native") {
+            let [a, b, _] = operands;
+            return format!("bitcast<u32>(bitcast<f32>({a}) {sign} bitcast<f32>({b}))");
+        }
         format!("{library}_{}({})", row.name, operands[..primitive.arity()].join(", "))
     }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The maximum number of nodes of an op, gradients included.
-pub(crate) const MAX_NODES: usize = 4096;
+pub(crate) const MAX_NODES: usize = 16384;
 
 /// A node of a graph. Equal nodes are one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

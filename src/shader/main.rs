@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Access, Shader, is_copied, is_vector, memory};
+use super::{Access, Shader, is_copied, is_long, is_vector, memory};
 use crate::{
     dtype::DType,
-    plan::{ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, Map, WORKGROUP_SIZE},
+    plan::{ELEMENTS_PER_WORKGROUP, Form, Held, Kernel, KernelOperand, Map, Source, WORKGROUP_SIZE},
     signature::Signature,
 };
 
@@ -289,11 +289,42 @@ fn rounded(d: &Signature, kernel: &Kernel, operand: &KernelOperand, value: &str)
     if is_copied(d, kernel, operand) { value.to_owned() } else { format!("storage_round({value})") }
 }
 
-/// The arguments of `element` in a lane.
+/// The outputs of an invocation's four elements: `out_x` to `out_w`.
+fn elements(d: &Signature, kernel: &Kernel) -> String {
+    let mut text = String::new();
+    if !calls_long(d, kernel) {
+        for lane in LANES {
+            let _ = writeln!(
+                text,
+                "    let out_{lane} = element({});",
+                arguments(d, kernel, &format!(".{lane}"))
+            );
+        }
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "    var outs: array<Outputs, 4>;\n    for (var k = 0u; k < 4u; k += 1u) {{\n        outs[k] = element({});\n    }}",
+        arguments(d, kernel, "[k]")
+    );
+    for (k, lane) in LANES.into_iter().enumerate() {
+        let _ = writeln!(text, "    let out_{lane} = outs[{k}];");
+    }
+    text
+}
+
+/// Whether the function `element` is long. Then drivers get one call of it, in a loop, and not four: they inline
+/// calls, and some take a time that grows with the cube of what they inline.
+fn calls_long(d: &Signature, kernel: &Kernel) -> bool {
+    let Source::Op { outputs, from_mask } = kernel.source else { return false };
+    is_long(d.lets(outputs, from_mask).count())
+}
+
+/// The arguments of `element` in a lane, which is a suffix of the loaded vectors.
 fn arguments(d: &Signature, kernel: &Kernel, lane: &str) -> String {
     let argument = |(_, name, operand): (usize, String, &KernelOperand)| match operand.element {
-        Held::Bit => format!("{name}.{lane} != 0u"),
-        Held::Number(_) => widened(d, kernel, operand, &format!("{name}.{lane}")),
+        Held::Bit => format!("{name}{lane} != 0u"),
+        Held::Number(_) => widened(d, kernel, operand, &format!("{name}{lane}")),
     };
     loads(kernel).map(argument).collect::<Vec<_>>().join(", ")
 }
@@ -316,9 +347,7 @@ fn vectors(d: &Signature, kernel: &Kernel) -> String {
             if operand.map == Map::Linear { "" } else { ", at" }
         );
     }
-    for lane in LANES {
-        let _ = writeln!(text, "    let out_{lane} = element({});", arguments(d, kernel, lane));
-    }
+    text += &elements(d, kernel);
     for (i, operand) in stores(kernel) {
         let (name, base) = (&operand.name, format!("params.base_{}", operand.name));
         if operand.element == Held::Bit {
@@ -386,9 +415,7 @@ fn words(d: &Signature, kernel: &Kernel) -> String {
         }
         text += "    }\n";
     }
-    for lane in LANES {
-        let _ = writeln!(text, "    let out_{lane} = element({});", arguments(d, kernel, lane));
-    }
+    text += &elements(d, kernel);
     for (i, operand) in stores(kernel) {
         text += &store_words(d, kernel, i, operand);
     }
@@ -495,7 +522,7 @@ fn four_terms(d: &Signature, kernel: &Kernel) -> String {
         let _ = writeln!(
             text,
             "    let out_{lane} = element({});\n    let term_{k} = select(0x80000000u, out_{lane}.sums, first + {k}u < params.terms);",
-            arguments(d, kernel, lane)
+            arguments(d, kernel, &format!(".{lane}"))
         );
     }
     for (k, lane) in LANES.into_iter().enumerate().filter(|_| carried(kernel).next().is_some()) {
@@ -526,7 +553,7 @@ fn vector_of_terms(d: &Signature, kernel: &Kernel) -> String {
         let _ = writeln!(
             text,
             "        let out_{lane} = element({});\n        term_{k} = out_{lane}.sums;",
-            arguments(d, kernel, lane)
+            arguments(d, kernel, &format!(".{lane}"))
         );
     }
     for (i, operand) in carried(kernel) {

@@ -317,6 +317,11 @@ fn declarations(bindings: &[Binding], params: &[String]) -> String {
     text
 }
 
+/// Whether an op of this many nodes is long. Its kernels are then written so that drivers compile them soon.
+pub(crate) fn is_long(nodes: usize) -> bool {
+    nodes > 64
+}
+
 /// The most bytes of an op's WGSL. The largest allowed expression has fewer.
 const MAX_BYTES: usize = 1 << 20;
 /// The deepest nesting of operators and brackets. naga recurses over them, and a stack overflow aborts the process.

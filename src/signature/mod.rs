@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
@@ -457,7 +458,8 @@ fn check_names(parts: &Parts) -> Result<(), Error> {
         .into_iter()
         .chain(parts.inputs.iter().chain(further.map(|output| &output.name)).chain(lets).map(|name| &**name))
         .collect();
-    for (i, name) in names.iter().enumerate().skip(2) {
+    let mut earlier: HashSet<&str> = names[..2].iter().copied().collect();
+    for (i, &name) in names.iter().enumerate().skip(2) {
         let letters = name.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && !name.contains("__");
@@ -465,22 +467,23 @@ fn check_names(parts: &Parts) -> Result<(), Error> {
             return error(name, "a letter, then letters, digits and single underscores");
         }
         let is_input = i < 2 + parts.inputs.len();
-        if names[..i].contains(name)
-            || is_input && *name == MASK
-            || parts.inputs.iter().any(|input| format!("d{input}") == *name)
+        if !earlier.insert(name)
+            || is_input && name == MASK
+            || parts.inputs.iter().any(|input| format!("d{input}") == name)
         {
             return error(name, "free: another operand has it");
         }
-        if is_keyword(name) || RESERVED.contains(name) {
+        if is_keyword(name) || RESERVED.contains(&name) {
             return error(name, "free: it means something in WGSL or in the shaders");
         }
         if OURS.iter().any(|prefix| name.starts_with(prefix)) {
             return error(name, "free: it means something in WGSL or in the shaders");
         }
     }
+    let places = places(&parts.lets);
     for (i, (_, expression)) in parts.lets.iter().enumerate() {
-        let mut later = parts.lets[i..].iter().map(|(name, _)| &**name);
-        if let Some(name) = later.find(|name| identifiers(expression).any(|used| used == *name)) {
+        let unbound = |name: &&str| places.get(name).is_some_and(|place| *place >= i);
+        if let Some(name) = identifiers(expression).find(unbound) {
             return error(name, "not used before it is bound");
         }
     }
@@ -549,6 +552,11 @@ fn check_outputs(parts: &Parts) -> Result<(), Error> {
     Ok(())
 }
 
+/// The place of each let.
+fn places(lets: &[(Text, Text)]) -> HashMap<&str, usize> {
+    lets.iter().enumerate().map(|(i, (name, _))| (&**name, i)).collect()
+}
+
 /// What each output is computed from. Every call asks for it, so the texts are read once, here.
 fn needs(parts: &Parts, mask: Option<usize>) -> Vec<Needs> {
     let read = |name: &str| {
@@ -557,8 +565,7 @@ fn needs(parts: &Parts, mask: Option<usize>) -> Vec<Needs> {
         }
         parts.inputs.iter().position(|input| input == name)
     };
-    let places: std::collections::HashMap<&str, usize> =
-        parts.lets.iter().enumerate().map(|(i, (name, _))| (&**name, i)).collect();
+    let places = places(&parts.lets);
     let uses = |expression: &str, needs: &mut Needs| {
         for name in identifiers(expression) {
             if let Some(place) = places.get(name) {
