@@ -23,8 +23,8 @@ use crate::{cli, failure::Failure, op::Given, outputs};
 const PANEL: (u32, u32) = (640, 250);
 /// The height of the title above the panels.
 const TITLE: u32 = 56;
-/// The number of points in a curve, not counting jumps.
-const POINTS: u32 = 450;
+/// The number of points at which a curve is computed, not counting jumps: several for each pixel.
+const POINTS: u32 = 2400;
 /// If the values at neighbouring floats differ by more than this fraction of the picture's height, there is a jump
 /// between them.
 const JUMP: f64 = 0.02;
@@ -36,7 +36,9 @@ const SPARSE: f64 = 4.0;
 const SHORT: u32 = 8;
 /// The approximate size of a curve in pixels, and the largest distance of a point from a line through others.
 const CURVE: (f64, f64) = (550.0, 150.0);
-const NEARLY: f64 = 0.3;
+const NEARLY: f64 = 0.1;
+/// The width of a curve's line. No other line has it.
+const STROKE: u32 = 3;
 /// With more jumps than this, no dots are drawn.
 const MAX_DOTS: usize = 40;
 /// The most characters of a formula. A formula is as wide as a panel.
@@ -128,7 +130,7 @@ fn draw(op: &Op, columns: &[Column], runner: &Runner) -> Result<String, Failure>
     let signature = op.signature();
     let rows = drawn(op);
     let size = (PANEL.0 * columns.len() as u32, TITLE + PANEL.1 * rows as u32);
-    let mut svg = String::new();
+    let (mut svg, mut lines) = (String::new(), Vec::new());
     {
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         root.fill(&WHITE).map_err(Failure::on_the_way)?;
@@ -143,12 +145,24 @@ fn draw(op: &Op, columns: &[Column], runner: &Runner) -> Result<String, Failure>
         for (i, column) in columns.iter().enumerate() {
             for (write, curve) in column.curves(runner)?.iter().enumerate() {
                 let panel = &panels[write * columns.len() + i];
-                draw_panel(panel, column, write, curve).map_err(Failure::on_the_way)?;
+                lines.extend(draw_panel(panel, column, write, curve).map_err(Failure::on_the_way)?);
             }
         }
         root.present().map_err(Failure::on_the_way)?;
     }
-    Ok(svg)
+    Ok(with_lines(&svg, &lines))
+}
+
+/// The picture with these points for its curves. plotters rounds coordinates to pixels, which would show.
+fn with_lines(svg: &str, lines: &[String]) -> String {
+    let start = format!("stroke-width=\"{STROKE}\" points=\"");
+    let mut parts = svg.split(&start);
+    let mut exact = parts.next().unwrap_or_default().to_owned();
+    for (part, points) in parts.zip(lines) {
+        let rest = part.find('"').map_or("", |end| &part[end..]);
+        exact.extend([&start, points, rest]);
+    }
+    exact
 }
 
 /// The number of outputs to draw: `z` and the gradients, which come first.
@@ -334,8 +348,7 @@ fn are_neighbours(a: f32, b: f32) -> bool {
     a.next_up() == b
 }
 
-/// Removes points that are nearly on the line between others (Ramer, Douglas and Peucker). Otherwise the rounding of
-/// coordinates to pixels would show.
+/// Removes points that are nearly on the line between others (Ramer, Douglas and Peucker).
 fn straighten(points: &[Point], pixels: &dyn Fn(Point) -> (f64, f64)) -> Piece {
     let [first, .., last] = points else { return points.to_vec() };
     let (start, end) = (pixels(*first), pixels(*last));
@@ -379,12 +392,13 @@ fn clip(piece: &[Point], frame: Frame) -> Vec<Vec<(f64, f64)>> {
     parts
 }
 
+/// Draws a panel. Returns the points of the lines that make up its curve.
 fn draw_panel<DB: DrawingBackend>(
     area: &DrawingArea<DB, plotters::coord::Shift>,
     column: &Column,
     write: usize,
     curve: &Curve,
-) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
+) -> Result<Vec<String>, DrawingAreaErrorKind<DB::ErrorType>> {
     let colour = COLOURS[write % COLOURS.len()];
     let frame = curve.frame.widened(0.1);
     let (start, end) = (f64::from(*column.range.start()), f64::from(*column.range.end()));
@@ -408,10 +422,21 @@ fn draw_panel<DB: DrawingBackend>(
         .label_style(font(14).color(&INK))
         .axis_desc_style(font(15).color(&INK))
         .draw()?;
-    for part in curve.pieces.iter().flat_map(|piece| clip(piece, frame)) {
-        chart.draw_series(LineSeries::new(part, colour.stroke_width(3)))?;
+    let corner = |x, y| chart.plotting_area().map_coordinate(&(x, y));
+    let (low, high) = (corner(start, frame.low), corner(end, frame.high));
+    let place = |(x, y): (f64, f64)| {
+        let x = f64::from(low.0) + (x - start) / (end - start) * f64::from(high.0 - low.0);
+        let y = f64::from(low.1) + (y - frame.low) / frame.height() * f64::from(high.1 - low.1);
+        format!("{x:.2},{y:.2}")
+    };
+    let parts: Vec<_> = curve.pieces.iter().flat_map(|piece| clip(piece, frame)).collect();
+    let line = |part: &Vec<_>| part.iter().copied().map(place).collect::<Vec<_>>().join(" ");
+    let lines = parts.iter().map(line).collect();
+    for part in parts {
+        chart.draw_series(LineSeries::new(part, colour.stroke_width(STROKE)))?;
     }
-    draw_dots(&mut chart, curve, colour)
+    draw_dots(&mut chart, curve, colour)?;
+    Ok(lines)
 }
 
 /// A number on an axis of this length. A tiny number is a rounding error and prints as 0, and only a few digits are
@@ -469,4 +494,50 @@ fn formula(op: &Op, write: usize) -> String {
 
 fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest distance of an op's curve from the line that is drawn for it, in pixels, for each output.
+    fn distances(op: &Op) -> Result<Vec<f64>, Error> {
+        let column = Column { op, input: 0, range: USUAL.0, at: vec![USUAL.1] };
+        let curves = column.curves(&Runner::cpu())?;
+        let of = |(write, curve): (usize, &Curve)| {
+            let scale = (CURVE.0 / 6.0, CURVE.1 / curve.frame.height());
+            let pixels = |(x, y): Point| (f64::from(x) * scale.0, f64::from(y) * scale.1);
+            let pieces =
+                curve.pieces.iter().map(|piece| piece.iter().copied().map(pixels).collect::<Vec<_>>());
+            let pieces: Vec<_> = pieces.collect();
+            let distance = |i: u32| {
+                let x = -3.0 + 6.0 * i as f32 / 60_000.0;
+                let at = pixels((x, column.reference(x)[write]));
+                let all =
+                    pieces.iter().flat_map(|piece| piece.windows(2)).map(|ends| beside(at, ends[0], ends[1]));
+                all.fold(f64::INFINITY, f64::min)
+            };
+            // A point at an end may be a piece by itself, which is no line.
+            (1..60_000).map(distance).fold(0.0, f64::max)
+        };
+        Ok(curves.iter().enumerate().map(of).collect())
+    }
+
+    /// The distance of a point from a line with two ends.
+    fn beside(at: (f64, f64), start: (f64, f64), end: (f64, f64)) -> f64 {
+        let (dx, dy) = (end.0 - start.0, end.1 - start.1);
+        let along = ((at.0 - start.0) * dx + (at.1 - start.1) * dy) / (dx * dx + dy * dy);
+        let along = along.clamp(0.0, 1.0);
+        (at.0 - start.0 - along * dx).hypot(at.1 - start.1 - along * dy)
+    }
+
+    #[test]
+    fn curves_are_smooth() -> Result<(), Error> {
+        for text in ["x / (1.0 + exp(-x))", "tanh(x)", "sin(20 * x)", "spiky(x)"] {
+            for (write, distance) in distances(&Op::from_expression("op", text)?)?.into_iter().enumerate() {
+                assert!(distance < 0.25, "{text}, output {write}: {distance}");
+            }
+        }
+        Ok(())
+    }
 }
