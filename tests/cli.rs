@@ -1030,6 +1030,38 @@ fn run_of_blocks_is_that_of_the_built_in_op() {
     }
 }
 
+/// A number in place of a file broadcasts, takes the type of the files, and gets a gradient without axes.
+#[test]
+fn run_takes_numbers() {
+    let dir = Directory::new();
+    let (x, g) = (dir.f32s("x", "(2,)", &[1.5, -2.0]), dir.f32s("g", "(2,)", &[1.0, 2.0]));
+    let named = format!("x={x}");
+    let run = |inputs: &[&str], out: &str| {
+        let out = dir.text(out);
+        let args = ["run", "--expr", "slope * x", "--device", "cpu", "--out", &out];
+        succeeds(&[&args[..], inputs].concat());
+    };
+    let assert_holds = |name: &str, shape: &str, wanted: &[f32]| {
+        let (text, data) = read_bytes(&dir.path(name));
+        assert_same_header(&text, &header("'<f4'", false, shape));
+        assert_eq!(data, bytemuck::cast_slice::<f32, u8>(wanted), "{name}");
+    };
+    run(&["--in", "slope=0.25", "--x", &x, "--grad", &g], "slope");
+    assert_holds("slope/z.npy", "(2,)", &[0.375, -0.5]);
+    assert_holds("slope/dx.npy", "(2,)", &[0.25, 0.5]);
+    assert_holds("slope/dslope.npy", "()", &[-2.5]);
+    run(&["--in", &named, "--in", "slope=-1e1"], "file");
+    assert_holds("file/z.npy", "(2,)", &[-15.0, 20.0]);
+    run(&["--in", "slope=2", "--x", "3"], "numbers");
+    assert_holds("numbers/z.npy", "()", &[6.0]);
+    // The number is rounded to the type that the file sets.
+    let half = dir.write("h.npy", &npy("'<f2'", false, "(1,)", &f16::ONE.to_le_bytes()));
+    run(&["--x", &half, "--in", "slope=0.1"], "half");
+    assert_eq!(read_bytes(&dir.path("half/z.npy")).1, f16::from_f32(0.1).to_le_bytes());
+    // A name that is no finite number is that of a file.
+    refuses(&["run", "--expr", "x", "--x", "inf", "--out", &dir.text("out")], &["--x inf: cannot be read"]);
+}
+
 #[test]
 fn run_names_inputs_that_are_wrong() {
     let dir = Directory::new();
@@ -1037,7 +1069,7 @@ fn run_names_inputs_that_are_wrong() {
     let [a, b, c, nowhere] = ["a", "b", "c", "nowhere"].map(|name| format!("{name}={x}"));
     let none = "a=no.npy".to_owned();
     let cases: [(&[&str], &str); 8] = [
-        (&["--in", &a], "elemgrad: expr needs --in b=FILE.npy\n"),
+        (&["--in", &a], "elemgrad: expr needs --in b=FILE.npy, or a number for all elements\n"),
         (&["--in", &a, "--in", &b, "--in", &c], "expr has no input c, only a, b: leave out --in c\n"),
         (
             &["--in", &a, "--in", &b, "--in", &nowhere],
@@ -1089,8 +1121,7 @@ fn wrong_wgsl_is_pointed_at() {
             String::from_utf8(output.stderr).unwrap()
         };
         assert_eq!(said(["--wgsl", &wrong]), in_file);
-        let found =
-            "elemgrad: --expr:2:4: no definition in scope for identifier: `cot`\n     + cot(x)\n       ^\n";
+        let found = "elemgrad: --expr:2:4: there is no function `cot`: the table of `Op::from_wgsl` lists those that are\n     + cot(x)\n       ^\n";
         assert_eq!(said(["--expr", "x\n + cot(x)"]), found);
         assert_eq!(
             said(["--expr", "x +"]),
@@ -1254,10 +1285,10 @@ fn plot(args: &[&str]) -> String {
 
 /// The number of curves and dots. Asserts that all of them are within the picture.
 fn drawn(svg: &str) -> [usize; 2] {
-    let size = svg.split('"').nth(1).unwrap().parse::<i64>().unwrap();
+    let size = svg.split('"').nth(1).unwrap().parse::<f64>().unwrap();
     for points in svg.split("points=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
         let numbers = points.split([',', ' ']).filter(|word| !word.is_empty());
-        assert!(numbers.map(|n| n.parse::<i64>().unwrap()).all(|n| (0..size).contains(&n)), "{points}");
+        assert!(numbers.map(|n| n.parse::<f64>().unwrap()).all(|n| (0.0..size).contains(&n)), "{points}");
     }
     [svg.matches("stroke-width=\"3\"").count(), svg.matches("<circle").count()]
 }

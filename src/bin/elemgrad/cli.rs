@@ -95,7 +95,7 @@ fn named<T>(text: &str, form: &str, value: impl Fn(&str) -> Option<T>) -> Result
 }
 
 /// Parses a finite number.
-fn finite(text: &str) -> Option<f32> {
+pub(crate) fn finite(text: &str) -> Option<f32> {
     text.parse().ok().filter(|value: &f32| value.is_finite())
 }
 
@@ -250,7 +250,7 @@ pub(crate) struct Run {
     /// The input y, where the op has one: short for --in y=Y.npy
     #[arg(long, value_name = "Y.npy")]
     pub(crate) y: Option<PathBuf>,
-    /// An input by its name, given once for each
+    /// An input by its name, given once for each: a file, or a number for all elements, such as slope=0.25
     #[arg(long = "in", value_name = "NAME=FILE.npy", value_parser = parse_file)]
     pub(crate) inputs: Vec<(String, PathBuf)>,
     /// The upstream gradient: with it, the gradients are written too

@@ -60,10 +60,11 @@ enum Problem {
     Long,
 }
 
-/// An open file to read.
+/// An open file to read, or a number in its place.
 pub(crate) struct Reader {
     path: PathBuf,
-    file: File,
+    file: Box<dyn Read>,
+    is_number: bool,
     header: Header,
     /// The bytes of a piece before rounding.
     wide: Vec<u8>,
@@ -145,7 +146,23 @@ impl Reader {
         if got != need {
             return Err(Problem::Length { got, need, shape: tuple(&header.shape) });
         }
-        Ok(Self { path: path.to_owned(), file, header, wide: Vec::new() })
+        Ok(Self { path: path.to_owned(), file: Box::new(file), is_number: false, header, wide: Vec::new() })
+    }
+
+    /// A number, as an array without axes.
+    pub(crate) fn number(value: f32) -> Self {
+        Self {
+            path: value.to_string().into(),
+            file: Box::new(io::Cursor::new(value.to_le_bytes())),
+            is_number: true,
+            header: Header { shape: Vec::new(), elements: 1, stored: Stored::F32 },
+            wide: Vec::new(),
+        }
+    }
+
+    /// Whether this is a number, which takes the type of the files.
+    pub(crate) fn is_number(&self) -> bool {
+        self.is_number
     }
 
     /// The file's path.

@@ -91,9 +91,9 @@ fn open_inputs(args: &cli::Run, signature: &Signature) -> Result<Vec<Input>, Fai
     for input in signature.inputs() {
         files.push(file_of(input, &named, signature.name())?);
     }
-    let upstream = args.grad.as_deref().map(|path| ("--grad", path));
-    let files = files.into_iter().map(|(_, option, path)| (&**option, *path)).chain(upstream);
-    files.map(|(option, path)| Input::open(option, path)).collect()
+    let inputs = files.into_iter().map(|(_, option, value)| Input::given(option, value));
+    let upstream = args.grad.as_deref().map(|path| Input::open("--grad", path));
+    inputs.chain(upstream).collect()
 }
 
 fn has_input(signature: &Signature, name: &str) -> bool {
@@ -108,23 +108,24 @@ fn file_of<'a, 'b>(input: &str, named: &'b [Named<'a>], op: &str) -> Result<&'b 
         (Some((_, first, _)), Some((_, second, _))) => Err(Failure::Usage(format!(
             "{input} is given twice, by {first} and {second}: leave out one of them"
         ))),
-        _ if ["x", "y"].contains(&input) => {
-            Err(Failure::Usage(format!("{op} needs --{input}: give a .npy file")))
-        }
-        _ => Err(Failure::Usage(format!("{op} needs --in {input}=FILE.npy"))),
+        _ if ["x", "y"].contains(&input) => Err(Failure::Usage(format!(
+            "{op} needs --{input}: give a .npy file, or a number for all elements"
+        ))),
+        _ => Err(Failure::Usage(format!("{op} needs --in {input}=FILE.npy, or a number for all elements"))),
     }
 }
 
 /// The type of all operands: the value of `--dtype`, else the type of the first file, with f32 for f64.
 fn storage_type(args: &cli::Run, inputs: &[Input]) -> Result<DType, Failure> {
-    let first = &inputs[0];
-    let own = match first.reader.stored() {
-        npy::Stored::F16 => DType::F16,
+    // A number is rounded to the type.
+    let files = || inputs.iter().filter(|input| !input.reader.is_number());
+    let own = match files().next().map(|first| first.reader.stored()) {
+        Some(npy::Stored::F16) => DType::F16,
         _ => DType::F32,
     };
     let dtype = args.dtype.unwrap_or(own);
     let need = npy::Stored::from(dtype);
-    for (i, input) in inputs.iter().enumerate() {
+    for (i, input) in files().enumerate() {
         let stored = input.reader.stored();
         // f64 becomes f32 without `--dtype`. Rounding to 16 bits requires it.
         let is_wider = stored == npy::Stored::F64 || stored == npy::Stored::F32 && dtype != DType::F32;
@@ -135,7 +136,9 @@ fn storage_type(args: &cli::Run, inputs: &[Input]) -> Result<DType, Failure> {
         let but = match (args.dtype, i) {
             (Some(_), _) => format!(", but --dtype says {}", dtype.name()),
             (None, 0) => String::new(),
-            (None, _) => format!(", but {} holds {}", first.option, first.reader.stored().name()),
+            (None, _) => files().next().map_or(String::new(), |first| {
+                format!(", but {} holds {}", first.option, first.reader.stored().name())
+            }),
         };
         let remedy = match stored {
             _ if is_wider && told => format!("pass --cast to round it to {}", dtype.name()),
@@ -392,6 +395,14 @@ impl Input {
     fn open(option: &str, path: &Path) -> Result<Self, Failure> {
         let reader = npy::Reader::open(path).map_err(|e| Failure::Usage(format!("{option} {e}")))?;
         Ok(Self { option: option.to_owned(), reader })
+    }
+
+    /// A number, which broadcasts, or else a file.
+    fn given(option: &str, value: &Path) -> Result<Self, Failure> {
+        match value.to_str().and_then(cli::finite) {
+            Some(number) => Ok(Self { option: option.to_owned(), reader: npy::Reader::number(number) }),
+            None => Self::open(option, value),
+        }
     }
 
     /// Reads all elements.
