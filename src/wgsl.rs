@@ -32,37 +32,85 @@ pub(crate) fn depth(text: &str) -> usize {
     depths(text).map(|(_, depth)| depth).max().unwrap_or(0)
 }
 
-/// The start of each word, and the depth of a compiler's tree there. Each bracket is one level. Each operator
-/// directly within a bracket is one level too, up to a comma or the end of the statement. The branches of one
-/// statement count as nested.
+/// The start of each word, and the depth of a compiler's tree up to there. A bracket is one level, and so is each
+/// operator of a chain: `a + b + c` is `(a + b) + c`. Each branch of one statement is a block within the last one.
 pub(crate) fn depths(text: &str) -> impl Iterator<Item = (usize, usize)> {
-    // The operators of each open bracket, and the total over all open brackets.
-    let (mut levels, mut depth, mut after_block) = (vec![0], 0, false);
+    let (mut open, mut before, mut after_block) = (vec![Open::default()], "", false);
     words(text).map(move |(start, word)| {
-        let here = levels.len() - 1;
+        let outer = open.len() - 1;
+        let here = &mut open[outer];
         if std::mem::take(&mut after_block) && word != "else" {
-            depth -= std::mem::take(&mut levels[here]);
+            here.finish();
         }
         match word {
-            "(" | "[" | "{" => {
-                let level = if word == "{" { BLOCK } else { 1 };
-                (levels[here], depth) = (levels[here] + level, depth + level);
-                levels.push(0);
-            }
-            ")" | "]" | "}" => {
+            "(" | "[" | "{" => open.push(Open::default()),
+            ")" | "]" | "}" if outer > 0 => {
+                let inner = here.height();
+                open.pop();
                 after_block = word == "}";
-                if here > 0 {
-                    depth -= levels.pop().unwrap_or(0);
-                }
+                open[outer - 1].enclose(inner, if after_block { BLOCK } else { 1 });
             }
-            ";" | "," => depth -= std::mem::take(&mut levels[here]),
-            _ if word.len() == 1 && "+-*/%&|^<>=!~.".contains(word) => {
-                (levels[here], depth) = (levels[here] + 1, depth + 1);
-            }
-            _ => {}
+            ";" | "," => here.finish(),
+            // The point of a literal.
+            "." if before.starts_with(|c: char| c.is_ascii_digit()) => {}
+            _ if word.len() == 1 && "+-*/%&|^<>=!~.".contains(word) => here.operator(word),
+            _ => here.has_operand = true,
         }
-        (start, depth)
+        before = word;
+        (start, open.last().map_or(0, Open::height) + open.len() - 1)
     })
+}
+
+/// The depth of what has been read within a bracket.
+#[derive(Default)]
+struct Open {
+    /// The deepest of the finished statements and arguments.
+    finished: usize,
+    /// For each precedence of operators, from low to high, the chain that waits for its next operand.
+    chains: [Option<usize>; 3],
+    operand: usize,
+    has_operand: bool,
+}
+
+impl Open {
+    /// Takes up an operator. Precedences that are neighbours in WGSL count as one, which can only add levels.
+    fn operator(&mut self, word: &str) {
+        // Postfix, or prefix.
+        if word == "." || !self.has_operand {
+            self.operand += 1;
+            return;
+        }
+        let precedence = match word {
+            "*" | "/" | "%" => 2,
+            "+" | "-" => 1,
+            _ => 0,
+        };
+        let chain = self.joined(precedence);
+        self.chains[precedence..].fill(None);
+        self.chains[precedence] = Some(chain);
+        (self.operand, self.has_operand) = (0, false);
+    }
+
+    /// The operand, joined with the chains of a precedence and above.
+    fn joined(&self, precedence: usize) -> usize {
+        let chains = self.chains[precedence..].iter().rev().flatten();
+        chains.fold(self.operand, |operand, chain| operand.max(*chain) + 1)
+    }
+
+    /// Takes up a bracket that has closed.
+    fn enclose(&mut self, inner: usize, levels: usize) {
+        (self.operand, self.has_operand) = (self.joined(0).max(inner) + levels, true);
+        self.chains = [None; 3];
+    }
+
+    /// Ends a statement or an argument.
+    fn finish(&mut self) {
+        *self = Self { finished: self.height(), ..Self::default() };
+    }
+
+    fn height(&self) -> usize {
+        self.finished.max(self.joined(0))
+    }
 }
 
 /// The words and the significant single characters of a text, and where each starts.

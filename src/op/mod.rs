@@ -173,9 +173,12 @@ impl Op {
     /// | loops, `switch`, integers, vectors, arrays, structs, bindings, attributes | an error, with line and column |
     /// | pointers, derivatives, textures, everything else | an error, with line and column |
     ///
-    /// The text may have at most [`MAX_TEXT`](Op::MAX_TEXT) bytes and nest at most 1000 operators and brackets. It is
-    /// compiled on a thread of its own, whose stack is large enough for that. Wasm has no compiler for the text, so
-    /// this function does not exist there.
+    /// The text may have at most [`MAX_TEXT`](Op::MAX_TEXT) bytes. Brackets may be 190 deep, blocks 127 deep, and 4000
+    /// operators may depend on each other, so a sum or product of thousands of terms needs no brackets. A division of
+    /// integer literals is an error, since WGSL drops its fraction.
+    ///
+    /// The text is compiled on a thread of its own, whose stack is large enough for that. Wasm has no compiler for the
+    /// text, so this function does not exist there.
     ///
     /// # Errors
     /// [`Error::Wgsl`] with the place in the text that does not compile, and the errors of [`new`](Op::new).

@@ -23,7 +23,7 @@ pub(super) static DECLARATIONS: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The names of our own functions, and how many numbers each takes.
-fn own() -> impl Iterator<Item = (&'static str, usize)> {
+pub(super) fn own() -> impl Iterator<Item = (&'static str, usize)> {
     let blocks = Primitive::ALL.iter().filter(|p| p.row().notation == Notation::Own);
     blocks.map(|p| (p.name(), p.arity())).chain([("spiky", 1), ("stop_gradient", 1), ("straight_through", 2)])
 }
@@ -86,7 +86,7 @@ pub(super) fn ldexp(x: Expr<'_>, exponent: i32) -> Expr<'_> {
 }
 
 /// WGSL's name for a function of naga: `InverseSqrt` is `inverseSqrt`.
-fn name_of(function: MathFunction) -> String {
+pub(super) fn name_of(function: MathFunction) -> String {
     let mut name = format!("{function:?}");
     name[..1].make_ascii_lowercase();
     name

@@ -15,7 +15,7 @@ use wgpu::naga::{
 };
 
 use super::{
-    builtins::{binary, call_own, either, ldexp, math, merge, symbol},
+    builtins::{binary, call_own, either, ldexp, math, merge, name_of, symbol},
     source::Source,
     value::{
         Value::{self, Number, Truth},
@@ -430,7 +430,11 @@ impl<'a, 'g> Run<'a, 'g> {
                 let numbers = numbers(&arguments);
                 let value = math(fun, &numbers).filter(|_| numbers.len() == arguments.len());
                 Some(Number(value.ok_or_else(|| {
-                    Refusal(Span::UNDEFINED, "there are no building blocks for this function".into())
+                    let name = name_of(fun);
+                    let message = format!(
+                        "`{name}` has no building blocks: use functions of the table of `Op::from_wgsl`"
+                    );
+                    Refusal(Span::UNDEFINED, message)
                 })?))
             }
             Expression::As { expr, kind, convert: Some(_) } => self.convert(of(expr)?, kind),
@@ -483,7 +487,8 @@ fn numbers<'g>(values: &[Value<'g>]) -> Vec<Expr<'g>> {
 
 fn unfit(operator: &str, values: &[Value<'_>]) -> Refusal {
     let types: Vec<_> = values.iter().map(Value::type_name).collect();
-    Refusal(Span::UNDEFINED, format!("`{operator}` does not take {}", types.join(" and ")))
+    let remedy = if operator == "^" { ": a power is pow(x, y)" } else { "" };
+    Refusal(Span::UNDEFINED, format!("`{operator}` does not take {}{remedy}", types.join(" and ")))
 }
 
 /// The message for an expression that no op has.
@@ -502,7 +507,10 @@ fn refused(expression: &Expression) -> String {
         | Expression::Swizzle { .. }
         | Expression::Compose { .. } => "a value of several components",
         Expression::LocalVariable(_) => "a pointer that is more than a name for a variable",
-        Expression::Derivative { .. } => "a derivative of WGSL's, which is one across pixels,",
+        Expression::Derivative { .. } => {
+            return "derivatives of WGSL's are those across pixels: an op gets its gradients without a call"
+                .into();
+        }
         Expression::Load { .. } => "what this reads",
         _ => "this",
     };

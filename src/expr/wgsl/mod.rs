@@ -15,6 +15,7 @@ use crate::{error::Error, wgsl::words};
 
 mod builtins;
 mod lower;
+mod remedies;
 mod source;
 mod value;
 
@@ -26,7 +27,7 @@ pub(crate) use source::MAX_TEXT;
 
 /// The stack size of the thread that compiles a text. It is several times what the deepest accepted text takes, even
 /// without optimization.
-const STACK: usize = 32 << 20;
+const STACK: usize = 128 << 20;
 
 /// Makes a value, such as an op, from the expression of a WGSL text. Errors get their place in the text.
 pub(crate) fn from_wgsl<T>(
@@ -34,7 +35,7 @@ pub(crate) fn from_wgsl<T>(
     text: &str,
     make: impl FnOnce(Definition) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let source = Source::new(name, "", text, "");
+    let source = Source::new(name, "", without_mark(text), "");
     on_own_stack(&source).and_then(make).map_err(|error| source.placed(error))
 }
 
@@ -44,6 +45,7 @@ pub(crate) fn from_expression<T>(
     expression: &str,
     make: impl FnOnce(Definition) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    let expression = without_mark(expression);
     let bare = Source::new(name, "", expression, "");
     bare.check()?;
     if let Some((at, word)) = words(expression).find(|(_, word)| [";", "{", "}"].contains(word)) {
@@ -53,10 +55,19 @@ pub(crate) fn from_expression<T>(
     if let Some((at, word)) = names.iter().find(|(_, name)| RESERVED.contains(name)) {
         return Err(bare.error(*at, format!("name `{word}` is a reserved keyword")));
     }
+    if let Some((at, problem)) = names.iter().find_map(|(at, name)| Some((*at, remedies::no_constant(name)?)))
+    {
+        return Err(bare.error(at, problem));
+    }
     let parameters = names.iter().map(|(_, name)| format!("{name}: f32")).collect::<Vec<_>>();
     let head = format!("fn forward({}) -> f32 {{ return\n", parameters.join(", "));
     let source = Source::new(name, &head, expression, "\n; }");
     on_own_stack(&source).and_then(make).map_err(|error| source.placed(error))
+}
+
+/// The text without the byte order mark that some editors put before it.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// The names in an expression that are not called, each once, with its position.

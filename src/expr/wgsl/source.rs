@@ -2,7 +2,7 @@
 
 use wgpu::naga::{Span, WithSpan, front::wgsl::ParseError, valid::ValidationError};
 
-use super::builtins;
+use super::{builtins, remedies};
 use crate::{
     error::Error,
     wgsl::{depths, words},
@@ -11,9 +11,14 @@ use crate::{
 /// The maximum size in bytes of WGSL text for an op.
 pub(crate) const MAX_TEXT: usize = 64 << 10;
 
-/// The maximum nesting depth of operators and brackets. Compiled without optimization, naga takes 8 KiB of stack for
-/// each.
-const MAX_DEPTH: usize = 1000;
+/// The maximum depth of brackets. naga takes at most 199 expressions and statements within each other.
+const MAX_BRACKETS: usize = 190;
+/// The maximum depth of blocks. naga takes at most the 127 of the WGSL specification.
+const MAX_BLOCKS: usize = 127;
+/// The maximum depth of operators and brackets. Compiled without optimization, naga takes 8 KiB of stack for each.
+const MAX_DEPTH: usize = 4000;
+/// What to do about a text that is too deep.
+const SPLIT: &str = "put parts into `let`s or functions";
 /// The maximum number of characters of a line that an error shows.
 const SHOWN: usize = 100;
 /// The maximum number of characters of a compiler's message that an error shows.
@@ -53,14 +58,45 @@ impl<'a> Source<'a> {
     /// constants of any size.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.check_size()?;
+        self.check_brackets()?;
         if let Some((at, _)) = depths(&self.full).find(|(_, depth)| *depth > MAX_DEPTH) {
-            let message = format!("more than {MAX_DEPTH} operators and brackets are nested");
+            let message = format!("more than {MAX_DEPTH} operators depend on each other: {SPLIT}");
             return Err(self.error(at, message));
         }
         if let Some((at, what)) = words(&self.full).find_map(|(at, word)| Some((at, foreign(word)?))) {
             return Err(self.error(at, format!("{what} cannot be part of an op")));
         }
+        if let Some((at, _)) = words(&self.full).find(|(_, word)| *word == "?") {
+            return Err(self.error(at, "WGSL has no `c ? a : b`: write select(b, a, c)"));
+        }
+        if let Some(at) = remedies::integer_division(&self.full) {
+            let message = "WGSL divides integers without a fraction: write 1.0 / 2.0 in place of 1 / 2";
+            return Err(self.error(at, message));
+        }
         self.check_declarations()
+    }
+
+    /// Checks that naga takes the brackets of the text. For too many of them, its own error has no place.
+    fn check_brackets(&self) -> Result<(), Error> {
+        let (mut brackets, mut blocks) = (0_usize, 0_usize);
+        for (at, word) in words(self.text) {
+            let block = usize::from(word == "{" || word == "}");
+            match word {
+                "(" | "[" | "{" => (brackets, blocks) = (brackets + 1, blocks + block),
+                ")" | "]" | "}" => {
+                    (brackets, blocks) = (brackets.saturating_sub(1), blocks.saturating_sub(block));
+                }
+                _ => {}
+            }
+            let (most, of) =
+                if blocks > MAX_BLOCKS { (MAX_BLOCKS, "blocks") } else { (MAX_BRACKETS, "brackets") };
+            if brackets > MAX_BRACKETS || blocks > MAX_BLOCKS {
+                return Err(
+                    self.error(self.start + at, format!("nested more than {most} {of} deep: {SPLIT}"))
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Checks that no declaration has the name of one of our own functions.
@@ -105,14 +141,31 @@ impl<'a> Source<'a> {
 
     pub(super) fn parse_error(&self, error: &ParseError) -> Error {
         let range = error.labels().find_map(|(span, _)| span.to_range()).unwrap_or(self.start..self.start);
+        if let Some((at, message)) = self.remedy(error.message(), range.start) {
+            return self.error(at, message);
+        }
         let end = self.start + self.text.len();
         // What follows the text is not the user's. Only a comment extends over the end of the text.
         let message = match error.message().split_once(", found ") {
             Some((expected, _)) if range.start > end => format!("{expected}, found the end of the text"),
             _ if range.end > end && range.start < end => "this comment does not end".into(),
-            _ => error.message().to_owned(),
+            _ => remedies::with_remedy(error.message().to_owned()),
         };
         self.error(range.start, message)
+    }
+
+    /// What to do in place of what naga refuses, and where. `None` if naga's message says enough.
+    fn remedy(&self, message: &str, at: usize) -> Option<(usize, String)> {
+        if message == "internal WGSL front end error" {
+            return Some((at, format!("nested too deep: {SPLIT}")));
+        }
+        if message.contains("must be a pointer") && self.full[..at].ends_with('*') {
+            return Some((at - 1, "`**` is no operator: write pow(x, 2.0), or x * x".into()));
+        }
+        let name = message.strip_prefix("no definition in scope for identifier: `")?.strip_suffix('`')?;
+        let after = self.full.get(at..)?.strip_prefix(name)?;
+        let called = words(after).next().is_some_and(|(_, word)| word == "(");
+        called.then(|| (at, remedies::unknown_function(name)))
     }
 
     pub(super) fn invalid(&self, error: &WithSpan<ValidationError>) -> Error {
@@ -176,6 +229,7 @@ fn foreign(word: &str) -> Option<&'static str> {
         "override" => "overrides",
         "enable" | "requires" | "diagnostic" => "directives",
         "@" => "attributes",
+        "bitcast" => "the bits of numbers",
         "sampler" | "sampler_comparison" => "textures",
         _ if word.strip_prefix("vec").is_some_and(is_vector) => "vectors",
         _ if word.strip_prefix("mat").is_some_and(is_matrix) => "matrices",
