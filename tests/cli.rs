@@ -1121,7 +1121,8 @@ fn wrong_wgsl_is_pointed_at() {
             String::from_utf8(output.stderr).unwrap()
         };
         assert_eq!(said(["--wgsl", &wrong]), in_file);
-        let found = "elemgrad: --expr:2:4: there is no function `cot`: the table of `Op::from_wgsl` lists those that are\n     + cot(x)\n       ^\n";
+        let found = "elemgrad: --expr:2:4: there is no function `cot`: the table of `Op::from_wgsl` lists those \
+                     that are\n     + cot(x)\n       ^\n";
         assert_eq!(said(["--expr", "x\n + cot(x)"]), found);
         assert_eq!(
             said(["--expr", "x +"]),
