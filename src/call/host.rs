@@ -118,8 +118,14 @@ impl<T: Elements> Growing for Vec<T> {
         Vec::len(self)
     }
 
+    /// A new vector is made of the system's zeros, which nobody has to write. Its pages are then first touched by the
+    /// threads that compute.
     fn reserve(&mut self, len: usize) -> bool {
-        self.try_reserve(len.saturating_sub(Vec::len(self))).is_ok()
+        if !self.is_empty() || self.capacity() >= len {
+            return self.try_reserve(len.saturating_sub(Vec::len(self))).is_ok();
+        }
+        let zeros = bytemuck::allocation::try_zeroed_vec(len);
+        zeros.map(|zeros| *self = zeros).is_ok()
     }
 
     fn slice(&mut self, len: usize) -> SliceMut<'_> {
