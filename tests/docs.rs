@@ -52,8 +52,9 @@ const DOCUMENTS: [&str; 8] = [
 ];
 
 /// Commands that no test runs, and why. What no document has any more is an error too.
-const BY_HAND: [(&str, &str); 4] = [
+const BY_HAND: [(&str, &str); 5] = [
     ("python benches/peers/peers.py --elements 16777216", "needs PyTorch and numexpr"),
+    ("python benches/peers/functions.py --rounds 2", "needs PyTorch and numexpr"),
     ("elemgrad shader mod --pass fused --access vec4 > k.wgsl", "is for the next one"),
     ("python benches/isa/sass.py k.wgsl", "needs NVIDIA's compiler and triton"),
     ("ELEMGRAD_BENCH_SOFTWARE=1 cargo bench --bench arithmetic", "takes minutes; .ci runs it with --quick"),
