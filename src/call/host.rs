@@ -184,6 +184,13 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Empties a vector whose contents the call would have replaced.
+    pub(crate) fn give_up(&mut self) {
+        if !self.accumulate {
+            self.discard();
+        }
+    }
+
     /// The slice to write. A vector is resized first.
     pub(crate) fn slice(&mut self, len: usize) -> SliceMut<'_> {
         match &mut self.target {

@@ -231,6 +231,8 @@ impl Op {
     pub(crate) fn of(definition: Definition, arithmetic: Arithmetic) -> Result<Self, Error> {
         definition.function.graph.check(&definition.name)?;
         let function = definition.function.in_arithmetic(arithmetic);
+        // What an expression means may have larger gradients.
+        function.graph.check(&definition.name)?;
         let plain = function.plain();
         let signature = signature(&definition, &plain, arithmetic)?;
         let results: Vec<Id> = plain.results().chain(mask(&plain)).collect();

@@ -295,10 +295,12 @@ fn job<'o, 'a, 'b>(args: Args<'o, View<'a>, Output<'b>>) -> Result<(Job<'o, 'a>,
     };
     let dtype = check_types(&call, signature, dtype, &reads, &writes)?;
     // A failure from here on may leave outputs half written.
-    for (w, (output, write)) in writes.iter_mut().zip(&call.writes).enumerate() {
-        if let (Some(output), Some(write)) = (output, write)
+    for (w, write) in call.writes.iter().enumerate() {
+        if let (Some(Some(output)), Some(write)) = (writes.get_mut(w), write)
             && !output.reserve(write.len)
         {
+            // Vectors before it may be zeros by now.
+            writes.iter_mut().flatten().for_each(Output::give_up);
             let (op, argument) = (signature.name().to_owned(), signature.write_name(w).to_owned());
             return Err(Error::HostMemory { op, argument, elements: write.len });
         }
